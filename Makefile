@@ -1,0 +1,40 @@
+# `make demo` and `make test` are all that is needed; each sets up what it needs first.
+# Whatever is longer than a few lines is in scripts/.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.PHONY: demo test setup build bench-smoke bench lint clean
+
+demo: build ## A simulated network in the engine: pays, breaks, restarts and shows what came of it.
+	bin/fulgurite demo
+
+test: ## Everything: needs Go too, because it builds and runs real lnd nodes.
+	@scripts/setup --with-go
+	@$(MAKE) build
+	scripts/test
+
+setup:
+	@scripts/setup
+
+build: setup ## Leaves bin/fulgurite and bin/fulgurite-loadtest.
+	. scripts/env && cargo build --release -p fulgurite -p fulgurite-loadtest
+	. scripts/env && mkdir -p bin && \
+		install -C "$$CARGO_TARGET_DIR"/release/fulgurite{,-loadtest} bin/
+
+bench-smoke: build ## A short load test, for "does it still keep its promises".
+	bin/fulgurite-loadtest smoke
+
+bench: setup ## One group per hot function, with criterion.
+	. scripts/env && cargo bench -p fulgurite-bench
+
+lint: ## What .ci/run checks besides the tests.
+	@scripts/setup --with-deny
+	. scripts/env && cargo fmt --all --check
+	. scripts/env && cargo clippy --release --workspace --all-targets -- -D warnings
+	. scripts/env && RUSTDOCFLAGS=-Dwarnings cargo doc --release --workspace --no-deps
+	. scripts/env && cargo deny check bans licenses sources
+
+clean: ## Removes what cargo compiled; RocksDB, the tools and lnd stay in the cache.
+	. scripts/env && cargo clean
+	rm -rf bin

@@ -1,0 +1,318 @@
+//! `batch`: submits, watches and steers batches.
+
+use clap::{Args, Subcommand, ValueEnum};
+use fulgurite_proto::fulgurite::v1 as proto;
+
+use super::{
+    To,
+    client::Client,
+    exit::{Exit, Fault},
+    print_line,
+    results::{self, Results},
+    watch::{self, Shown},
+    words,
+};
+use crate::wire;
+
+mod submit;
+
+/// What to do with batches.
+#[derive(Debug, Subcommand)]
+pub enum BatchCommand {
+    /// Uploads a CSV or NDJSON file and watches it to its end.
+    Submit(submit::SubmitArgs),
+    /// Shows a batch.
+    Get(Which),
+    /// Follows a batch until every payment is final.
+    Watch(Which),
+    /// Starts no more attempts of a batch; what is in flight ends.
+    Pause(Which),
+    /// Starts attempts of a batch again.
+    Resume(Which),
+    /// Cancels what has no attempt in flight.
+    Cancel(Which),
+    /// Lists batches, newest first.
+    List(ListArgs),
+    /// Prints the rows of a batch as CSV.
+    Results(ResultsArgs),
+}
+
+/// Which batch: by its id or by the key that it was submitted with.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Which {
+    /// Its id.
+    #[arg(value_name = "BATCH")]
+    batch_id: Option<String>,
+    /// The key that it was submitted with.
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+}
+
+/// Which batches.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Only those in this state.
+    #[arg(long, value_enum)]
+    state: Option<BatchState>,
+    /// Also payments that came alone.
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum BatchState {
+    Running,
+    Paused,
+    Cancelling,
+    Finished,
+}
+
+/// Which rows, and how.
+#[derive(Debug, Args)]
+pub struct ResultsArgs {
+    #[command(flatten)]
+    which: Which,
+    /// Only payments in this state.
+    #[arg(long, value_enum)]
+    state: Option<PaymentState>,
+    /// Results, or a file that can be submitted again.
+    #[arg(
+        long = "as",
+        value_enum,
+        default_value = "results",
+        value_name = "FORM"
+    )]
+    form: Form,
+}
+
+/// A payment's state.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum PaymentState {
+    /// Nothing in flight.
+    Queued,
+    /// An attempt is alive.
+    InFlight,
+    /// A person decides.
+    Unresolved,
+    /// Paid.
+    Succeeded,
+    /// Not paid.
+    Failed,
+    /// Not paid, as asked.
+    Cancelled,
+}
+
+impl PaymentState {
+    /// The state on the wire.
+    pub fn to_proto(self) -> proto::payment::State {
+        match self {
+            PaymentState::Queued => proto::payment::State::Queued,
+            PaymentState::InFlight => proto::payment::State::InFlight,
+            PaymentState::Unresolved => proto::payment::State::Unresolved,
+            PaymentState::Succeeded => proto::payment::State::Succeeded,
+            PaymentState::Failed => proto::payment::State::Failed,
+            PaymentState::Cancelled => proto::payment::State::Cancelled,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    Results,
+    Input,
+}
+
+/// Runs a command about batches.
+///
+/// # Errors
+/// What the engine refuses, or that it was not reached.
+pub async fn run(to: To, command: BatchCommand) -> Result<Exit, Fault> {
+    match command {
+        BatchCommand::Submit(args) => return submit::run(&to, args).await,
+        BatchCommand::Watch(which) => {
+            let batch = which.find(&to.client).await?;
+            return follow(&to, &batch).await.map(|watched| watched.exit());
+        }
+        BatchCommand::Get(which) => show(&which.find(&to.client).await?, to.json),
+        BatchCommand::Pause(which) => {
+            let batch_id = which.find(&to.client).await?.batch_id;
+            let request = proto::PauseBatchRequest { batch_id };
+            let call = async || to.client.batches().pause_batch(request.clone()).await;
+            show(
+                &to.client.repeat(call).await?.batch.unwrap_or_default(),
+                to.json,
+            );
+        }
+        BatchCommand::Resume(which) => {
+            let batch_id = which.find(&to.client).await?.batch_id;
+            let request = proto::ResumeBatchRequest { batch_id };
+            let call = async || to.client.batches().resume_batch(request.clone()).await;
+            show(
+                &to.client.repeat(call).await?.batch.unwrap_or_default(),
+                to.json,
+            );
+        }
+        BatchCommand::Cancel(which) => {
+            let batch_id = which.find(&to.client).await?.batch_id;
+            let request = proto::CancelBatchRequest { batch_id };
+            let call = async || to.client.batches().cancel_batch(request.clone()).await;
+            show(
+                &to.client.repeat(call).await?.batch.unwrap_or_default(),
+                to.json,
+            );
+        }
+        BatchCommand::List(args) => list(&to, &args).await?,
+        BatchCommand::Results(args) => print_results(&to, &args).await?,
+    }
+    Ok(Exit::SUCCESS)
+}
+
+impl Which {
+    async fn find(&self, client: &Client) -> Result<proto::Batch, Fault> {
+        use proto::get_batch_request::Key;
+        let key = match (&self.batch_id, &self.key) {
+            (Some(batch_id), _) => Key::BatchId(batch_id.clone()),
+            (None, key) => Key::IdempotencyKey(key.clone().unwrap_or_default()),
+        };
+        let request = proto::GetBatchRequest { key: Some(key) };
+        let answer = client.repeat(async || client.batches().get_batch(request.clone()).await);
+        answer
+            .await?
+            .batch
+            .ok_or_else(|| Fault::Failed("the answer has no batch".into()))
+    }
+}
+
+/// Prints a batch: an object, or what a person wants to know of it.
+fn show(batch: &proto::Batch, as_json: bool) {
+    if as_json {
+        print_line(&wire::json::batch(batch).to_string());
+    } else {
+        print_line(&in_words(batch));
+    }
+}
+
+/// A batch in one line.
+fn in_words(batch: &proto::Batch) -> String {
+    let counts = batch.counts.unwrap_or_default();
+    let mut parts = Vec::new();
+    for (count, what) in [
+        (counts.succeeded_count, "succeeded"),
+        (counts.failed_count, "failed"),
+        (counts.cancelled_count, "cancelled"),
+        (counts.refused_count, "refused"),
+        (counts.queued_count, "queued"),
+        (counts.in_flight_count, "in flight"),
+        (counts.unresolved_count, "unresolved"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
+    format!(
+        "{} {}: {} of {} orders; paid {} msat, fees {} msat",
+        batch.batch_id,
+        words::batch_state(batch),
+        parts.join(", "),
+        counts.order_count,
+        batch.amount_succeeded_msat,
+        batch.fee_msat
+    )
+}
+
+async fn list(to: &To, args: &ListArgs) -> Result<(), Fault> {
+    let state = args.state.map(|state| match state {
+        BatchState::Running => proto::batch::State::Running,
+        BatchState::Paused => proto::batch::State::Paused,
+        BatchState::Cancelling => proto::batch::State::Cancelling,
+        BatchState::Finished => proto::batch::State::Finished,
+    });
+    let mut request = proto::ListBatchesRequest {
+        page_size: 1_000,
+        states: state.into_iter().map(i32::from).collect(),
+        include_single: args.all,
+        ..Default::default()
+    };
+    loop {
+        let call = async || to.client.batches().list_batches(request.clone()).await;
+        let page = to.client.repeat(call).await?;
+        page.batches.iter().for_each(|batch| show(batch, to.json));
+        if page.next_page_token.is_empty() {
+            return Ok(());
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+async fn print_results(to: &To, args: &ResultsArgs) -> Result<(), Fault> {
+    let batch = args.which.find(&to.client).await?;
+    let states: Vec<_> = args.state.into_iter().map(PaymentState::to_proto).collect();
+    let results = Results::fetch(&to.client, &batch.batch_id, &states).await?;
+    if to.json {
+        for payment in &results.payments {
+            print_line(&wire::json::payment(payment).to_string());
+        }
+        for row in &results.refused {
+            print_line(&words::refused_row(row, None).to_string());
+        }
+        return Ok(());
+    }
+    results::print(&results, args.form == Form::Input)
+}
+
+/// Watches a batch with a bar, then prints how it ended. Ctrl-C leaves the batch running.
+async fn follow(to: &To, batch: &proto::Batch) -> Result<Followed, Fault> {
+    let counts = batch.counts.unwrap_or_default();
+    let rows = usize::try_from(counts.order_count).unwrap_or_default();
+    let mut progress = super::progress::Progress::new(rows);
+    let mut payment = |payment: &proto::Payment| {
+        if to.json {
+            print_line(&wire::json::payment(payment).to_string());
+        }
+    };
+    let mut note = |note| progress.note(&note);
+    let shown = Shown {
+        payment: &mut payment,
+        note: &mut note,
+    };
+    let watched = tokio::select! {
+        watched = watch::watch(&to.client, &batch.batch_id, shown) => Some(watched?),
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    progress.finish();
+    let Some(watched) = watched else {
+        let batch_id = &batch.batch_id;
+        eprintln!("interrupted; the batch goes on. fulgurite batch watch {batch_id}");
+        return Ok(Followed::Interrupted);
+    };
+    show(watched.batch(), to.json);
+    if let watch::Watched::Unresolved(batch) = &watched {
+        let states = [proto::payment::State::Unresolved];
+        let left = Results::fetch(&to.client, &batch.batch_id, &states).await?;
+        eprintln!("a person must resolve:");
+        left.payments.iter().for_each(|payment| {
+            eprintln!(
+                "  row {} {} {}",
+                payment.row, payment.payment_id, payment.payment_hash
+            );
+        });
+    }
+    Ok(Followed::Ended(watched))
+}
+
+/// How following a batch ended.
+enum Followed {
+    Ended(watch::Watched),
+    Interrupted,
+}
+
+impl Followed {
+    fn exit(&self) -> Exit {
+        match self {
+            Followed::Ended(watched) => watched.exit(),
+            Followed::Interrupted => Exit::INTERRUPTED,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! `batch submit`: a file becomes a batch, and the batch its results.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use fulgurite_proto::fulgurite::v1 as proto;
+
+use super::{Followed, follow, show};
+use crate::cli::{
+    To,
+    exit::{Exit, Fault},
+    input::{Format, Input},
+    options::OptionArgs,
+    print_line,
+    progress::Progress,
+    results::{self, Results},
+    submit::{self, Upload, Uploaded},
+    words,
+};
+
+/// So many refused rows are shown on a terminal; a results file has all.
+const SHOWN_MAX: usize = 20;
+
+/// What to submit, and how.
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    /// A CSV or NDJSON file; `-` reads standard input.
+    file: PathBuf,
+    /// The idempotency key. Default: one of the file's bytes, so that a file is paid once.
+    #[arg(long)]
+    key: Option<String>,
+    /// How the file is written. Default: by its name, then by its first character.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// A text that the batch keeps.
+    #[arg(long, default_value = "")]
+    description: String,
+    /// Checks everything and pays nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Returns when the batch is accepted.
+    #[arg(long)]
+    no_wait: bool,
+    /// Writes a line for each row to this file when the batch is finished.
+    #[arg(long, value_name = "FILE")]
+    results: Option<PathBuf>,
+    #[command(flatten)]
+    options: OptionArgs,
+}
+
+pub(super) async fn run(to: &To, args: SubmitArgs) -> Result<Exit, Fault> {
+    let Input {
+        orders,
+        lines,
+        digest,
+    } = Input::read(&args.file, args.format)?;
+    let key = args.key.clone().unwrap_or_else(|| format!("file:{digest}"));
+    eprintln!("{} orders, key {key}", orders.len());
+    let upload = Upload {
+        orders,
+        key,
+        digest,
+        options: args.options.to_proto()?,
+        description: args.description.clone(),
+        validate_only: args.dry_run,
+    };
+    let mut progress = Progress::new(upload.orders.len());
+    let mut note = |note| progress.note(&note);
+    let uploaded = tokio::select! {
+        uploaded = submit::submit(&to.client, &upload, &mut note) => uploaded,
+        _ = tokio::signal::ctrl_c() => {
+            progress.finish();
+            eprintln!(
+                "interrupted; whether it was accepted: fulgurite batch watch --key '{}'",
+                upload.key
+            );
+            return Ok(Exit::INTERRUPTED);
+        }
+    };
+    progress.finish();
+    let job = Job {
+        to,
+        args: &args,
+        upload: &upload,
+        lines: &lines,
+    };
+    match uploaded? {
+        Uploaded::Refused(rows) => job.refused(rows),
+        Uploaded::Accepted {
+            batch,
+            replayed,
+            refused,
+        } => job.accepted(&batch, replayed, &refused).await,
+    }
+}
+
+/// A file that was uploaded.
+struct Job<'a> {
+    to: &'a To,
+    args: &'a SubmitArgs,
+    upload: &'a Upload,
+    lines: &'a [u64],
+}
+
+impl Job<'_> {
+    fn refused(&self, rows: Vec<proto::RefusedRow>) -> Result<Exit, Fault> {
+        self.show_refused(&rows);
+        if let Some(path) = &self.args.results {
+            let mut results = Results {
+                refused: rows,
+                ..Results::default()
+            };
+            results.not_accepted(&self.upload.orders);
+            results::write_file(path, &results.table(self.lines))?;
+        }
+        eprintln!(
+            "nothing was accepted. Correct the rows and submit again (the same --key may be \
+             used), or leave them out with --accept-valid"
+        );
+        Ok(Exit::REFUSED)
+    }
+
+    async fn accepted(
+        &self,
+        batch: &proto::Batch,
+        replayed: bool,
+        refused: &[proto::RefusedRow],
+    ) -> Result<Exit, Fault> {
+        self.show_refused(refused);
+        if self.args.dry_run {
+            show(batch, self.to.json);
+            eprintln!("nothing was written: this was a dry run");
+            return Ok(if refused.is_empty() {
+                Exit::SUCCESS
+            } else {
+                Exit::INCOMPLETE
+            });
+        }
+        let again = if replayed {
+            " before, with this key"
+        } else {
+            ""
+        };
+        eprintln!("accepted{again}: {}", batch.batch_id);
+        if self.args.no_wait {
+            show(batch, self.to.json);
+            return Ok(Exit::SUCCESS);
+        }
+        let followed = follow(self.to, batch).await?;
+        if let (Some(path), Followed::Ended(_)) = (&self.args.results, &followed) {
+            let results = Results::fetch(&self.to.client, &batch.batch_id, &[]).await?;
+            results::write_file(path, &results.table(self.lines))?;
+            eprintln!("results: {}", path.display());
+        }
+        Ok(followed.exit())
+    }
+
+    fn show_refused(&self, rows: &[proto::RefusedRow]) {
+        let line = |row: i32| {
+            let at = usize::try_from(row).ok().and_then(|row| row.checked_sub(1));
+            at.and_then(|at| self.lines.get(at)).copied()
+        };
+        if self.to.json {
+            rows.iter()
+                .for_each(|row| print_line(&words::refused_row(row, line(row.row)).to_string()));
+            return;
+        }
+        for row in rows.iter().take(SHOWN_MAX) {
+            let (number, reason) = (row.row, words::row_reason(row));
+            let line = line(number).unwrap_or_default();
+            eprintln!("row {number} (line {line}): {reason}: {}", row.message);
+        }
+        if rows.len() > SHOWN_MAX {
+            eprintln!(
+                "and {} more: --results FILE has all of them",
+                rows.len() - SHOWN_MAX
+            );
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The connection to the engine, and what to do when it goes away.
+
+use std::time::{Duration, Instant};
+
+use fulgurite_proto::fulgurite::v1 as proto;
+use proto::{
+    batch_service_client::BatchServiceClient, engine_service_client::EngineServiceClient,
+    payment_service_client::PaymentServiceClient,
+};
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt;
+
+use super::exit::Fault;
+
+/// A page of long invoices is larger than the 4 MiB that a client takes by default.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// An engine that was never there is not waited for as long as one that restarts.
+const FIRST_CONTACT: Duration = Duration::from_secs(10);
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(3);
+
+/// The engine, over its public API. Cheap to clone; connects at the first call, and again by
+/// itself.
+#[derive(Clone, Debug)]
+pub struct Client {
+    endpoint: String,
+    channel: Channel,
+    patience: Duration,
+}
+
+impl Client {
+    /// An engine at `endpoint`, such as `http://127.0.0.1:50051`. Once reached, it may stay away
+    /// for `patience`.
+    ///
+    /// # Errors
+    /// [`Fault::Usage`] if that is not an address.
+    pub fn new(endpoint: &str, patience: Duration) -> Result<Client, Fault> {
+        let url = if endpoint.contains("://") {
+            endpoint.into()
+        } else {
+            format!("http://{endpoint}")
+        };
+        let channel = Endpoint::from_shared(url)
+            .map_err(|error| Fault::Usage(format!("{endpoint} is not an address: {error}")))?
+            .connect_timeout(Duration::from_secs(5))
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(Duration::from_secs(15))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(4 << 20)
+            .connect_lazy();
+        Ok(Client {
+            endpoint: endpoint.to_owned(),
+            channel,
+            patience,
+        })
+    }
+
+    /// Batches.
+    pub fn batches(&self) -> BatchServiceClient<Channel> {
+        BatchServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// Payments.
+    pub fn payments(&self) -> PaymentServiceClient<Channel> {
+        PaymentServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// The engine itself.
+    pub fn engine(&self) -> EngineServiceClient<Channel> {
+        EngineServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// Calls until there is an answer. `call` must be safe to repeat: a read, or with its key.
+    ///
+    /// # Errors
+    /// What the engine refuses, or that it was not reached.
+    pub async fn repeat<T>(
+        &self,
+        mut call: impl AsyncFnMut() -> Result<tonic::Response<T>, Status>,
+    ) -> Result<T, Fault> {
+        let mut reconnect = self.reconnect();
+        loop {
+            match call().await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => reconnect.wait(&status).await?,
+            }
+        }
+    }
+
+    /// Counts how long the engine stays away.
+    pub fn reconnect(&self) -> Reconnect {
+        Reconnect {
+            endpoint: self.endpoint.clone(),
+            patience: FIRST_CONTACT.min(self.patience),
+            patience_later: self.patience,
+            away_since: Instant::now(),
+            backoff: BACKOFF_FIRST,
+        }
+    }
+}
+
+/// How long the engine has been away, and how long to wait before the next call.
+#[derive(Debug)]
+pub struct Reconnect {
+    endpoint: String,
+    patience: Duration,
+    patience_later: Duration,
+    away_since: Instant,
+    backoff: Duration,
+}
+
+impl Reconnect {
+    /// Notes that the engine is there.
+    pub fn reached(&mut self) {
+        self.away_since = Instant::now();
+        self.backoff = BACKOFF_FIRST;
+        self.patience = self.patience_later;
+    }
+
+    /// Waits before another call.
+    ///
+    /// # Errors
+    /// When `status` says that another call would end the same way, or patience is over.
+    pub async fn wait(&mut self, status: &Status) -> Result<(), Fault> {
+        match meaning(status) {
+            Meaning::Refused => return Err(Fault::Refused(text(status))),
+            // It is there, and says that it has no time: that is not being away.
+            Meaning::Later(Some(delay)) => {
+                self.reached();
+                tokio::time::sleep(delay.clamp(BACKOFF_FIRST, Duration::from_secs(30))).await;
+                return Ok(());
+            }
+            Meaning::Later(None) | Meaning::Away => {}
+        }
+        if self.away_since.elapsed() >= self.patience {
+            let seconds = self.away_since.elapsed().as_secs();
+            return Err(Fault::Unreachable(format!(
+                "no engine at {} for {seconds} s ({}); what was sent may have been accepted: run \
+                 the same command again",
+                self.endpoint,
+                text(status)
+            )));
+        }
+        tokio::time::sleep(self.backoff).await;
+        self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+        Ok(())
+    }
+}
+
+/// What a status asks of the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    /// The engine said no: the same call would end the same way.
+    Refused,
+    /// The engine said "not now", and perhaps when.
+    Later(Option<Duration>),
+    /// The connection ended, or there was none.
+    Away,
+}
+
+fn meaning(status: &Status) -> Meaning {
+    // What the engine says carries its reason; anything else is the connection's own.
+    if status
+        .get_details_error_info()
+        .is_none_or(|info| info.domain != "fulgurite")
+    {
+        return match status.code() {
+            Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied => {
+                Meaning::Refused
+            }
+            Code::InvalidArgument | Code::NotFound | Code::OutOfRange => Meaning::Refused,
+            _ => Meaning::Away,
+        };
+    }
+    match status.code() {
+        Code::Unavailable | Code::ResourceExhausted | Code::Aborted => Meaning::Later(
+            status
+                .get_details_retry_info()
+                .and_then(|info| info.retry_delay),
+        ),
+        Code::Internal | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled => Meaning::Away,
+        _ => Meaning::Refused,
+    }
+}
+
+/// The reason that the engine gives, such as `ROWS_REFUSED`; empty when it gave none.
+pub fn reason(status: &Status) -> String {
+    status
+        .get_details_error_info()
+        .map(|info| info.reason)
+        .unwrap_or_default()
+}
+
+/// A status for a person.
+pub fn text(status: &Status) -> String {
+    match reason(status).as_str() {
+        "" => status.message().to_owned(),
+        reason => format!("{reason}: {}", status.message()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn said(code: Code, retry: Option<Duration>) -> Status {
+        let mut details = ErrorDetails::new();
+        details.set_error_info("SOME_REASON", "fulgurite", HashMap::new());
+        if retry.is_some() {
+            details.set_retry_info(retry);
+        }
+        Status::with_error_details(code, "said", details)
+    }
+
+    #[test]
+    #[rustfmt::skip] // A table: one line is one status and what it asks for.
+    fn only_what_the_engine_says_is_a_refusal() {
+        let second = Some(Duration::from_secs(1));
+        for (status, expected) in [
+            (said(Code::InvalidArgument, None),      Meaning::Refused),
+            (said(Code::AlreadyExists, None),        Meaning::Refused),
+            (said(Code::OutOfRange, None),           Meaning::Refused),
+            (said(Code::Unavailable, second),        Meaning::Later(second)),
+            (said(Code::ResourceExhausted, second),  Meaning::Later(second)),
+            (said(Code::Aborted, None),              Meaning::Later(None)),
+            (said(Code::Internal, None),             Meaning::Away),
+            (Status::unavailable("tcp connect"),     Meaning::Away),
+            (Status::unknown("h2 protocol error"),   Meaning::Away),
+            (Status::internal("h2 protocol error"),  Meaning::Away),
+            (Status::unimplemented("no service"),    Meaning::Refused),
+        ] {
+            assert_eq!(meaning(&status), expected, "{status}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `config`: reads configuration files and explains their keys.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use fulgurite_config::{Config, Entry, manual};
+
+use super::{
+    exit::{Exit, Fault},
+    print_line,
+};
+
+/// What to do with configurations.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Reads a file and says what is wrong with it. Exit code 78 if something is.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Explains a key, a section or, without one, everything.
+    Explain {
+        /// Such as `grpc.listen` or `sends`.
+        key: Option<String>,
+    },
+}
+
+/// Runs a command about configurations.
+///
+/// # Errors
+/// [`Fault::Usage`] for a key that there is not.
+pub fn run(command: ConfigCommand, json: bool) -> Result<Exit, Fault> {
+    match command {
+        ConfigCommand::Check { file } => match Config::load(&file) {
+            Ok(config) => {
+                print_line(&format!(
+                    "{}: good, {} nodes",
+                    file.display(),
+                    config.nodes.len()
+                ));
+                Ok(Exit::SUCCESS)
+            }
+            Err(fault) => {
+                eprintln!("{fault}");
+                Ok(Exit::CONFIG)
+            }
+        },
+        ConfigCommand::Explain { key } => explain(key.as_deref(), json),
+    }
+}
+
+fn explain(key: Option<&str>, json: bool) -> Result<Exit, Fault> {
+    let wanted = |entry: &Entry| {
+        key.is_none_or(|key| entry.key == key || entry.key.starts_with(&format!("{key}.")))
+    };
+    let entries: Vec<Entry> = manual().into_iter().filter(wanted).collect();
+    if entries.is_empty() {
+        let key = key.unwrap_or_default();
+        return Err(Fault::Usage(format!(
+            "there is no key {key}: `config explain` lists all"
+        )));
+    }
+    for entry in &entries {
+        if json {
+            let value = serde_json::json!({
+                "key": entry.key, "default": entry.default, "comment": entry.comment,
+            });
+            print_line(&value.to_string());
+        } else {
+            print_line(&format!(
+                "{} = {}\n    {}",
+                entry.key, entry.default, entry.comment
+            ));
+        }
+    }
+    Ok(Exit::SUCCESS)
+}

@@ -1,0 +1,67 @@
+//! How a command ends: the exit codes that scripts rely on.
+
+use std::process::ExitCode;
+
+/// The exit code of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit(pub u8);
+
+impl Exit {
+    /// All went well; of a batch: every payment succeeded.
+    pub const SUCCESS: Exit = Exit(0);
+    /// The batch finished, and some of it failed, was cancelled or refused.
+    pub const INCOMPLETE: Exit = Exit(1);
+    /// The command line or a file cannot be used.
+    pub const USAGE: Exit = Exit(2);
+    /// The engine refused it; nothing was accepted.
+    pub const REFUSED: Exit = Exit(3);
+    /// The engine was not reached: the outcome is unknown, and running it again is safe.
+    pub const UNREACHABLE: Exit = Exit(4);
+    /// Only payments that a person must resolve are left.
+    pub const UNRESOLVED: Exit = Exit(5);
+    /// Interrupted; a batch that was accepted goes on.
+    pub const INTERRUPTED: Exit = Exit(130);
+    /// Actors died again and again.
+    pub const SOFTWARE: Exit = Exit(70);
+    /// The journal cannot be used.
+    pub const JOURNAL: Exit = Exit(74);
+    /// A newer copy of this engine runs.
+    pub const FENCED: Exit = Exit(75);
+    /// The configuration is wrong.
+    pub const CONFIG: Exit = Exit(78);
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit.0)
+    }
+}
+
+/// Why a command could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The command line or a file cannot be used.
+    #[error("{0}")]
+    Usage(String),
+    /// The engine refused it, or the file cannot be accepted.
+    #[error("{0}")]
+    Refused(String),
+    /// The engine was not reached.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Something of this machine failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Fault {
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Fault::Usage(_) => Exit::USAGE,
+            Fault::Refused(_) => Exit::REFUSED,
+            Fault::Unreachable(_) => Exit::UNREACHABLE,
+            Fault::Failed(_) => Exit::INCOMPLETE,
+        }
+    }
+}

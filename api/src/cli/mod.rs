@@ -1,0 +1,147 @@
+//! The command line. Data goes to standard output, everything else to standard error.
+//!
+//! One file per subject. The commands that talk to an engine use the public gRPC API alone, and
+//! come back by themselves when the engine restarts.
+
+mod batch;
+pub mod client;
+mod config;
+mod engine;
+pub mod exit;
+pub mod input;
+mod journal;
+mod options;
+mod payment;
+pub mod progress;
+pub mod results;
+mod sim;
+pub mod submit;
+pub mod watch;
+pub mod words;
+
+use std::{future::Future, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use client::Client;
+use exit::{Exit, Fault};
+
+/// Pays many Lightning invoices, each exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "fulgurite", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    remote: Remote,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the engine is, and how answers are shown.
+#[derive(Clone, Debug, Args)]
+pub struct Remote {
+    /// The engine's gRPC address.
+    #[arg(
+        long,
+        global = true,
+        env = "FULGURITE_ENDPOINT",
+        default_value = "http://127.0.0.1:50051",
+        value_name = "URL"
+    )]
+    pub endpoint: String,
+    /// Prints one JSON object a line, as the HTTP API has them.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Gives up when an engine that was there stays away for so many seconds.
+    #[arg(long, global = true, default_value_t = 120, value_name = "SECONDS")]
+    pub patience: u64,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the engine.
+    Serve(crate::serve::ServeArgs),
+    /// Runs simulated Lightning nodes.
+    Sim(sim::SimArgs),
+    /// Shows the engine at work: pays, is killed, recovers, and compares the books.
+    Demo(crate::demo::DemoArgs),
+    /// Reads configuration files.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Reads journals of engines that do not run.
+    #[command(subcommand)]
+    Journal(journal::JournalCommand),
+    /// Asks the engine about itself.
+    #[command(subcommand)]
+    Engine(engine::EngineCommand),
+    /// Asks the engine about its nodes.
+    #[command(subcommand)]
+    Node(engine::NodeCommand),
+    /// Submits, watches and steers batches of payments.
+    #[command(subcommand)]
+    Batch(batch::BatchCommand),
+    /// Orders and reads single payments.
+    #[command(subcommand)]
+    Payment(payment::PaymentCommand),
+}
+
+/// Runs the command that the arguments name; the answer is the exit code of the process.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let remote = cli.remote;
+    let done = match cli.command {
+        Command::Serve(args) => return crate::serve::run(&args).into(),
+        Command::Sim(args) => blocking(sim::run(args)),
+        Command::Demo(args) => blocking(crate::demo::run(args)),
+        Command::Config(command) => config::run(command, remote.json),
+        Command::Journal(command) => journal::run(command),
+        Command::Engine(command) => blocking(connected(remote, |to| engine::engine(to, command))),
+        Command::Node(command) => blocking(connected(remote, |to| engine::node(to, command))),
+        Command::Batch(command) => blocking(connected(remote, |to| batch::run(to, command))),
+        Command::Payment(command) => blocking(connected(remote, |to| payment::run(to, command))),
+    };
+    done.unwrap_or_else(|fault| {
+        eprintln!("error: {fault}");
+        fault.exit()
+    })
+    .into()
+}
+
+/// What a command that talks to an engine works with.
+pub struct To {
+    /// The engine.
+    pub client: Client,
+    /// How answers are shown.
+    pub json: bool,
+}
+
+async fn connected<F: Future<Output = Result<Exit, Fault>>>(
+    remote: Remote,
+    command: impl FnOnce(To) -> F,
+) -> Result<Exit, Fault> {
+    let client = Client::new(
+        &remote.endpoint,
+        std::time::Duration::from_secs(remote.patience),
+    )?;
+    command(To {
+        client,
+        json: remote.json,
+    })
+    .await
+}
+
+/// Runs `work` on a runtime of its own.
+fn blocking(work: impl Future<Output = Result<Exit, Fault>>) -> Result<Exit, Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| Fault::Failed(format!("no runtime: {error}")))?;
+    runtime.block_on(work)
+}
+
+/// Prints a line of data. A reader that went away ends the command quietly, as with `head`.
+pub fn print_line(line: &str) {
+    use std::io::Write;
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
+}

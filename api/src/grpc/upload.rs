@@ -1,0 +1,364 @@
+//! `UploadBatch`: rows in chunks, then one commit that accepts the whole or nothing.
+//!
+//! The next message is read only when the invoice check has room: at most a few chunks are under
+//! way, so reading and checking overlap and memory stays flat. Nothing is sent before the commit
+//! but an error (U3).
+
+use std::{collections::VecDeque, time::Duration};
+
+use fulgurite_core::{
+    batch::Summary,
+    order::{BatchOptions, RefusedRow},
+};
+use fulgurite_proto::fulgurite::v1::{
+    self, UploadBatchRequest, UploadBatchResponse,
+    upload_batch_request::{Commit, Content, Header, Orders},
+    upload_batch_response,
+};
+use fulgurite_runtime::upload::{self as runtime, Upload};
+use futures::{StreamExt, stream, stream::BoxStream};
+use tokio::time::{Instant, timeout_at};
+use tonic::{Status, Streaming};
+
+use super::calls;
+use crate::{
+    Doors,
+    check::{
+        Terms, Waiting,
+        upload::{Sorted, UploadCheck},
+    },
+    doors::now,
+    fingerprint::Fingerprint,
+    intake,
+    problem::{Code, Problem, invalid},
+    query,
+    wire::{
+        self,
+        batch::{REFUSED_ROWS_MAX, refused_to_proto},
+    },
+};
+
+/// Chunks of one upload that are being checked while the next one is read.
+const CHUNKS_UNDER_WAY_MAX: usize = 3;
+
+type Responses = BoxStream<'static, Result<UploadBatchResponse, Status>>;
+
+/// Takes an upload up to its commit and gives the answer as a stream.
+pub async fn upload(
+    doors: &Doors,
+    stream: Streaming<UploadBatchRequest>,
+) -> Result<Responses, Problem> {
+    let mut messages = Messages::of(doors, stream);
+    let Content::Header(header) = messages.next().await? else {
+        return Err(invalid("header", "must be the first message"));
+    };
+    let mut session = match Session::open(doors, &header)? {
+        Opened::Session(session) => session,
+        Opened::Replayed(summary) => return Ok(accepted(&summary, true)),
+    };
+    loop {
+        match messages.next().await? {
+            Content::Header(_) => return Err(invalid("header", "must be the first message only")),
+            Content::Orders(orders) => session.orders(orders).await?,
+            Content::Commit(commit) => return session.commit(commit).await,
+        }
+    }
+}
+
+/// The messages of an upload, each within its time.
+struct Messages {
+    doors: Doors,
+    stream: Streaming<UploadBatchRequest>,
+    end: Instant,
+    silence_max: Duration,
+}
+
+impl Messages {
+    fn of(doors: &Doors, stream: Streaming<UploadBatchRequest>) -> Messages {
+        let end = Instant::now() + doors.limits.upload_time_max;
+        let silence_max = doors.limits.upload_silence_max;
+        Messages {
+            doors: doors.clone(),
+            stream,
+            end,
+            silence_max,
+        }
+    }
+
+    async fn next(&mut self) -> Result<Content, Problem> {
+        let until = self.end.min(Instant::now() + self.silence_max);
+        let message = tokio::select! {
+            message = timeout_at(until, self.stream.message()) => message,
+            () = self.doors.stopped() => return Err(Problem::new(Code::Stopping)),
+        };
+        match message {
+            Err(_) => Err(Problem::new(Code::UploadTimeout)),
+            Ok(Ok(Some(UploadBatchRequest {
+                content: Some(content),
+            }))) => Ok(content),
+            Ok(Ok(Some(UploadBatchRequest { content: None }))) => {
+                Err(invalid("content", "is missing or not known to this engine"))
+            }
+            Ok(Ok(None)) => Err(Problem::new(Code::UploadIncomplete)),
+            Ok(Err(status)) => {
+                let problem = calls::problem_of(&status);
+                let incomplete = || Problem::new(Code::UploadIncomplete);
+                Err(problem
+                    .filter(|p| p.code != Code::Internal)
+                    .unwrap_or_else(incomplete))
+            }
+        }
+    }
+}
+
+enum Opened<'a> {
+    Session(Box<Session<'a>>),
+    Replayed(Box<Summary>),
+}
+
+/// An upload between its header and its commit.
+struct Session<'a> {
+    doors: &'a Doors,
+    terms: Terms,
+    check: UploadCheck,
+    waiting: VecDeque<Waiting>,
+    received: u32,
+    goal: Goal,
+}
+
+/// Where the rows go.
+enum Goal {
+    /// To the engine.
+    Accept(Upload),
+    /// Nowhere: the upload is only validated.
+    Validate(Validation),
+}
+
+/// What is known of an upload that is only validated.
+struct Validation {
+    options: BatchOptions,
+    refused: Vec<RefusedRow>,
+    orders: u32,
+}
+
+impl<'a> Session<'a> {
+    fn open(doors: &'a Doors, header: &Header) -> Result<Opened<'a>, Problem> {
+        let now = now();
+        let checked = intake::upload_header(doors, header, now)?;
+        let order_count = u32::try_from(header.order_count)
+            .map_err(|_| invalid("order_count", "must be at least 0"))?;
+        if order_count > doors.limits.batch_orders_max {
+            return Err(too_large(doors));
+        }
+        let terms = intake::terms(&checked.options, header.options.as_ref(), now);
+        let goal = if header.validate_only {
+            let options = checked.options;
+            Goal::Validate(Validation {
+                options,
+                refused: Vec::new(),
+                orders: 0,
+            })
+        } else if let Some(summary) = replayed(doors, &checked) {
+            return Ok(Opened::Replayed(summary));
+        } else {
+            Goal::Accept(doors.engine.open_upload(checked, order_count)?)
+        };
+        let fingerprint = Fingerprint::of_batch(header);
+        let check = UploadCheck::new(fingerprint, doors.limits.batch_amount_max);
+        let waiting = VecDeque::new();
+        let session = Session {
+            doors,
+            terms,
+            check,
+            waiting,
+            received: 0,
+            goal,
+        };
+        Ok(Opened::Session(Box::new(session)))
+    }
+
+    async fn orders(&mut self, message: Orders) -> Result<(), Problem> {
+        if i64::from(message.first_row) != i64::from(self.received) + 1 {
+            let detail = format!(
+                "first_row is {}, but row {} comes next; nothing was accepted",
+                message.first_row,
+                self.received + 1
+            );
+            return Err(Problem::of(Code::UploadIncomplete, detail));
+        }
+        let limits = &self.doors.limits;
+        let rows = u32::try_from(message.orders.len()).unwrap_or(u32::MAX);
+        if rows > limits.message_orders_max {
+            let most = limits.message_orders_max;
+            let detail = format!("{rows} orders in a message; at most {most}");
+            return Err(Problem::of(Code::MessageTooLarge, detail));
+        }
+        self.received = self.received.saturating_add(rows);
+        if self.received > limits.batch_orders_max {
+            return Err(too_large(self.doors));
+        }
+        if self.waiting.len() >= CHUNKS_UNDER_WAY_MAX {
+            self.take_first().await?;
+        }
+        let terms = Terms {
+            now: now(),
+            ..self.terms
+        };
+        self.waiting
+            .push_back(self.doors.checker.send(message.orders, terms).await?);
+        Ok(())
+    }
+
+    /// Waits for the first chunk under way; false when there is none.
+    async fn take_first(&mut self) -> Result<bool, Problem> {
+        let Some(first) = self.waiting.pop_front() else {
+            return Ok(false);
+        };
+        let mut sorted = self.check.take(first.rows().await?);
+        if let Goal::Validate(_) = self.goal {
+            sorted = query::off_workers(self.doors, move |doors| {
+                intake::refuse_claimed(&doors.engine, &mut sorted);
+                Ok(sorted)
+            })
+            .await?;
+        }
+        let Sorted {
+            orders,
+            mut refused,
+        } = sorted;
+        match &mut self.goal {
+            Goal::Accept(upload) => upload.add(orders, refused)?,
+            Goal::Validate(validation) => {
+                refused.sort_by_key(|refused| refused.row);
+                validation.refused.append(&mut refused);
+                validation.orders += u32::try_from(orders.len()).unwrap_or(u32::MAX);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn commit(mut self, commit: Commit) -> Result<Responses, Problem> {
+        if i64::from(commit.order_count) != i64::from(self.received) {
+            let detail = format!(
+                "the commit counts {} orders, {} came; nothing was accepted",
+                commit.order_count, self.received
+            );
+            return Err(Problem::of(Code::UploadIncomplete, detail));
+        }
+        if self.received == 0 {
+            return Err(invalid("order_count", "must be at least 1"));
+        }
+        while self.take_first().await? {}
+        let upload = match self.goal {
+            Goal::Accept(upload) => upload,
+            Goal::Validate(validation) => return Ok(validated(validation, self.check)),
+        };
+        match upload
+            .commit(self.received, self.check.fingerprint())
+            .await?
+        {
+            runtime::Commit::Accepted { batch, replayed } => {
+                intake::until_readable(&self.doors.engine, batch.version).await;
+                Ok(accepted(&batch, replayed))
+            }
+            runtime::Commit::RowsRefused(rows) => Ok(rows_refused(rows)),
+            runtime::Commit::KeyReused { batch, difference } => {
+                Err(intake::key_reused(batch, difference))
+            }
+        }
+    }
+}
+
+fn too_large(doors: &Doors) -> Problem {
+    let detail = format!(
+        "a batch has at most {} orders",
+        doors.limits.batch_orders_max
+    );
+    Problem::of(Code::BatchTooLarge, detail)
+}
+
+/// The batch that this very upload became before, when the client named its content (U4).
+fn replayed(doors: &Doors, header: &runtime::Header) -> Option<Box<Summary>> {
+    if header.content_digest.is_empty() {
+        return None;
+    }
+    let found = doors
+        .engine
+        .replay(&header.idempotency_key, &header.content_digest)?;
+    let runtime::Commit::Accepted { batch, .. } = found else {
+        return None;
+    };
+    let accepted = &batch.accepted;
+    let is_same = !accepted.single
+        && accepted.options == header.options
+        && accepted.description == header.description
+        && accepted.metadata == header.metadata;
+    // Another header goes the long way, whose end says what differs.
+    is_same.then_some(batch)
+}
+
+fn accepted(summary: &Summary, replayed: bool) -> Responses {
+    let batch = Some(wire::batch::to_proto(summary));
+    let last = v1::Accepted { batch, replayed };
+    responses(summary.accepted.refused.clone(), Ok(last))
+}
+
+fn rows_refused(rows: Vec<RefusedRow>) -> Responses {
+    let problem = Problem::new(Code::RowsRefused).with("problem_count", rows.len().to_string());
+    responses(rows, Err(problem.into_status()))
+}
+
+/// The answer to an upload that was only validated: the batch that it would become, without id.
+fn validated(validation: Validation, check: UploadCheck) -> Responses {
+    let Validation {
+        options,
+        refused,
+        orders,
+    } = validation;
+    if !refused.is_empty() && (!options.accept_valid || orders == 0) {
+        return rows_refused(refused);
+    }
+    let counts = v1::Counts {
+        order_count: wire::count(check.rows()),
+        refused_count: wire::count(check.rows() - orders),
+        queued_count: wire::count(orders),
+        ..Default::default()
+    };
+    let batch = v1::Batch {
+        options: Some(wire::options::to_proto(&options)),
+        counts: Some(counts),
+        amount_msat: wire::large(check.amount().get()),
+        fee_limit_msat: wire::large(check.fee_limit().get()),
+        fingerprint: hex::encode(check.fingerprint()),
+        ..Default::default()
+    };
+    responses(
+        refused,
+        Ok(v1::Accepted {
+            batch: Some(batch),
+            replayed: false,
+        }),
+    )
+}
+
+/// The refused rows in messages that are made as they are read, then the end.
+fn responses(refused: Vec<RefusedRow>, end: Result<v1::Accepted, Status>) -> Responses {
+    let mut rows = refused.into_iter();
+    let messages = std::iter::from_fn(move || {
+        let chunk = rows.by_ref().take(REFUSED_ROWS_MAX);
+        let rows: Vec<_> = chunk.map(|row| refused_to_proto(&row)).collect();
+        if rows.is_empty() {
+            return None;
+        }
+        let refused = upload_batch_response::Content::Refused(v1::RefusedRows { rows });
+        Some(Ok(UploadBatchResponse {
+            content: Some(refused),
+        }))
+    });
+    let end = end.map(|accepted| UploadBatchResponse {
+        content: Some(upload_batch_response::Content::Accepted(accepted)),
+    });
+    stream::iter(messages)
+        .chain(stream::once(std::future::ready(end)))
+        .boxed()
+}

@@ -1,0 +1,154 @@
+//! Who may come in while nobody is asked who they are: programs on this machine, not web pages.
+//!
+//! A web page reaches a loopback port by DNS rebinding (its own name points to 127.0.0.1) and by
+//! simple POSTs (no preflight). Against the first, the `Host` must be a loopback name with our
+//! port; against the second, any `Origin` is refused and a body must be application/json. There
+//! are no CORS headers.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, Method, Uri, header, uri::Authority};
+use tokio::sync::Semaphore;
+
+use super::Refused;
+use crate::problem::{Code, Problem};
+
+/// What the guard looks at.
+pub struct Guard {
+    port: u16,
+    is_open: bool,
+    places: Semaphore,
+}
+
+impl Guard {
+    /// A guard of the listener at this port. With `is_open` any `Host` is taken. At most
+    /// `requests_max` requests are let in at once.
+    pub fn new(port: u16, is_open: bool, requests_max: u32) -> Guard {
+        let places = usize::try_from(requests_max).unwrap_or(Semaphore::MAX_PERMITS);
+        Guard {
+            port,
+            is_open,
+            places: Semaphore::new(places.min(Semaphore::MAX_PERMITS)),
+        }
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Problem> {
+        let headers = request.headers();
+        if headers.contains_key(header::ORIGIN) {
+            return Err(Problem::of(
+                Code::NotLocal,
+                "requests of web pages are not taken",
+            ));
+        }
+        if !self.is_open && !self.is_ours(request.uri(), headers) {
+            let detail = format!(
+                "the Host must be localhost:{} or a loopback address",
+                self.port
+            );
+            return Err(Problem::of(Code::NotLocal, detail));
+        }
+        if request.method() == Method::POST && !is_json(headers) {
+            return Err(Problem::new(Code::MediaTypeUnsupported));
+        }
+        Ok(())
+    }
+
+    /// True when the request names this machine and this port.
+    fn is_ours(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let named = match (hosts.next(), hosts.next()) {
+            (Some(host), None) => host.to_str().ok().and_then(|host| host.parse().ok()),
+            (None, None) => uri.authority().cloned(),
+            (_, Some(_)) => None,
+        };
+        let Some(authority): Option<Authority> = named else {
+            return false;
+        };
+        // An absolute request target may not say something else.
+        if uri.authority().is_some_and(|other| *other != authority) {
+            return false;
+        }
+        let host = authority.host();
+        let is_loopback = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+        is_loopback && authority.port_u16().unwrap_or(80) == self.port
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = value
+        .and_then(|value| value.split(';').next())
+        .map(str::trim);
+    essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+}
+
+/// The middleware.
+pub async fn pass(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    if let Err(problem) = guard.check(&request) {
+        return Refused(problem).into_response();
+    }
+    let Ok(_place) = guard.places.try_acquire() else {
+        return Refused(Problem::new(Code::Overloaded)).into_response();
+    };
+    next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, headers: &[(&str, &str)]) -> Request {
+        let mut builder = http::Request::builder().method(method).uri("/v1/engine");
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(axum::body::Body::empty()).expect("a request")
+    }
+
+    #[test]
+    #[rustfmt::skip] // A table: one line is one request and its answer.
+    fn only_programs_on_this_machine_come_in() {
+        let guard = Guard::new(8080, false, 1);
+        let table: [(&str, &[(&str, &str)], Option<Code>); 13] = [
+            ("GET", &[("host", "localhost:8080")], None),
+            ("GET", &[("host", "127.0.0.1:8080")], None),
+            ("GET", &[("host", "[::1]:8080")], None),
+            ("GET", &[("host", "localhost:8081")], Some(Code::NotLocal)),
+            ("GET", &[("host", "localhost")], Some(Code::NotLocal)),
+            ("GET", &[("host", "evil.example:8080")], Some(Code::NotLocal)),
+            ("GET", &[("host", "localhost.evil.example:8080")], Some(Code::NotLocal)),
+            ("GET", &[("host", "localhost:8080"), ("host", "evil.example:8080")], Some(Code::NotLocal)),
+            ("GET", &[], Some(Code::NotLocal)),
+            ("GET", &[("host", "localhost:8080"), ("origin", "http://localhost:8080")], Some(Code::NotLocal)),
+            ("POST", &[("host", "localhost:8080"), ("content-type", "text/plain")], Some(Code::MediaTypeUnsupported)),
+            ("POST", &[("host", "localhost:8080")], Some(Code::MediaTypeUnsupported)),
+            ("POST", &[("host", "localhost:8080"), ("content-type", "Application/JSON; charset=utf-8")], None),
+        ];
+        for (method, headers, expected) in table {
+            let found = guard.check(&request(method, headers)).err().map(|problem| problem.code);
+            assert_eq!(found, expected, "{method} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn an_open_guard_still_refuses_web_pages() {
+        let guard = Guard::new(8080, true, 1);
+        assert!(
+            guard
+                .check(&request("GET", &[("host", "engine.example:8080")]))
+                .is_ok()
+        );
+        let page = request(
+            "GET",
+            &[("host", "engine.example:8080"), ("origin", "null")],
+        );
+        assert!(guard.check(&page).is_err());
+    }
+}

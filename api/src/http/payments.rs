@@ -1,0 +1,144 @@
+//! `/v1/payments`.
+
+use std::time::Duration;
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::{Path, Query, State},
+    response::Response,
+};
+use fulgurite_proto::fulgurite::v1;
+use http::{HeaderMap, HeaderName, StatusCode, header};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{Refused, answer, params::Params};
+use crate::{
+    Doors, intake,
+    problem::{Code, Problem, invalid_all},
+    query, wire,
+};
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
+/// A long poll looks again at most this often.
+const LOOK_PERIOD: Duration = Duration::from_millis(20);
+
+/// The query string, decoded.
+pub type Pairs = Query<Vec<(String, String)>>;
+
+/// `POST /v1/payments`: orders one payment.
+pub async fn create(
+    State(doors): State<Doors>,
+    Query(pairs): Pairs,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refused> {
+    let mut params = Params::of(pairs);
+    let validate_only = params.truth("validate_only")?;
+    params.finish()?;
+    let idempotency_key = key(&headers)?;
+    let Ok(body) = to_bytes(body, doors.limits.http_body_bytes_max).await else {
+        return Err(Problem::new(Code::MessageTooLarge).into());
+    };
+    let (order, options) = wire::json_read::payment_request(&body).map_err(invalid_all)?;
+    let order = Some(order);
+    let request = v1::CreatePaymentRequest {
+        idempotency_key,
+        order,
+        options,
+        validate_only,
+    };
+    let created = intake::create_payment(&doors, request).await?;
+    let payment = created.payment.unwrap_or_default();
+    let body = wire::json::payment(&payment);
+    if validate_only {
+        return Ok(answer::ok(&body));
+    }
+    let mut response = answer::with(StatusCode::CREATED, &body);
+    let location = format!("/v1/payments/{}", payment.payment_id);
+    answer::set(&mut response, header::LOCATION, &location);
+    if created.replayed {
+        answer::set(
+            &mut response,
+            HeaderName::from_static(IDEMPOTENT_REPLAYED),
+            "true",
+        );
+    }
+    Ok(response)
+}
+
+fn key(headers: &HeaderMap) -> Result<String, Problem> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    match (
+        values.next().and_then(|value| value.to_str().ok()),
+        values.next(),
+    ) {
+        (Some(key), None) => Ok(key.to_owned()),
+        (None, _) | (Some(_), Some(_)) => Err(Problem::new(Code::IdempotencyKeyMissing)),
+    }
+}
+
+/// `GET /v1/payments/{id}`: the payment, at once or when it is final.
+pub async fn get(
+    State(doors): State<Doors>,
+    Path(payment_id): Path<String>,
+    Query(pairs): Pairs,
+) -> Result<Response, Refused> {
+    let mut params = Params::of(pairs);
+    let (view, wait) = (params.view()?, params.wait()?);
+    params.finish()?;
+    let request = v1::GetPaymentRequest { payment_id, view };
+    let until = Instant::now() + wait;
+    loop {
+        // Read first: what comes between the two wakes the wait below.
+        let seen = doors.engine.projected();
+        let payment = query::get_payment(&doors, &request)?;
+        let is_over = payment.finish_time.is_some() || doors.is_stopping();
+        if is_over || Instant::now() >= until {
+            return Ok(answer::ok(&wire::json::payment(&payment)));
+        }
+        let change = async {
+            sleep(LOOK_PERIOD).await;
+            tokio::select! {
+                () = doors.engine.wait_past(seen) => {}
+                () = doors.stopped() => {}
+            }
+        };
+        // When the time is over, the payment is answered as it is.
+        let _ = timeout_at(until, change).await;
+    }
+}
+
+/// `GET /v1/payments`: a page of payments.
+pub async fn list(State(doors): State<Doors>, Query(pairs): Pairs) -> Result<Response, Refused> {
+    let mut params = Params::of(pairs);
+    let states = |name: &str| v1::payment::State::from_str_name(name).map(i32::from);
+    let request = v1::ListPaymentsRequest {
+        page_size: params.number("page_size", 1_000)?,
+        page_token: params.text("page_token")?,
+        batch_id: params.text("batch_id")?,
+        states: params.states(states)?,
+        payment_hash: params.text("payment_hash")?,
+        reference: params.text("reference")?,
+        view: params.view()?,
+    };
+    params.finish()?;
+    let read = move |doors: &Doors| query::list_payments(doors, &request);
+    let found = query::off_workers(&doors, read).await?;
+    let payments = found.payments.iter().map(wire::json::payment).collect();
+    Ok(answer::ok(&page(
+        "payments",
+        payments,
+        found.next_page_token,
+    )))
+}
+
+/// A page of items; the token is absent at the end.
+pub fn page(name: &str, items: Vec<Value>, next_page_token: String) -> Value {
+    let mut page = json!({ name: items });
+    if !next_page_token.is_empty() {
+        page["next_page_token"] = next_page_token.into();
+    }
+    page
+}

@@ -1,0 +1,264 @@
+//! Taking orders: what both doors and both ways in (upload, single payment) have in common.
+
+use std::{sync::Arc, time::Duration};
+
+use fulgurite_core::{
+    Lsn, PaymentId, UnixMs,
+    order::{BatchOptions, RefusedRow, RowReason, Sealed},
+    payment::State,
+};
+use fulgurite_proto::fulgurite::v1;
+use fulgurite_runtime::{
+    Engine,
+    engine::Among,
+    upload::{Commit, Header},
+};
+
+use crate::{
+    Doors,
+    check::{Signatures, Terms, row, upload::Sorted, upload::UploadCheck},
+    doors::now,
+    fingerprint::Fingerprint,
+    problem::{Code, Problem, invalid, order_refused},
+    wire::{self, payment::View},
+};
+
+/// How long an acceptance waits for the read model.
+const READABLE_MAX: Duration = Duration::from_secs(5);
+const KEY_CHARS_MAX: usize = 255;
+const DESCRIPTION_BYTES_MAX: usize = 1_024;
+const METADATA_PAIRS_MAX: usize = 32;
+const METADATA_KEY_BYTES_MAX: usize = 64;
+const METADATA_VALUE_BYTES_MAX: usize = 512;
+
+/// The idempotency key of a request.
+pub fn idempotency_key(key: &str) -> Result<Arc<str>, Problem> {
+    let visible = key.bytes().all(|byte| byte.is_ascii_graphic());
+    if key.is_empty() || key.len() > KEY_CHARS_MAX || !visible {
+        return Err(Problem::new(Code::IdempotencyKeyMissing));
+    }
+    Ok(key.into())
+}
+
+/// The effective options of a request.
+pub fn options(
+    doors: &Doors,
+    set: Option<&v1::BatchOptions>,
+    now: UnixMs,
+) -> Result<BatchOptions, Problem> {
+    let options = wire::options::effective(set, &doors.defaults, now)?;
+    if options.per_destination_in_flight_max > 0 && doors.signatures() == Signatures::Node {
+        let message = "is not possible while the nodes check signatures: the payee is unknown";
+        return Err(invalid("options.per_destination_in_flight_max", message));
+    }
+    Ok(options)
+}
+
+/// The header of an upload, checked.
+pub fn upload_header(
+    doors: &Doors,
+    header: &v1::upload_batch_request::Header,
+    now: UnixMs,
+) -> Result<Header, Problem> {
+    let idempotency_key = idempotency_key(&header.idempotency_key)?;
+    let options = options(doors, header.options.as_ref(), now)?;
+    if header.description.len() > DESCRIPTION_BYTES_MAX {
+        let message = format!("must have at most {DESCRIPTION_BYTES_MAX} bytes");
+        return Err(invalid("description", &message));
+    }
+    if header.content_digest.len() > KEY_CHARS_MAX {
+        let message = format!("must have at most {KEY_CHARS_MAX} bytes");
+        return Err(invalid("content_digest", &message));
+    }
+    let metadata = metadata(header)?;
+    let description = (!header.description.is_empty()).then(|| Sealed::plain(&header.description));
+    Ok(Header {
+        idempotency_key,
+        content_digest: header.content_digest.as_str().into(),
+        options,
+        description,
+        metadata,
+        single: false,
+    })
+}
+
+fn metadata(header: &v1::upload_batch_request::Header) -> Result<Vec<(Sealed, Sealed)>, Problem> {
+    if header.metadata.len() > METADATA_PAIRS_MAX {
+        let message = format!("must have at most {METADATA_PAIRS_MAX} pairs");
+        return Err(invalid("metadata", &message));
+    }
+    let mut pairs: Vec<_> = header.metadata.iter().collect();
+    pairs.sort_unstable();
+    for (key, value) in &pairs {
+        let long = key.len() > METADATA_KEY_BYTES_MAX || value.len() > METADATA_VALUE_BYTES_MAX;
+        if key.is_empty() || long {
+            let message = format!(
+                "must have keys of 1 to {METADATA_KEY_BYTES_MAX} bytes and values of at most \
+                 {METADATA_VALUE_BYTES_MAX}"
+            );
+            return Err(invalid("metadata", &message));
+        }
+    }
+    Ok(pairs
+        .iter()
+        .map(|(key, value)| (Sealed::plain(key), Sealed::plain(value)))
+        .collect())
+}
+
+/// What the orders of a request are judged by.
+pub fn terms(options: &BatchOptions, set: Option<&v1::BatchOptions>, now: UnixMs) -> Terms {
+    Terms {
+        now,
+        fee_policy: options.fee_policy,
+        fee_policy_chosen: set.is_some_and(|set| set.fee_policy.is_some()),
+    }
+}
+
+/// Refuses the rows whose hash another payment owns, as a commit would: for uploads that are only
+/// validated.
+pub fn refuse_claimed(engine: &Engine, sorted: &mut Sorted) {
+    sorted.orders.retain(|(row, order)| {
+        let payments = engine.payments(&Among::Hash(order.payment_hash), &[], None, 100);
+        let Some(owner) = payments.iter().find(|payment| payment.claims_hash()) else {
+            return true;
+        };
+        let (reason, message) = match owner.state {
+            State::Succeeded { .. } => (RowReason::AlreadyPaid, "has paid this payment hash"),
+            _ => (RowReason::HashClaimed, "is open for this payment hash"),
+        };
+        let message = format!("payment {} {message}", owner.id);
+        let problem = row::Problem {
+            reason,
+            field: "destination",
+            message,
+        };
+        let mut refused = problem.of_row(*row, None);
+        refused.reference = order.reference.clone();
+        refused.payment = Some(owner.id);
+        sorted.refused.push(refused);
+        false
+    });
+}
+
+/// The problem of a key that belongs to other content.
+pub fn key_reused(batch: impl ToString, difference: String) -> Problem {
+    Problem::of(
+        Code::IdempotencyKeyReused,
+        format!("the key belongs to other content; the first difference: {difference}"),
+    )
+    .with("batch_id", batch.to_string())
+    .with("difference", difference)
+}
+
+/// Orders one payment.
+pub async fn create_payment(
+    doors: &Doors,
+    request: v1::CreatePaymentRequest,
+) -> Result<v1::CreatePaymentResponse, Problem> {
+    let now = now();
+    let idempotency_key = idempotency_key(&request.idempotency_key)?;
+    let Some(order) = request.order else {
+        return Err(invalid("order", "is required"));
+    };
+    let set = request.options.as_ref();
+    if set.is_some_and(|set| set.accept_valid.is_some()) {
+        return Err(invalid(
+            "options.accept_valid",
+            "has no meaning for a single payment",
+        ));
+    }
+    let options = options(doors, set, now)?;
+    let terms = terms(&options, set, now);
+    let row = doors.checker.check(order, terms).await?;
+    let fingerprint = Fingerprint::of_single(set);
+    let mut check = UploadCheck::new(fingerprint, doors.limits.batch_amount_max);
+    let mut sorted = check.take(vec![row]);
+    if request.validate_only {
+        refuse_claimed(&doors.engine, &mut sorted);
+        return validated(&sorted);
+    }
+    let header = Header {
+        idempotency_key,
+        content_digest: "".into(),
+        options,
+        description: None,
+        metadata: Vec::new(),
+        single: true,
+    };
+    // A bad order goes this way too: its key may belong to the same order, accepted before.
+    let mut upload = doors.engine.open_upload(header, 1)?;
+    upload.add(sorted.orders, sorted.refused)?;
+    match upload.commit(1, check.fingerprint()).await? {
+        Commit::Accepted { batch, replayed } => {
+            let payment = batch.accepted.batch.payment(1);
+            let payment = created(&doors.engine, payment, batch.version).await?;
+            Ok(v1::CreatePaymentResponse {
+                payment: Some(payment),
+                replayed,
+            })
+        }
+        Commit::RowsRefused(rows) => Err(order_refused(&rows)),
+        Commit::KeyReused { batch, difference } => Err(key_reused(batch, difference)),
+    }
+}
+
+/// The payment that was just accepted.
+async fn created(
+    engine: &Engine,
+    payment: PaymentId,
+    version: Lsn,
+) -> Result<v1::Payment, Problem> {
+    until_readable(engine, version).await;
+    let found = engine
+        .payment(payment)
+        .ok_or(Problem::new(Code::UnknownOutcome))?;
+    Ok(wire::payment::to_proto(&found, View::Basic))
+}
+
+/// Waits until the read model covers `version`, so that who was answered can read what was
+/// accepted; a read model that is far behind holds nobody up.
+pub async fn until_readable(engine: &Engine, version: Lsn) {
+    let covered = engine.wait_past(version.saturating_sub(1));
+    if tokio::time::timeout(READABLE_MAX, covered).await.is_err() {
+        tracing::warn!(version, "the read model is far behind");
+    }
+}
+
+/// The answer to an order that was only validated: the payment that it would become, without id.
+fn validated(sorted: &Sorted) -> Result<v1::CreatePaymentResponse, Problem> {
+    let refused: &[RefusedRow] = &sorted.refused;
+    let Some((row, order)) = sorted.orders.first().filter(|_| refused.is_empty()) else {
+        return Err(order_refused(refused));
+    };
+    let text = |sealed: &Sealed| sealed.text().unwrap_or_default().to_owned();
+    let payment = v1::Payment {
+        row: wire::count(*row),
+        reference: order.reference.as_ref().map(text).unwrap_or_default(),
+        destination: Some(v1::payment::Destination::Bolt11(order.invoice.to_string())),
+        payment_hash: order.payment_hash.to_string(),
+        amount_msat: wire::large(order.amount.get()),
+        fee_limit_msat: wire::large(order.fee_limit.get()),
+        deadline: order.deadline.map(wire::time::to_proto),
+        ..Default::default()
+    };
+    Ok(v1::CreatePaymentResponse {
+        payment: Some(payment),
+        replayed: false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_1_to_255_visible_ascii() {
+        for key in ["a", "file:sha256-00", &"x".repeat(255)] {
+            assert!(idempotency_key(key).is_ok(), "{key}");
+        }
+        for key in ["", "a b", "ä", "a\n", &"x".repeat(256)] {
+            let problem = idempotency_key(key).expect_err("refused");
+            assert_eq!(problem.code, Code::IdempotencyKeyMissing, "{key}");
+        }
+    }
+}

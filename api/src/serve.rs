@@ -1,0 +1,265 @@
+//! `serve`: the life of the engine's process.
+//!
+//! ```text
+//!  configuration ─► admin listener ─► journal ─► actors, nodes ─► doors ─► ready
+//!                     (not ready)                                            │ SIGTERM
+//!                                    exit 0 ◄─ journal flushed ◄─ no new orders
+//! ```
+//!
+//! Whatever goes wrong, the last line on standard error says what to do.
+
+mod gauges;
+mod options;
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use fulgurite_config::Config;
+use fulgurite_runtime::Engine;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
+};
+use tracing::{info, warn};
+
+use crate::{Doors, admin, check::Checker, cli::exit::Exit, telemetry};
+
+/// The doors' threads; the actors, the journal and the invoice check have their own.
+const DOOR_THREADS: usize = 2;
+/// Calls that are under way get so long to end when the engine stops.
+const CALLS_MAX: Duration = Duration::from_millis(1_500);
+/// Then the journal gets so long to be flushed: together below 5 s.
+const FLUSH_MAX: Duration = Duration::from_secs(3);
+/// How often the identity keys of our nodes are read again.
+const KEYS_EVERY: Duration = Duration::from_secs(2);
+/// How often an operator is told that anybody may come in.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// How the engine is run.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The configuration. Without one, the defaults hold: `fulgurite config explain`.
+    #[arg(long, env = "FULGURITE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Ends with the process that started it.
+    #[arg(long, hide = true, value_name = "PID")]
+    parent: Option<u32>,
+}
+
+/// Why the engine does not run, for the last line on standard error.
+#[derive(Debug)]
+struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+/// Runs the engine until SIGTERM or SIGINT.
+pub fn run(args: &ServeArgs) -> Exit {
+    if let Some(parent) = args.parent {
+        crate::demo::child::die_with_parent(parent);
+    }
+    match start(args) {
+        Ok(()) => Exit::SUCCESS,
+        Err(failure) => {
+            eprintln!("fulgurite: {}", failure.message);
+            failure.exit
+        }
+    }
+}
+
+fn start(args: &ServeArgs) -> Result<(), Failure> {
+    let config = match &args.config {
+        Some(path) => Config::load(path).map_err(|fault| {
+            misconfigured(format!(
+                "{fault}\nfulgurite: correct the configuration, then start again"
+            ))
+        })?,
+        None => Config::default(),
+    };
+    telemetry::start(&config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(DOOR_THREADS)
+        .thread_name("doors")
+        .enable_all()
+        .build()
+        .map_err(|error| misconfigured(format!("no threads can be started: {error}")))?;
+    let served = runtime.block_on(serve(config));
+    // What is left of calls ends with the process.
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    let started = Instant::now();
+    // Before the journal: a start that is stopped halfway ends in order, too.
+    let mut signal = StopSignal::new()
+        .map_err(|error| misconfigured(format!("no signals can be received: {error}")))?;
+    let admin = admin::Admin::new();
+    let listener = bind("admin.listen", config.admin.listen).await?;
+    tokio::spawn(admin::serve(listener, admin.clone()));
+    let engine = open_engine(&config).await?;
+    let (doors, open) = open_doors(&config, &engine).await?;
+    admin.started(engine.clone());
+    tokio::spawn(read_node_keys(doors.clone()));
+    if config.access.allow_unauthenticated_network {
+        tokio::spawn(warn_of_open_network());
+    }
+    let recovery_ms = started.elapsed().as_millis();
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        network = config.engine.network.name(),
+        nodes = config.nodes.len(),
+        recovery_ms,
+        "serving"
+    );
+    signal.received().await;
+    stop(&engine, &doors, open).await;
+    Ok(())
+}
+
+/// Opens the journal and starts the actors and the nodes' connections on what it recovered.
+async fn open_engine(config: &Config) -> Result<Engine, Failure> {
+    let journal = options::journal(config);
+    let folder = config.engine.data_dir.display().to_string();
+    let open = move || fulgurite_journal::open(journal, crate::doors::now());
+    let opened = tokio::task::spawn_blocking(open).await;
+    let opened = match opened {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => return Err(broken_journal(&folder, &with_causes(&error))),
+        Err(panic) => return Err(broken_journal(&folder, &panic.to_string())),
+    };
+    Ok(fulgurite_runtime::start(options::runtime(config), opened))
+}
+
+/// Opens both doors; the tasks end when the doors are stopped.
+async fn open_doors(config: &Config, engine: &Engine) -> Result<(Doors, JoinSet<()>), Failure> {
+    let metrics = std::sync::Arc::clone(engine.metrics());
+    let record = std::sync::Arc::new(move |us| {
+        metrics.record(
+            fulgurite_runtime::metrics::Stage::Check,
+            Duration::from_micros(us),
+        );
+    });
+    let checker = Checker::start(options::rules(config), record)
+        .map_err(|error| misconfigured(format!("the invoice check does not start: {error}")))?;
+    let limits = options::limits(config);
+    let doors = Doors::new(engine.clone(), checker, limits, options::batch(config));
+    gauges::register(engine, &doors, config.access.allow_unauthenticated_network);
+    let grpc = bind("grpc.listen", config.grpc.listen).await?;
+    let http = bind("http.listen", config.http.listen).await?;
+    let mut open = JoinSet::new();
+    open.spawn(crate::grpc::serve(grpc, doors.clone()));
+    open.spawn(crate::http::serve(http, doors.clone()));
+    Ok((doors, open))
+}
+
+/// Lets the calls under way end, then flushes the journal.
+async fn stop(engine: &Engine, doors: &Doors, mut open: JoinSet<()>) {
+    info!("stopping: no new orders");
+    doors.stop();
+    let ended = async { while open.join_next().await.is_some() {} };
+    if tokio::time::timeout(CALLS_MAX, ended).await.is_err() {
+        info!("calls that did not end are cut");
+    }
+    if tokio::time::timeout(FLUSH_MAX, engine.stop())
+        .await
+        .is_err()
+    {
+        warn!("the journal took too long to stop; what was acknowledged is on disk");
+    }
+    info!("stopped");
+}
+
+/// Invoices of our own nodes are refused: their keys are known once they have connected.
+async fn read_node_keys(doors: Doors) {
+    loop {
+        for node in doors.engine.nodes() {
+            doors.checker.own_nodes().add(&node.identity_pubkey);
+        }
+        tokio::time::sleep(KEYS_EVERY).await;
+    }
+}
+
+async fn warn_of_open_network() {
+    loop {
+        warn!("access.allow_unauthenticated_network is true: anybody who gets here can pay");
+        tokio::time::sleep(WARN_EVERY).await;
+    }
+}
+
+async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    let bound = TcpListener::bind(address).await;
+    let listener = bound.map_err(|error| {
+        misconfigured(format!(
+            "{address} cannot be opened: {error}; end what has it, or set another {key}"
+        ))
+    })?;
+    info!(key, address = %listener.local_addr().unwrap_or(address), "listening");
+    Ok(listener)
+}
+
+/// SIGTERM and SIGINT. Both are caught from the moment that it is made.
+#[derive(Debug)]
+pub struct StopSignal {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignal {
+    /// Catches both from now on.
+    ///
+    /// # Errors
+    /// When the process can receive no signals.
+    pub fn new() -> std::io::Result<StopSignal> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(StopSignal {
+            terminate,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for one of them.
+    pub async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn misconfigured(message: String) -> Failure {
+    Failure {
+        exit: Exit::CONFIG,
+        message,
+    }
+}
+
+fn broken_journal(folder: &str, why: &str) -> Failure {
+    let message = format!(
+        "the journal in {folder} cannot be used: {why}; nothing was sent: look at it with \
+         `fulgurite journal verify {folder}`"
+    );
+    Failure {
+        exit: Exit::JOURNAL,
+        message,
+    }
+}
+
+/// An error with everything below it.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(cause) = below {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        below = cause.source();
+    }
+    text
+}

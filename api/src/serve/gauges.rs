@@ -1,0 +1,193 @@
+//! Gauges that are read when somebody asks: the nodes, what waits, what lives.
+
+use std::fmt;
+
+use fulgurite_runtime::{Engine, status::NodeStatus};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
+    metrics::{MetricType, gauge::ConstGauge, info::Info},
+};
+
+use crate::Doors;
+
+/// Adds the gauges of the doors and the nodes to the engine's metrics.
+pub(super) fn register(engine: &Engine, doors: &Doors, open_network: bool) {
+    let gauges = Gauges {
+        doors: doors.clone(),
+        open_network,
+    };
+    engine.metrics().register_collector(Box::new(gauges));
+}
+
+struct Gauges {
+    doors: Doors,
+    open_network: bool,
+}
+
+impl fmt::Debug for Gauges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gauges")
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct NodeLabel {
+    node: String,
+}
+
+/// A number that each node has.
+type OfNode = fn(&NodeStatus) -> i64;
+
+/// The gauges of a node: name, help, value.
+const OF_NODES: [(&str, &str, OfNode); 6] = [
+    (
+        "fulgurite_node_connected",
+        "1 while the node can be used",
+        |node| i64::from(node.connected),
+    ),
+    (
+        "fulgurite_node_breaker_open",
+        "1 while the node gets nothing",
+        |node| i64::from(node.breaker != "closed"),
+    ),
+    (
+        "fulgurite_node_window",
+        "Payments that may be in flight there",
+        |node| i64::from(node.window),
+    ),
+    (
+        "fulgurite_node_in_flight",
+        "Payments in flight there",
+        |node| i64::from(node.in_flight),
+    ),
+    (
+        "fulgurite_node_queued",
+        "Orders that wait for its window",
+        |node| i64::from(node.queued),
+    ),
+    (
+        "fulgurite_node_spendable_msat",
+        "What its active channels can send",
+        |node| i64::try_from(node.spendable.get()).unwrap_or(i64::MAX),
+    ),
+];
+
+/// The gauges of the engine: name, help.
+const OF_ENGINE: [(&str, &str); 3] = [
+    (
+        "fulgurite_ready",
+        "1 while orders are taken and can be paid",
+    ),
+    (
+        "fulgurite_check_waiting",
+        "Orders that wait for the invoice check",
+    ),
+    (
+        "fulgurite_unauthenticated_network",
+        "1 when anybody who reaches a listener may pay",
+    ),
+];
+
+impl Collector for Gauges {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let nodes = self.doors.engine.nodes();
+        for (name, help, value) in OF_NODES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for node in &nodes {
+                let label = NodeLabel {
+                    node: node.name.to_string(),
+                };
+                ConstGauge::new(value(node)).encode(family.encode_family(&label)?)?;
+            }
+        }
+        let values = [
+            i64::from(self.doors.engine.readiness().is_ready()),
+            i64::try_from(self.doors.checker.waiting()).unwrap_or(i64::MAX),
+            i64::from(self.open_network),
+        ];
+        for ((name, help), value) in OF_ENGINE.into_iter().zip(values) {
+            let family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            ConstGauge::new(value).encode(family)?;
+        }
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        let help = "The program that runs";
+        let kind = build.metric_type();
+        build.encode(encoder.encode_descriptor("fulgurite_build", help, None, kind)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, time::Duration};
+
+    use fulgurite_core::payment::State;
+    use fulgurite_runtime::metrics::{Metrics, Stage};
+
+    use super::*;
+
+    /// What docs/metrics.md lists: name, type, label.
+    fn documented() -> BTreeSet<String> {
+        let rows = include_str!("../../../docs/metrics.md").lines();
+        let rows = rows.filter_map(|row| row.strip_prefix("| `fulgurite_"));
+        rows.map(|row| {
+            let cells: Vec<&str> = row
+                .split('|')
+                .map(|cell| cell.trim().trim_matches('`'))
+                .collect();
+            format!("fulgurite_{} {} {}", cells[0], cells[1], cells[2])
+                .trim_end()
+                .to_owned()
+        })
+        .collect()
+    }
+
+    /// What a scrape shows: name, type, first label.
+    fn scraped(text: &str) -> BTreeSet<String> {
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        types
+            .filter_map(|line| {
+                let (name, kind) = line.split_once(' ')?;
+                let suffix = if kind == "counter" { "_total" } else { "" };
+                let series = text.lines().find(|line| {
+                    line.strip_prefix(name)
+                        .is_some_and(|rest| rest.starts_with(['_', '{', ' ']))
+                });
+                let labels = series?
+                    .split_once('{')
+                    .map(|(_, labels)| labels)
+                    .unwrap_or_default();
+                let mut labels = labels.split(',').filter_map(|label| label.split_once('='));
+                let label = labels
+                    .find(|(label, _)| *label != "le")
+                    .map_or("", |(label, _)| label);
+                Some(
+                    format!("{name}{suffix} {kind} {label}")
+                        .trim_end()
+                        .to_owned(),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn docs_metrics_lists_what_is_registered() {
+        let metrics = Metrics::default();
+        metrics.finished(&State::Cancelled);
+        metrics.resent("node");
+        metrics.send_lost("node");
+        metrics.never_sent("node");
+        metrics.fence_raised("node");
+        metrics.actor_died("batch");
+        metrics.contradiction();
+        metrics.accepted(1);
+        metrics.record(Stage::Node, Duration::from_millis(1));
+        let mut text = String::new();
+        metrics.encode(&mut text).unwrap();
+        let mut expected = scraped(&text);
+        expected.extend(OF_NODES.map(|(name, ..)| format!("{name} gauge node")));
+        expected.extend(OF_ENGINE.map(|(name, _)| format!("{name} gauge")));
+        expected.insert("fulgurite_build_info info version".to_owned());
+        assert_eq!(documented(), expected);
+    }
+}

@@ -1,0 +1,122 @@
+//! All open batches, as the journal tells them: the read model, the content of a snapshot and
+//! what a rebuilt actor starts from.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use crate::{
+    batch::{Batch, State},
+    event::Event,
+    id::BatchId,
+    order::Order,
+    port::Lsn,
+    time::UnixMs,
+};
+
+/// Everything that is open after the event with [`Book::lsn`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Book {
+    /// The last event that was applied; 0 for none.
+    pub lsn: Lsn,
+    /// The last epoch; 0 before the first start.
+    pub epoch: u32,
+    /// The latest time that any event carried, by the engine's clock.
+    pub time: UnixMs,
+    /// Batches that are not finished, and finished ones until [`Book::forget`].
+    pub batches: HashMap<BatchId, Batch>,
+    /// Uploads without a seal.
+    pub uploads: HashMap<BatchId, Vec<(u32, Arc<Order>)>>,
+}
+
+/// What an event changed in the book.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// Nothing that a client sees.
+    Nothing,
+    /// A batch came into being.
+    Accepted(BatchId),
+    /// A batch, but none of its payments.
+    Batch(BatchId),
+    /// One payment, its row given.
+    Payment(BatchId, u32),
+    /// Several payments at once: the rows of a `PaymentsCancelled`.
+    Payments(BatchId),
+    /// A batch is finished.
+    Finished(BatchId),
+}
+
+impl Book {
+    /// Applies the event with number `lsn`, which must follow [`Book::lsn`] without a gap.
+    pub fn apply(&mut self, event: &Event, lsn: Lsn) -> Changed {
+        assert_eq!(lsn, self.lsn + 1, "the journal has no gaps");
+        self.lsn = lsn;
+        match event {
+            Event::EngineStarted { epoch, time, .. } => {
+                self.epoch = *epoch;
+                self.time = self.time.max(*time);
+                // Rule E3: what had no seal when its engine died will never have one.
+                self.uploads.clear();
+                Changed::Nothing
+            }
+            Event::OrdersAdded { batch, orders } => {
+                self.uploads
+                    .entry(*batch)
+                    .or_default()
+                    .extend(orders.iter().cloned());
+                Changed::Nothing
+            }
+            Event::UploadDropped { batch } => {
+                self.uploads.remove(batch);
+                Changed::Nothing
+            }
+            Event::BatchAccepted(accepted) => {
+                let mut orders = self.uploads.remove(&accepted.batch).unwrap_or_default();
+                if !accepted.refused.is_empty() {
+                    let refused: HashSet<u32> =
+                        accepted.refused.iter().map(|refused| refused.row).collect();
+                    orders.retain(|(row, _)| !refused.contains(row));
+                }
+                self.time = self.time.max(accepted.time);
+                let batch = Batch::new(Arc::clone(accepted), &orders, lsn);
+                self.batches.insert(accepted.batch, batch);
+                Changed::Accepted(accepted.batch)
+            }
+            Event::Payment { payment, time, .. } => {
+                self.change(payment.batch(), event, *time, lsn);
+                Changed::Payment(payment.batch(), payment.row())
+            }
+            Event::PaymentsCancelled { batch, time, .. } => {
+                self.change(*batch, event, *time, lsn);
+                Changed::Payments(*batch)
+            }
+            Event::BatchPaused { batch, time, .. }
+            | Event::BatchResumed { batch, time }
+            | Event::BatchCancelRequested { batch, time } => {
+                self.change(*batch, event, *time, lsn);
+                Changed::Batch(*batch)
+            }
+            Event::BatchFinished { batch, time } => {
+                self.change(*batch, event, *time, lsn);
+                Changed::Finished(*batch)
+            }
+            Event::Barrier => Changed::Nothing,
+        }
+    }
+
+    fn change(&mut self, batch: BatchId, event: &Event, time: UnixMs, lsn: Lsn) {
+        self.time = self.time.max(time);
+        let batch = self
+            .batches
+            .get_mut(&batch)
+            .expect("events follow their batch's seal");
+        batch.apply(event, lsn);
+    }
+
+    /// Lets a finished batch go, once the views hold all of it.
+    pub fn forget(&mut self, batch: BatchId) -> Option<Batch> {
+        assert_eq!(self.batches.get(&batch)?.summary.state, State::Finished);
+        self.batches.remove(&batch)
+    }
+}

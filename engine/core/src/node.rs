@@ -1,0 +1,157 @@
+//! One node as the engine sees it: whether it may be used, and how much.
+
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    breaker::{self, Breaker},
+    event::NeverSent,
+    port::FailureReason,
+    schedule::Rate,
+    time::UnixMs,
+    tracker::Outcome,
+    window::{self, Window},
+};
+
+/// The limits of one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many payments may be in flight.
+    pub window: window::Limits,
+    /// When it is left alone.
+    pub breaker: breaker::Limits,
+    /// The most attempts that start in a second; 0 means no limit.
+    pub payments_per_second_max: u32,
+}
+
+/// A node's health and its window.
+#[derive(Clone, Debug)]
+pub struct Node {
+    connected: bool,
+    breaker: Breaker,
+    window: Window,
+    rate: Rate,
+    in_flight: u32,
+}
+
+impl Node {
+    /// A node that has not connected yet, with nothing in flight.
+    pub fn new(limits: Limits, now: UnixMs) -> Node {
+        Node {
+            connected: false,
+            breaker: Breaker::new(limits.breaker),
+            window: Window::new(limits.window),
+            rate: Rate::new(limits.payments_per_second_max, now),
+            in_flight: 0,
+        }
+    }
+
+    /// The connection came or went. What was in flight stays so.
+    pub fn connection(&mut self, connected: bool) {
+        self.connected = connected;
+    }
+
+    /// Connected.
+    pub fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// True when orders may be placed here.
+    pub fn is_usable(&mut self, now: UnixMs) -> bool {
+        self.connected && self.breaker.room(0, now) > 0
+    }
+
+    /// How many more attempts may start now, by connection, breaker and window.
+    pub fn room(&mut self, now: UnixMs) -> u32 {
+        if !self.connected {
+            return 0;
+        }
+        let window = self.window.size().saturating_sub(self.in_flight);
+        window.min(self.breaker.room(self.in_flight, now))
+    }
+
+    /// True when the rate limit lets an attempt start now.
+    pub fn rate_allows(&mut self, now: UnixMs) -> bool {
+        self.rate.allows(now)
+    }
+
+    /// When the rate limit lets the next attempt start; `None` when it is not in the way.
+    pub fn rate_next(&self) -> Option<UnixMs> {
+        self.rate.next()
+    }
+
+    /// An attempt takes a place in the window.
+    pub fn started(&mut self) {
+        self.in_flight += 1;
+        self.rate.take();
+    }
+
+    /// A place was taken and given back without a send.
+    pub fn withdrawn(&mut self) {
+        self.in_flight = self
+            .in_flight
+            .checked_sub(1)
+            .expect("what is withdrawn was started");
+    }
+
+    /// An attempt is over.
+    pub fn ended(&mut self, outcome: &Outcome, now: UnixMs) {
+        match outcome {
+            Outcome::Settled { .. } => {
+                self.breaker.answered();
+                self.window.succeeded(self.in_flight);
+            }
+            Outcome::Failed(reason) => {
+                self.breaker.answered();
+                if is_overload(*reason) {
+                    self.window.overloaded(now);
+                }
+            }
+            Outcome::NeverSent(NeverSent::InvoiceExpired | NeverSent::SelfPayment) => {
+                self.breaker.answered();
+            }
+            Outcome::NeverSent(NeverSent::Invalid | NeverSent::NotDelivered) => {
+                self.breaker.fault(now);
+            }
+            // Our own doing says nothing about the node.
+            Outcome::NeverSent(NeverSent::Withdrawn) | Outcome::Contradicted(_) => {}
+        }
+        self.withdrawn();
+    }
+
+    /// A send was lost: a fault of the node or of the way to it.
+    pub fn lost(&mut self, now: UnixMs) {
+        self.breaker.fault(now);
+    }
+
+    /// The node answered about a payment.
+    pub fn answered(&mut self) {
+        self.breaker.answered();
+    }
+
+    /// Payments in flight.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// The window's size.
+    pub fn window(&self) -> u32 {
+        self.window.size()
+    }
+
+    /// The breaker.
+    pub fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+}
+
+/// Failures that a full node gives: fewer at once may do better (reference: lnd.md 0.5).
+fn is_overload(reason: FailureReason) -> bool {
+    match reason {
+        FailureReason::InsufficientBalance | FailureReason::Timeout | FailureReason::Error => true,
+        FailureReason::Unknown
+        | FailureReason::NoRoute
+        | FailureReason::IncorrectPaymentDetails
+        | FailureReason::Canceled => false,
+    }
+}

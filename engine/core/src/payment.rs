@@ -1,0 +1,385 @@
+//! One outgoing payment.
+//!
+//! ```text
+//!            AttemptStarted               AttemptSettled
+//!  Queued ──────────────────► InFlight ───────────────────► Succeeded
+//!    ▲ │                        │ │ │
+//!    │ │      Retry             │ │ └─ Contradicted ───────► Unresolved
+//!    └─┼────────────────────────┘ │                              ▲
+//!      │ Failed, Cancelled        │ AttemptFailed, NeverSent     │ Contradicted
+//!      └──────────────────────────┴──────────────► Failed, Cancelled
+//! ```
+//!
+//! The same struct serves the actor that decides and the read model that clients see: both apply
+//! the same events.
+
+mod inputs;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use self::{
+    inputs::{Effect, Input, Refusal},
+    state::{Attempt, AttemptEnd, State},
+};
+use crate::{
+    amount::Msat,
+    event::{AttemptStarted, Contradiction, Next, PaymentChange},
+    id::{AttemptId, PaymentId, Preimage},
+    order::Order,
+    port::Lsn,
+    retry::{Over, Terms},
+    time::UnixMs,
+};
+
+/// The life of one order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payment {
+    /// Which.
+    pub id: PaymentId,
+    /// What was asked.
+    pub order: Arc<Order>,
+    /// Where it stands.
+    pub state: State,
+    /// Every attempt so far, the one in flight included.
+    pub attempts: Vec<Attempt>,
+    /// When the batch was accepted.
+    pub created: UnixMs,
+    /// When it last changed.
+    pub updated: UnixMs,
+    /// The LSN of its last change.
+    pub version: Lsn,
+}
+
+impl Payment {
+    /// A payment of an accepted batch.
+    pub fn new(id: PaymentId, order: Arc<Order>, created: UnixMs, version: Lsn) -> Payment {
+        let state = State::Queued {
+            not_before: created,
+        };
+        Payment {
+            id,
+            order,
+            state,
+            attempts: Vec::new(),
+            created,
+            updated: created,
+            version,
+        }
+    }
+
+    /// Decides what `input` means for this payment at time `now`. Changes nothing.
+    pub fn decide(
+        &self,
+        input: &Input,
+        terms: &Terms,
+        now: UnixMs,
+    ) -> Result<PaymentChange, Refusal> {
+        match &self.state {
+            State::Queued { not_before } => self.decide_queued(input, *not_before, terms, now),
+            State::InFlight(current) => self.decide_in_flight(input, current, terms, now),
+            State::Unresolved { .. } => Err(Refusal::Unresolved),
+            State::Succeeded { .. } => Err(Refusal::AlreadyFinal),
+            State::Failed(_) | State::Cancelled => match *input {
+                // Rule E14: a payment that was declared not paid is paid after all.
+                Input::Settled { attempt, .. } => Ok(PaymentChange::Contradicted {
+                    attempt,
+                    contradiction: Contradiction::SucceededAfterFinal,
+                }),
+                Input::Start(_)
+                | Input::Failed { .. }
+                | Input::NeverSent { .. }
+                | Input::Contradicted { .. }
+                | Input::Cancel
+                | Input::Expire => Err(Refusal::AlreadyFinal),
+            },
+        }
+    }
+
+    fn decide_queued(
+        &self,
+        input: &Input,
+        not_before: UnixMs,
+        terms: &Terms,
+        now: UnixMs,
+    ) -> Result<PaymentChange, Refusal> {
+        let (start_until, too_late) = terms.start_until(&self.order);
+        match input {
+            Input::Start(_) if now < not_before => Err(Refusal::TooEarly),
+            Input::Start(_) if now > start_until || terms.cancelling => Err(Refusal::TooLate),
+            Input::Start(attempt) if !self.fits(attempt) => Err(Refusal::DoesNotFit),
+            Input::Start(attempt) => Ok(PaymentChange::AttemptStarted(Arc::clone(attempt))),
+            Input::Cancel => Ok(PaymentChange::Cancelled),
+            Input::Expire if now > start_until => Ok(PaymentChange::Failed(too_late)),
+            Input::Expire => Err(Refusal::NotExpired),
+            // An attempt that ended as failed and is paid after all (rule E14).
+            Input::Settled { attempt, .. } => Ok(PaymentChange::Contradicted {
+                attempt: *attempt,
+                contradiction: Contradiction::SucceededAfterFinal,
+            }),
+            Input::Failed { attempt, .. }
+            | Input::NeverSent { attempt, .. }
+            | Input::Contradicted { attempt, .. } => Err(Refusal::StaleAttempt(*attempt)),
+        }
+    }
+
+    fn decide_in_flight(
+        &self,
+        input: &Input,
+        current: &AttemptStarted,
+        terms: &Terms,
+        now: UnixMs,
+    ) -> Result<PaymentChange, Refusal> {
+        let over = |attempt: u16| {
+            if attempt == current.attempt {
+                Ok(attempt)
+            } else {
+                Err(Refusal::StaleAttempt(attempt))
+            }
+        };
+        match *input {
+            Input::Start(_) | Input::Cancel | Input::Expire => Err(Refusal::InFlight),
+            // Every attempt of a payment has the same hash: a proof counts whichever it names.
+            Input::Settled {
+                preimage,
+                amount,
+                fee_paid,
+                ..
+            } => Ok(self.settled(current, preimage, amount, fee_paid)),
+            Input::Failed { attempt, reason } => {
+                let why = Over {
+                    why: reason,
+                    attempts: over(attempt)?,
+                };
+                let next = terms.after_failure(self.id, &self.order, why, now);
+                Ok(PaymentChange::AttemptFailed {
+                    attempt,
+                    reason,
+                    next,
+                })
+            }
+            Input::NeverSent { attempt, cause } => {
+                let why = Over {
+                    why: cause,
+                    attempts: over(attempt)?,
+                };
+                let next = terms.after_never_sent(self.id, &self.order, why, now);
+                Ok(PaymentChange::AttemptNeverSent {
+                    attempt,
+                    cause,
+                    next,
+                })
+            }
+            Input::Contradicted {
+                attempt,
+                contradiction,
+            } => Ok(PaymentChange::Contradicted {
+                attempt: over(attempt)?,
+                contradiction,
+            }),
+        }
+    }
+
+    fn settled(
+        &self,
+        current: &AttemptStarted,
+        preimage: Preimage,
+        amount: Msat,
+        fee_paid: Msat,
+    ) -> PaymentChange {
+        let attempt = current.attempt;
+        let contradiction = if preimage.payment_hash() != self.order.payment_hash {
+            Contradiction::WrongPreimage
+        } else if amount > self.order.amount || fee_paid > self.order.fee_limit {
+            Contradiction::PaidTooMuch
+        } else {
+            return PaymentChange::AttemptSettled {
+                attempt,
+                preimage,
+                fee_paid,
+            };
+        };
+        PaymentChange::Contradicted {
+            attempt,
+            contradiction,
+        }
+    }
+
+    fn fits(&self, attempt: &AttemptStarted) -> bool {
+        usize::from(attempt.attempt) == self.attempts.len() + 1
+            && attempt.amount == self.order.amount
+            && attempt.fee_limit <= self.order.fee_limit
+    }
+
+    /// Applies an event that was decided here or read from the journal.
+    pub fn apply(&mut self, change: &PaymentChange, time: UnixMs, lsn: Lsn) -> Option<Effect> {
+        self.updated = time;
+        self.version = lsn;
+        match change {
+            PaymentChange::AttemptStarted(attempt) => {
+                assert!(
+                    self.is_queued(),
+                    "{}: one attempt in flight at most",
+                    self.id
+                );
+                self.attempts.push(Attempt {
+                    number: attempt.attempt,
+                    node: Arc::clone(&attempt.node),
+                    started: time,
+                    ended: None,
+                    end: AttemptEnd::Open,
+                });
+                self.state = State::InFlight(Arc::clone(attempt));
+                Some(Effect::Send(AttemptId {
+                    payment: self.id,
+                    number: attempt.attempt,
+                }))
+            }
+            PaymentChange::AttemptSettled {
+                attempt,
+                preimage,
+                fee_paid,
+            } => {
+                self.assert_in_flight(*attempt);
+                assert_eq!(
+                    preimage.payment_hash(),
+                    self.order.payment_hash,
+                    "{}",
+                    self.id
+                );
+                self.end_attempt(AttemptEnd::Settled, time);
+                self.state = State::Succeeded {
+                    preimage: *preimage,
+                    fee_paid: *fee_paid,
+                };
+                Some(Effect::Finished)
+            }
+            PaymentChange::AttemptFailed {
+                attempt,
+                reason,
+                next,
+            } => {
+                self.assert_in_flight(*attempt);
+                self.end_attempt(AttemptEnd::Failed(*reason), time);
+                Some(self.next(*next))
+            }
+            PaymentChange::AttemptNeverSent {
+                attempt,
+                cause,
+                next,
+            } => {
+                self.assert_in_flight(*attempt);
+                self.end_attempt(AttemptEnd::NeverSent(*cause), time);
+                Some(self.next(*next))
+            }
+            PaymentChange::Failed(failure) => {
+                assert!(
+                    self.is_queued(),
+                    "{}: not failed with an attempt in flight",
+                    self.id
+                );
+                Some(self.next(Next::Failed(*failure)))
+            }
+            PaymentChange::Cancelled => {
+                assert!(
+                    self.is_queued(),
+                    "{}: not cancelled with an attempt in flight",
+                    self.id
+                );
+                Some(self.next(Next::Cancelled))
+            }
+            PaymentChange::Contradicted {
+                attempt,
+                contradiction,
+            } => {
+                assert!(
+                    !matches!(self.state, State::Succeeded { .. }),
+                    "succeeded is for ever"
+                );
+                self.end_attempt(AttemptEnd::Contradicted(*contradiction), time);
+                self.state = State::Unresolved {
+                    attempt: *attempt,
+                    contradiction: *contradiction,
+                };
+                Some(Effect::Alarm)
+            }
+        }
+    }
+
+    fn assert_in_flight(&self, attempt: u16) {
+        let open = matches!(&self.state, State::InFlight(own) if own.attempt == attempt);
+        assert!(
+            open,
+            "{}: attempt {attempt} is not the one in flight",
+            self.id
+        );
+    }
+
+    fn next(&mut self, next: Next) -> Effect {
+        let (state, effect) = match next {
+            Next::Retry { not_before } => {
+                (State::Queued { not_before }, Effect::Wait { not_before })
+            }
+            Next::Failed(failure) => (State::Failed(failure), Effect::Finished),
+            Next::Cancelled => (State::Cancelled, Effect::Finished),
+        };
+        self.state = state;
+        effect
+    }
+
+    fn end_attempt(&mut self, end: AttemptEnd, time: UnixMs) {
+        if let Some(last) = self.attempts.last_mut() {
+            last.end = end;
+            last.ended = Some(time);
+        }
+    }
+
+    /// What to ask again after a restart; never sends anything new.
+    pub fn resume(&self) -> Option<Effect> {
+        match &self.state {
+            State::Queued { not_before } => Some(Effect::Wait {
+                not_before: *not_before,
+            }),
+            State::InFlight(attempt) => Some(Effect::Ask(AttemptId {
+                payment: self.id,
+                number: attempt.attempt,
+            })),
+            State::Unresolved { .. }
+            | State::Succeeded { .. }
+            | State::Failed(_)
+            | State::Cancelled => None,
+        }
+    }
+
+    /// Nothing is in flight and an attempt may come.
+    pub fn is_queued(&self) -> bool {
+        matches!(self.state, State::Queued { .. })
+    }
+
+    /// Succeeded, failed or cancelled.
+    pub fn is_final(&self) -> bool {
+        matches!(
+            self.state,
+            State::Succeeded { .. } | State::Failed(_) | State::Cancelled
+        )
+    }
+
+    /// True while nobody else may pay the hash (rule E2): always but after failed or cancelled.
+    pub fn claims_hash(&self) -> bool {
+        !matches!(self.state, State::Failed(_) | State::Cancelled)
+    }
+
+    /// When it became final.
+    pub fn finished(&self) -> Option<UnixMs> {
+        self.is_final().then_some(self.updated)
+    }
+
+    /// The number of the next attempt.
+    pub fn next_attempt(&self) -> u16 {
+        u16::try_from(self.attempts.len())
+            .unwrap_or(u16::MAX)
+            .saturating_add(1)
+    }
+}

@@ -1,0 +1,101 @@
+//! What a payment takes, refuses and asks for.
+
+use std::sync::Arc;
+
+use crate::{
+    amount::Msat,
+    event::{AttemptStarted, Contradiction, NeverSent},
+    id::{AttemptId, Preimage},
+    port::FailureReason,
+    time::UnixMs,
+};
+
+/// What the world says about a payment.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A node has room: start this attempt.
+    Start(Arc<AttemptStarted>),
+    /// The node says SUCCEEDED.
+    Settled {
+        /// Which attempt.
+        attempt: u16,
+        /// The proof, not yet checked.
+        preimage: Preimage,
+        /// What was paid, without fees.
+        amount: Msat,
+        /// What was paid in fees.
+        fee_paid: Msat,
+    },
+    /// The node says FAILED, and every send is accounted for (rule E12).
+    Failed {
+        /// Which attempt.
+        attempt: u16,
+        /// Why.
+        reason: FailureReason,
+    },
+    /// Nothing of the attempt was sent or can start any more (rule E12).
+    NeverSent {
+        /// Which attempt.
+        attempt: u16,
+        /// Why.
+        cause: NeverSent,
+    },
+    /// The node said something impossible (rule E14).
+    Contradicted {
+        /// Which attempt.
+        attempt: u16,
+        /// What.
+        contradiction: Contradiction,
+    },
+    /// Somebody wants it cancelled.
+    Cancel,
+    /// Time has passed: fail it when it can no longer start.
+    Expire,
+}
+
+/// Why an input changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Final states do not change.
+    #[error("the payment is final")]
+    AlreadyFinal,
+    /// One attempt at a time (rule E5).
+    #[error("an attempt is in flight")]
+    InFlight,
+    /// A person has to decide (rule E20).
+    #[error("the payment is unresolved")]
+    Unresolved,
+    /// The input speaks of another attempt.
+    #[error("attempt {0} is not the one in flight")]
+    StaleAttempt(u16),
+    /// The retry's time has not come.
+    #[error("it is too early for another attempt")]
+    TooEarly,
+    /// The deadline passed, the invoice expired or the batch is being cancelled.
+    #[error("no attempt may start any more")]
+    TooLate,
+    /// The time to start has not passed.
+    #[error("the payment can still start")]
+    NotExpired,
+    /// The attempt would pay something else than was ordered.
+    #[error("the attempt does not fit the order")]
+    DoesNotFit,
+}
+
+/// What to do about an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send the attempt.
+    Send(AttemptId),
+    /// Ask the node about the attempt; sends nothing new.
+    Ask(AttemptId),
+    /// Wait for another attempt.
+    Wait {
+        /// No attempt before it.
+        not_before: UnixMs,
+    },
+    /// The payment is final.
+    Finished,
+    /// An operator must look at it.
+    Alarm,
+}

@@ -1,0 +1,85 @@
+//! Where a payment stands, and what its attempts came to.
+
+use std::sync::Arc;
+
+use crate::{
+    amount::Msat,
+    event::{AttemptStarted, Contradiction, Failure, NeverSent},
+    id::{NodeName, Preimage},
+    port::FailureReason,
+    time::UnixMs,
+};
+
+/// Where a payment stands (API.md 1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nothing in flight; also waiting for a retry.
+    Queued {
+        /// No attempt starts before it.
+        not_before: UnixMs,
+    },
+    /// An attempt is alive.
+    InFlight(Arc<AttemptStarted>),
+    /// The node said something impossible: a person decides. Never paid elsewhere.
+    Unresolved {
+        /// The attempt that it was said of.
+        attempt: u16,
+        /// What was said.
+        contradiction: Contradiction,
+    },
+    /// Paid: for ever.
+    Succeeded {
+        /// The proof.
+        preimage: Preimage,
+        /// What it cost.
+        fee_paid: Msat,
+    },
+    /// Not paid, and this order can never become paid.
+    Failed(Failure),
+    /// Not paid, as asked.
+    Cancelled,
+}
+
+/// One attempt, for a client to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// From 1.
+    pub number: u16,
+    /// The node that it was made over.
+    pub node: NodeName,
+    /// When it was decided.
+    pub started: UnixMs,
+    /// When it was over.
+    pub ended: Option<UnixMs>,
+    /// How it ended.
+    pub end: AttemptEnd,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// Not yet.
+    Open,
+    /// It paid.
+    Settled,
+    /// The node said FAILED.
+    Failed(FailureReason),
+    /// It was never sent.
+    NeverSent(NeverSent),
+    /// What the node said cannot be.
+    Contradicted(Contradiction),
+}
+
+impl State {
+    /// The state's one name, everywhere: in the wire forms, in metrics, on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            State::Queued { .. } => "queued",
+            State::InFlight(_) => "in_flight",
+            State::Unresolved { .. } => "unresolved",
+            State::Succeeded { .. } => "succeeded",
+            State::Failed(_) => "failed",
+            State::Cancelled => "cancelled",
+        }
+    }
+}

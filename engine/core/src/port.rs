@@ -1,0 +1,280 @@
+//! The ports: what the rules need from outside, as traits that the runtime and the adapters meet.
+//!
+//! The runtime knows no adapter and an adapter no actor. `main` joins them.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    amount::Msat,
+    event::Event,
+    id::{AttemptId, PaymentHash, Preimage, SendId},
+    time::UnixMs,
+};
+
+/// A position in the journal: the number of one event, from 1, without gaps.
+pub type Lsn = u64;
+
+/// The write-ahead journal. Implementations never lose what [`Journal::durable`] covers.
+pub trait Journal {
+    /// Takes the next place in the journal for `event`. It is durable once [`Journal::durable`]
+    /// reaches the returned LSN.
+    fn append(&self, event: Event) -> Lsn;
+
+    /// The LSN of the last event appended by anyone; 0 when there is none.
+    fn last(&self) -> Lsn;
+
+    /// Every event up to this LSN is on disk.
+    fn durable(&self) -> Lsn;
+}
+
+/// A Lightning node, seen from the engine. Commands go in and never wait; everything that comes
+/// of them is reported as a [`NodeEvent`] to the function that the adapter was opened with.
+pub trait Node {
+    /// Hands a command over. Without a connection it is reported as unreachable, never queued.
+    fn command(&self, command: Command);
+}
+
+/// What the engine asks of a node.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Sends a payment: exactly one `SendPaymentV2` call, reported by [`NodeEvent::Send`].
+    Send(Box<SendPayment>),
+    /// Asks for a payment: one `TrackPaymentV2` call with in-flight updates, reported by
+    /// [`NodeEvent::Track`] until the payment is final or the stream ends.
+    Track(TrackCall),
+    /// Asks whether the node refuses a macaroon that expires at this node time (rule E13 (1)):
+    /// one harmless call with that caveat, reported by [`NodeEvent::ExpiryProbe`].
+    ProbeExpiry {
+        /// The caveat's time, by the node's clock.
+        expiry: UnixMs,
+    },
+    /// Reads the channels again, reported by [`NodeEvent::Channels`].
+    ListChannels,
+}
+
+/// One `TrackPaymentV2` call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TrackCall {
+    /// On whose behalf.
+    pub attempt: AttemptId,
+    /// Which call of the attempt: an answer is worth only as much as its call is late.
+    pub number: u32,
+    /// What is asked for.
+    pub payment_hash: PaymentHash,
+}
+
+/// One `SendPaymentV2` call (routerrpc.SendPaymentRequest). Always with `cancelable = false` and
+/// in-flight updates.
+#[derive(Clone, Debug)]
+pub struct SendPayment {
+    /// Which send it is.
+    pub send: SendId,
+    /// The invoice's payment hash.
+    pub payment_hash: PaymentHash,
+    /// The BOLT 11 invoice.
+    pub invoice: Arc<str>,
+    /// The amount of an invoice without one; `None` when the invoice has an amount.
+    pub amount: Option<Msat>,
+    /// The most that may be paid in fees; 0 allows only routes without a fee.
+    pub fee_limit: Msat,
+    /// The most blocks that the payment may be locked for (`cltv_limit`).
+    pub cltv_limit: u32,
+    /// For how long lnd starts new HTLCs (`timeout_seconds`).
+    pub timeout_seconds: u32,
+    /// The channels it may leave by; empty means any.
+    pub outgoing_chan_ids: Vec<u64>,
+    /// The most parts that lnd may split it into.
+    pub max_parts: u32,
+    /// The `time-before` caveat, by the node's clock (rule E6 (a)).
+    pub expiry: UnixMs,
+    /// The `grpc-timeout` (rule E6 (b)).
+    pub deadline: Duration,
+}
+
+/// What a node reports.
+#[derive(Clone, Debug)]
+pub enum NodeEvent {
+    /// The node can be used: connected, unlocked, in sync. Sent again when anything in it changed.
+    Connected(NodeInfo),
+    /// The node cannot be reached or used; the adapter goes on trying by itself.
+    Disconnected {
+        /// For the operator.
+        reason: String,
+    },
+    /// All channels of the node, read anew.
+    Channels(Vec<ChannelInfo>),
+    /// Something happened to a send.
+    Send {
+        /// Which send.
+        send: SendId,
+        /// What happened.
+        report: SendReport,
+    },
+    /// Something came of a [`Command::Track`].
+    Track {
+        /// The call that is answered.
+        call: TrackCall,
+        /// The answer.
+        report: TrackReport,
+    },
+    /// What came of a [`Command::ProbeExpiry`].
+    ExpiryProbe {
+        /// The caveat's time.
+        expiry: UnixMs,
+        /// The answer.
+        answer: ProbeAnswer,
+    },
+}
+
+/// What a node says of itself (lnrpc.GetInfoResponse).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// The node's identity key, 33 bytes.
+    pub identity_pubkey: Vec<u8>,
+    /// Its name in gossip.
+    pub alias: String,
+    /// lnd's version.
+    pub version: String,
+    /// The height of its chain.
+    pub block_height: u32,
+    /// How far the node's clock is ahead of ours; exact to one second or better.
+    pub clock_offset_ms: i64,
+}
+
+/// One channel (lnrpc.Channel).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelInfo {
+    /// The short channel id (BOLT 7) as lnd's number.
+    pub short_channel_id: u64,
+    /// The other side's identity key in hex.
+    pub remote_pubkey: Arc<str>,
+    /// Usable now.
+    pub active: bool,
+    /// The funding amount.
+    pub capacity: Msat,
+    /// Our balance, HTLCs in flight taken off.
+    pub local_balance: Msat,
+    /// What must stay with us (`local_constraints.chan_reserve_sat`).
+    pub reserve: Msat,
+    /// What we pay for the commitment transaction when we opened the channel, else zero.
+    pub commit_fee: Msat,
+    /// The most HTLCs that we may offer at once (`local_constraints.max_accepted_htlcs`).
+    pub max_accepted_htlcs: u32,
+    /// The most that we may have in flight (`local_constraints.max_pending_amt_msat`).
+    pub max_in_flight: Msat,
+    /// HTLCs below this are dust (`local_constraints.dust_limit_sat`).
+    pub dust_limit: Msat,
+    /// HTLCs that we offered and that are pending now.
+    pub outgoing_htlcs: u32,
+}
+
+/// What happened to a send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SendReport {
+    /// A `Payment` message on the send's own stream: it started, and cannot start again (E11).
+    Payment(PaymentReport),
+    /// The send is over. Nothing more comes for it.
+    Ended(SendEnd),
+}
+
+/// How a send ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SendEnd {
+    /// The node closed the stream in order, after a final `Payment` message.
+    Completed,
+    /// It was never handed to the transport, so it can never arrive (E8, E11).
+    NotHandedOver,
+    /// lnd refused it in a way that proves that it did not and cannot start (E11).
+    Refused(Refused),
+    /// Anything else: a lost stream, a deadline, an error that proves nothing. Unknown, not failed
+    /// (E10). The code and text are for the operator.
+    Lost(String),
+}
+
+/// A refusal by lnd that accounts for the send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// `AlreadyExists`: a payment with this hash is known: in flight or paid. Ask for it.
+    AlreadyExists,
+    /// `invoice expired`: says nothing about an earlier send of the hash (reference: lnd#7621).
+    InvoiceExpired,
+    /// `macaroon has expired`, or its root key does not exist.
+    MacaroonExpired,
+    /// The destination is the node itself.
+    SelfPayment,
+    /// lnd cannot use the invoice or the request, and said why in a text that is known to come
+    /// from the validation before its database.
+    Invalid,
+}
+
+/// A payment as lnd reports it (lnrpc.Payment).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaymentReport {
+    /// The state.
+    pub status: PaymentStatus,
+    /// What was to be paid, without fees (`value_msat`).
+    pub amount: Msat,
+    /// HTLCs that are in flight in this report.
+    pub htlcs_in_flight: u32,
+    /// The highest block at which an HTLC in flight expires; 0 when none is known.
+    pub htlc_expiry_height: u32,
+    /// When lnd created the payment, by its clock.
+    pub created: UnixMs,
+}
+
+/// The state of a payment at a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PaymentStatus {
+    /// Known, no HTLC yet (`INITIATED`), or on its way (`IN_FLIGHT`).
+    InFlight,
+    /// Paid.
+    Succeeded {
+        /// The proof, as the node gave it: not yet checked.
+        preimage: Preimage,
+        /// What was paid in fees.
+        fee_paid: Msat,
+    },
+    /// Final at the node: nothing of it is in flight there.
+    Failed(FailureReason),
+}
+
+/// lnrpc.PaymentFailureReason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum FailureReason {
+    /// No reason given, or one that we do not know.
+    Unknown,
+    /// `FAILURE_REASON_TIMEOUT`: the attempt's time was over.
+    Timeout,
+    /// `FAILURE_REASON_NO_ROUTE`: none within the fee limit either; also after an lnd restart.
+    NoRoute,
+    /// `FAILURE_REASON_ERROR`: a non-recoverable error, under load a recoverable one.
+    Error,
+    /// `FAILURE_REASON_INCORRECT_PAYMENT_DETAILS`: the recipient refused this invoice.
+    IncorrectPaymentDetails,
+    /// `FAILURE_REASON_INSUFFICIENT_BALANCE`: our channels could not carry it, or were full.
+    InsufficientBalance,
+    /// `FAILURE_REASON_CANCELED`.
+    Canceled,
+}
+
+/// What came of asking for a payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrackReport {
+    /// The payment as it is now.
+    Payment(PaymentReport),
+    /// The node does not know the hash. Alone it proves nothing about what may still arrive.
+    NotFound,
+    /// No answer, or the stream ended before the payment was final: ask again.
+    Unreachable(String),
+}
+
+/// What came of a macaroon that should have expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeAnswer {
+    /// lnd itself said that it has expired: nothing with this or an earlier time can start.
+    Expired,
+    /// lnd still took it.
+    NotYet,
+    /// No answer, or one that proves nothing.
+    Unreachable,
+}

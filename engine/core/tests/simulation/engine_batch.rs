@@ -1,0 +1,206 @@
+//! The engine's side of a batch: decisions, outcomes, expiry, placement, permission.
+
+use std::sync::Arc;
+
+use fulgurite_core::{
+    AttemptId, BatchId, Event, Msat, PaymentId, UnixMs,
+    dispatch::{Candidate, Choice, choose},
+    event::AttemptStarted,
+    payment::{Effect, Input, Refusal, State},
+    port::Journal,
+    tracker::Outcome,
+};
+
+use super::{
+    engine::{Engine, Release},
+    engine_node::NodeWork,
+};
+
+impl Engine {
+    pub fn outcomes(&mut self, batch: BatchId, now: UnixMs) {
+        let Some(work) = self.batches.get_mut(&batch) else {
+            return;
+        };
+        if work.reborn_at.is_some() {
+            return;
+        }
+        for (attempt, outcome) in std::mem::take(&mut work.outcomes) {
+            let number = attempt.number;
+            let input = match outcome {
+                Outcome::Settled {
+                    preimage,
+                    amount,
+                    fee_paid,
+                } => Input::Settled {
+                    attempt: number,
+                    preimage,
+                    amount,
+                    fee_paid,
+                },
+                Outcome::Failed(reason) => Input::Failed {
+                    attempt: number,
+                    reason,
+                },
+                Outcome::NeverSent(cause) => Input::NeverSent {
+                    attempt: number,
+                    cause,
+                },
+                Outcome::Contradicted(contradiction) => Input::Contradicted {
+                    attempt: number,
+                    contradiction,
+                },
+            };
+            self.decide(attempt.payment, &input, now)
+                .expect("an outcome of the open attempt");
+        }
+    }
+
+    /// An outcome goes to its batch.
+    pub fn outcome(&mut self, attempt: AttemptId, outcome: Outcome) {
+        let work = self
+            .batches
+            .get_mut(&attempt.payment.batch())
+            .expect("batches stay");
+        work.outcomes.push((attempt, outcome));
+    }
+
+    pub fn expire(&mut self, batch: BatchId, now: UnixMs) {
+        while let Some(work) = self.batches.get_mut(&batch)
+            && work.reborn_at.is_none()
+            && let Some(position) = work.schedule.expired(now)
+        {
+            let payment = &work.batch.payments[position as usize];
+            let id = payment.id;
+            if payment.is_queued() {
+                self.withdraw(id);
+                self.decide(id, &Input::Expire, now)
+                    .expect("it is queued and late");
+            }
+        }
+    }
+
+    /// Decides, writes down, applies, and does what follows in the batch.
+    pub fn decide(&mut self, id: PaymentId, input: &Input, now: UnixMs) -> Result<(), Refusal> {
+        let work = self.batches.get_mut(&id.batch()).expect("batches stay");
+        let was_in_flight = matches!(
+            work.batch
+                .payment(id)
+                .expect("a payment of its batch")
+                .state,
+            State::InFlight(_)
+        );
+        let event = work.batch.decide_payment(id, input, self.retry, now)?;
+        let lsn = self.disk.append(event.clone());
+        let effect = work.batch.apply(&event, lsn);
+        let position = work.batch.position(id).expect("a payment of its batch");
+        if was_in_flight {
+            work.schedule.ended(&work.batch.payments[position as usize]);
+        }
+        match effect {
+            Some(Effect::Send(attempt)) => {
+                self.pending.push_back((lsn, Release::Start(attempt)));
+            }
+            Some(Effect::Wait { not_before }) => work.schedule.queued(position, not_before, now),
+            Some(Effect::Ask(_) | Effect::Finished | Effect::Alarm) | None => {}
+        }
+        self.follow_up(id.batch(), now);
+        Ok(())
+    }
+
+    pub fn follow_up(&mut self, batch: BatchId, now: UnixMs) {
+        while let Some(event) = self.batches[&batch].batch.follow_up(now) {
+            if let Event::PaymentsCancelled { rows, .. } = &event {
+                rows.iter()
+                    .for_each(|row| self.withdraw(batch.payment(*row)));
+            }
+            let lsn = self.disk.append(event.clone());
+            let work = self.batches.get_mut(&batch).expect("batches stay");
+            work.batch.apply(&event, lsn);
+        }
+    }
+
+    /// A queued payment that waits at a node will not start.
+    fn withdraw(&mut self, id: PaymentId) {
+        let placed = self.nodes.iter_mut().any(|node| node.forget(id));
+        if placed {
+            let work = self.batches.get_mut(&id.batch()).expect("batches stay");
+            work.schedule
+                .ended(work.batch.payment(id).expect("a payment of its batch"));
+        }
+    }
+
+    /// A placed payment did not start.
+    pub fn give_back(&mut self, id: PaymentId) {
+        let work = self.batches.get_mut(&id.batch()).expect("batches stay");
+        let position = work.batch.position(id).expect("a payment of its batch");
+        let payment = &work.batch.payments[position as usize];
+        work.schedule.ended(payment);
+        if payment.is_queued() {
+            work.schedule.returned(position);
+        }
+    }
+
+    pub fn place(&mut self, batch: BatchId, now: UnixMs) {
+        let Some(work) = self.batches.get_mut(&batch) else {
+            return;
+        };
+        if !work.batch.is_running() || work.reborn_at.is_some() {
+            return;
+        }
+        while let Some(position) = work.schedule.take(&work.batch.payments, now) {
+            let payment = &work.batch.payments[position as usize];
+            let needed = payment.order.amount.saturating_add(payment.order.fee_limit);
+            let fleet: Vec<Candidate> = self
+                .nodes
+                .iter_mut()
+                .map(|node| node.candidate(needed, now))
+                .collect();
+            let avoid = payment.attempts.last().map(|last| last.node.len() - 1);
+            let Choice::Node(at) = choose(&fleet, avoid) else {
+                work.schedule.ended(payment);
+                work.schedule.returned(position);
+                return;
+            };
+            let priority = work.batch.summary.accepted.options.priority;
+            self.nodes[at].enqueue(priority, payment.id);
+        }
+    }
+
+    /// Decides an attempt of a placed payment; what was reserved for it is in `channels`.
+    pub fn begin_attempt(
+        &mut self,
+        id: PaymentId,
+        at: usize,
+        channels: Vec<(u64, Msat)>,
+        now: UnixMs,
+    ) -> Result<(), Refusal> {
+        let work = &self.batches[&id.batch()];
+        if work.reborn_at.is_some() {
+            return Err(Refusal::TooEarly);
+        }
+        let payment = self.payment(id);
+        let order = &payment.order;
+        let attempt = AttemptStarted {
+            attempt: payment.next_attempt(),
+            node: NodeWork::name(at),
+            epoch: self.epoch,
+            amount: order.amount,
+            fee_limit: order.fee_limit,
+            channels,
+            cltv_limit: 1_008,
+            timeout_seconds: 30,
+            send_until: work.batch.terms(self.retry).start_until(order).0,
+        };
+        self.decide(id, &Input::Start(Arc::new(attempt)), now)
+    }
+
+    /// Whether an attempt may be sent again (rule E9).
+    pub fn permits(&self, attempt: AttemptId, now: UnixMs) -> Option<bool> {
+        let work = &self.batches[&attempt.payment.batch()];
+        let State::InFlight(open) = &self.payment(attempt.payment).state else {
+            return None;
+        };
+        let same = open.attempt == attempt.number && work.reborn_at.is_none();
+        same.then_some(work.batch.is_running() && now <= open.send_until)
+    }
+}

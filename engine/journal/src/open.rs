@@ -1,0 +1,261 @@
+//! Opens a journal: recovers what is open, proves that nothing acknowledged is missing, starts the
+//! two threads.
+
+use std::{io, path::PathBuf, sync::Arc, thread::JoinHandle};
+
+use fulgurite_core::{Event, Lsn, UnixMs, book::Book};
+use fulgurite_inbox::{Bell, Ring, Watermark};
+
+use crate::{
+    fault::Fault,
+    handle::{Counters, JournalHandle, Shared},
+    model::Model,
+    projector::Projector,
+    reader::{Damaged, Groups},
+    record::Position,
+    snapshot::{self, Snapshots},
+    store::{Store, StoreError},
+    views::{ViewFault, Views},
+    watermark::WatermarkFile,
+    writer::Writer,
+};
+
+/// How a journal is opened.
+#[derive(Clone, Debug)]
+pub struct JournalOptions {
+    /// The folder that it lives in; created when missing.
+    pub folder: PathBuf,
+    /// Whose journal it is: one engine is one shard. A journal of another shard is refused.
+    pub shard: u32,
+    /// A snapshot is taken after this many events, or after twice as many as payments are open:
+    /// fewer make a faster start and more writing. At least 1.
+    pub snapshot_every_events: u64,
+    /// How many events may wait to be written; rounded up to a power of two.
+    pub ring_events_max: usize,
+    /// How many written groups may wait to be projected; at least 1.
+    pub projector_groups_max: usize,
+    /// The program's version, for [`Event::EngineStarted`].
+    pub version: Arc<str>,
+    /// What ends the process when the journal cannot be written.
+    pub fault: Fault,
+}
+
+impl JournalOptions {
+    /// The defaults, in this folder.
+    pub fn new(folder: impl Into<PathBuf>) -> JournalOptions {
+        JournalOptions {
+            folder: folder.into(),
+            shard: 0,
+            snapshot_every_events: 100_000,
+            ring_events_max: 65_536,
+            projector_groups_max: 1_024,
+            version: env!("CARGO_PKG_VERSION").into(),
+            fault: Fault::default(),
+        }
+    }
+}
+
+/// Why a journal is not opened. Nothing in its folder was changed by the attempt, except that
+/// views may have been brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The database underneath does not open.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The watermark file cannot be used.
+    #[error("the watermark file cannot be used")]
+    Watermark(#[source] io::Error),
+    /// The journal is damaged, of another shard, or was written by a newer program.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// Events that were acknowledged are gone: a damaged log, or an older copy of the database.
+    #[error(
+        "the journal ends at event {found}, but event {acknowledged} was acknowledged: records \
+         are lost, so hashes that were paid may look free; restore the newest copy"
+    )]
+    LostRecords {
+        /// The last event there is.
+        found: Lsn,
+        /// The last event that is known to have been on disk.
+        acknowledged: Lsn,
+    },
+    /// The journal continues another history than the one that was acknowledged.
+    #[error("event {0} is not the one that was acknowledged: this is not the same journal")]
+    OtherHistory(Lsn),
+    /// A snapshot or view cannot be read.
+    #[error("the views cannot be read")]
+    Views(#[from] ViewFault),
+    /// A view cannot be written.
+    #[error("the views cannot be written: {0}")]
+    Catchup(#[source] rocksdb::Error),
+    /// A thread cannot be started.
+    #[error("a thread cannot be started")]
+    Thread(#[source] io::Error),
+}
+
+/// An open journal.
+pub struct Opened {
+    /// What is open, from which actors are built: everything up to and with this start's
+    /// [`Event::EngineStarted`], which is durable.
+    pub book: Book,
+    /// This start's number; one more than the last start's.
+    pub epoch: u32,
+    /// To append.
+    pub journal: JournalHandle,
+    /// To look up.
+    pub views: Views,
+    /// The threads, to be stopped at the end.
+    pub running: Running,
+}
+
+/// The journal's threads. Dropped, they run on until the process ends.
+pub struct Running {
+    journal: JournalHandle,
+    writer: JoinHandle<()>,
+    projector: JoinHandle<()>,
+}
+
+impl Running {
+    /// Writes and projects what was appended, then stops both threads. Whoever still appends
+    /// waits for ever for it to become durable.
+    pub fn close(self) {
+        self.journal.close();
+        for thread in [self.writer, self.projector] {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+}
+
+/// What was recovered.
+struct Recovered {
+    projector: Projector,
+    position: Position,
+    epoch: u32,
+}
+
+/// Opens the journal in a folder, or begins one, at time `now`. Everything that was acknowledged
+/// is recovered and the views contain all of it, or the journal is not opened.
+pub fn open(options: JournalOptions, now: UnixMs) -> Result<Opened, OpenError> {
+    let store = Arc::new(Store::open(&options.folder)?);
+    let path = Store::watermark_path(&options.folder);
+    let (watermark, acknowledged) = WatermarkFile::open(&path).map_err(OpenError::Watermark)?;
+    let projected = Arc::new(Watermark::new(0));
+    let mut views = Views {
+        model: Arc::default(),
+        store,
+        projected,
+    };
+    let recovered = recover(&mut views, acknowledged, &options)?;
+    let (position, epoch) = (recovered.position, recovered.epoch + 1);
+    views.projected.publish(position.lsn);
+    let shared = Arc::new(Shared {
+        ring: Ring::new(options.ring_events_max),
+        bell: Bell::new(),
+        base: position.lsn + 1,
+        durable: Arc::new(Watermark::new(position.lsn)),
+        projected: Arc::clone(&views.projected),
+        counters: Counters::default(),
+    });
+    let journal = JournalHandle::new(Arc::clone(&shared));
+    // The first event of an epoch: on disk before anybody acts in it.
+    let version = Arc::clone(&options.version);
+    let started = journal.append_many([Event::EngineStarted {
+        epoch,
+        time: now,
+        version,
+    }]);
+    let (sender, receiver) = crossbeam_channel::bounded(options.projector_groups_max);
+    let writer = Writer {
+        shared: Arc::clone(&shared),
+        store: Arc::clone(&views.store),
+        watermark,
+        shard: options.shard,
+        epoch,
+        position,
+        projector: sender,
+        fault: options.fault,
+    };
+    let projector = recovered.projector;
+    let projecting = move || projector.run(&receiver, &shared, options.fault);
+    let running = Running {
+        journal: journal.clone(),
+        writer: spawn("journal", move || writer.run())?,
+        projector: spawn("projector", projecting)?,
+    };
+    views.projected.block_until(started);
+    let book = views.read_open(Book::clone);
+    Ok(Opened {
+        book,
+        epoch,
+        journal,
+        views,
+        running,
+    })
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread.spawn(run).map_err(OpenError::Thread)
+}
+
+/// Reads the newest snapshot and the tail behind it, proves the chain, brings the views up to date.
+fn recover(
+    views: &mut Views,
+    acknowledged: Option<Position>,
+    options: &JournalOptions,
+) -> Result<Recovered, OpenError> {
+    let (book, snapshot) = snapshot::load(views)?;
+    let stored = views.stored_position()?;
+    views.model = Arc::new(Model::new(book));
+    let snapshots = Snapshots::new(options.snapshot_every_events);
+    let mut projector = Projector::new(views.clone(), snapshots, stored);
+    let mut groups = Groups::after(&views.store, snapshot, Some(options.shard));
+    check_history(snapshot, acknowledged)?;
+    for group in &mut groups {
+        let group = group?;
+        check_history(group.end, acknowledged)?;
+        projector.apply(&group);
+        projector.flush(group.end.lsn).map_err(OpenError::Catchup)?;
+    }
+    let position = groups.position();
+    // Views are written after the journal: they are a witness too.
+    let known = acknowledged
+        .map_or(0, |acknowledged| acknowledged.lsn)
+        .max(stored);
+    if position.lsn < known {
+        return Err(OpenError::LostRecords {
+            found: position.lsn,
+            acknowledged: known,
+        });
+    }
+    if acknowledged.is_none() && position.lsn > 0 {
+        tracing::warn!(
+            lsn = position.lsn,
+            "the journal's watermark file is missing or damaged"
+        );
+    }
+    let epoch = views.read_open(|book| book.epoch);
+    tracing::info!(
+        lsn = position.lsn,
+        snapshot = snapshot.lsn,
+        epoch,
+        "journal recovered"
+    );
+    Ok(Recovered {
+        projector,
+        position,
+        epoch,
+    })
+}
+
+/// A record that ends where the acknowledged one ended must be that one.
+fn check_history(end: Position, acknowledged: Option<Position>) -> Result<(), OpenError> {
+    match acknowledged {
+        Some(known) if known.lsn == end.lsn && known.chain != end.chain => {
+            Err(OpenError::OtherHistory(end.lsn))
+        }
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,300 @@
+//! The one thread that carries durable events into the views.
+//!
+//! It applies them to what is open in memory, writes what became final to the views, lets finished
+//! batches go and takes snapshots. A view and its position go in one write batch of at most 500
+//! rows: larger ones hold up the journal's commits. Views may lag behind the journal, never lead.
+
+use std::{mem, sync::Arc};
+
+use crossbeam_channel::Receiver;
+use fulgurite_core::{
+    BatchId, Event, Lsn, PaymentId, batch::Summary, book::Changed, payment::Payment,
+};
+use rocksdb::WriteBatch;
+
+use crate::{
+    codec,
+    fault::Fault,
+    handle::{Shared, count},
+    keys,
+    reader::Group,
+    record::Position,
+    snapshot::Snapshots,
+    store::{Family, Store},
+    views::{POSITION_KEY, Views, hash_row},
+};
+
+/// The most rows of one write batch.
+pub(crate) const ROWS_MAX: usize = 500;
+/// The most events that are projected before readers are told.
+const BURST_EVENTS: usize = 2_000;
+
+/// What the projector owns.
+pub(crate) struct Projector {
+    views: Views,
+    snapshots: Snapshots,
+    rows: Rows,
+    /// Everything that the views on disk already contained at the start.
+    stored: Lsn,
+    /// What the events of this burst made final, in order.
+    finals: Vec<PaymentId>,
+    finished: Vec<BatchId>,
+}
+
+impl Projector {
+    /// A projector whose views on disk already contain the events up to `stored`.
+    pub(crate) fn new(views: Views, snapshots: Snapshots, stored: Lsn) -> Projector {
+        let rows = Rows::new(Arc::clone(&views.store));
+        Projector {
+            views,
+            snapshots,
+            rows,
+            stored,
+            finals: Vec::new(),
+            finished: Vec::new(),
+        }
+    }
+
+    /// Projects until the journal's writer is gone and all that it wrote is in the views.
+    pub(crate) fn run(mut self, groups: &Receiver<Arc<Group>>, shared: &Shared, fault: Fault) {
+        loop {
+            // A snapshot in the making goes on a chunk at a time, whenever there is time.
+            let first = if self.snapshots.is_busy() {
+                groups.try_recv().ok()
+            } else {
+                None
+            };
+            let Some(first) = first.or_else(|| self.wait(groups, fault)) else {
+                return;
+            };
+            let end = self
+                .burst(first, groups)
+                .unwrap_or_else(|error| end(fault, &error));
+            shared.projected.publish(end.lsn);
+            if let Err(error) = self.snapshot_step(end) {
+                end_snapshot(fault, &error);
+            }
+            count(
+                &shared.counters.view_rows,
+                mem::take(&mut self.rows.written),
+            );
+            count(&shared.counters.snapshots, self.snapshots.take_completed());
+        }
+    }
+
+    /// Works on the snapshot until something comes; `None` when nothing comes any more.
+    fn wait(&mut self, groups: &Receiver<Arc<Group>>, fault: Fault) -> Option<Arc<Group>> {
+        while self.snapshots.is_busy() {
+            if let Ok(group) = groups.try_recv() {
+                return Some(group);
+            }
+            if let Err(error) = self.snapshots.step(&mut self.rows) {
+                end_snapshot(fault, &error);
+            }
+        }
+        groups.recv().ok()
+    }
+
+    /// Projects a group and those that wait behind it; returns the place after them.
+    fn burst(
+        &mut self,
+        first: Arc<Group>,
+        groups: &Receiver<Arc<Group>>,
+    ) -> Result<Position, rocksdb::Error> {
+        let mut events = first.events.len();
+        self.apply(&first);
+        let mut end = first.end;
+        while events < BURST_EVENTS
+            && let Ok(group) = groups.try_recv()
+        {
+            events += group.events.len();
+            self.apply(&group);
+            end = group.end;
+        }
+        self.flush(end.lsn)?;
+        Ok(end)
+    }
+
+    /// Applies a group to what is in memory; [`Projector::flush`] must follow.
+    pub(crate) fn apply(&mut self, group: &Group) {
+        for (lsn, event) in group.numbered() {
+            match self.views.model.apply(event, lsn) {
+                Changed::Payment(batch, row) => self.finals.push(batch.payment(row)),
+                Changed::Payments(batch) => {
+                    if let Event::PaymentsCancelled { rows, .. } = event {
+                        self.finals
+                            .extend(rows.iter().map(|row| batch.payment(*row)));
+                    }
+                }
+                Changed::Finished(batch) => self.finished.push(batch),
+                Changed::Nothing | Changed::Accepted(_) | Changed::Batch(_) => {}
+            }
+        }
+        self.snapshots.count(group.events.len());
+    }
+
+    /// Brings the views on disk up to `lsn` and lets go what they hold whole.
+    pub(crate) fn flush(&mut self, lsn: Lsn) -> Result<(), rocksdb::Error> {
+        let finals = mem::take(&mut self.finals);
+        if lsn > self.stored {
+            self.write(&finals, lsn)?;
+        }
+        for batch in self.finished.drain(..) {
+            self.views.model.forget(batch);
+        }
+        self.finals = finals;
+        self.finals.clear();
+        Ok(())
+    }
+
+    fn write(&mut self, finals: &[PaymentId], lsn: Lsn) -> Result<(), rocksdb::Error> {
+        let Projector {
+            views,
+            rows,
+            finished,
+            ..
+        } = self;
+        // Readers go on meanwhile: only this thread ever wants the lock for itself.
+        views.model.read(|book| {
+            for id in finals {
+                let payment = book
+                    .batches
+                    .get(&id.batch())
+                    .and_then(|batch| batch.payment(*id));
+                // What is unresolved stays in memory, and a later event may have come after all.
+                if let Some(payment) = payment.filter(|payment| payment.is_final()) {
+                    rows.payment(payment)?;
+                }
+            }
+            for id in finished.iter() {
+                if let Some(batch) = book.batches.get(id) {
+                    rows.batch(&batch.summary)?;
+                }
+            }
+            Ok(())
+        })?;
+        if rows.pending > 0 {
+            rows.position(lsn)?;
+        }
+        Ok(())
+    }
+
+    fn snapshot_step(&mut self, end: Position) -> Result<(), rocksdb::Error> {
+        if self.snapshots.is_due() {
+            // A snapshot leaves final payments to the views, so they must be there before it.
+            self.rows.position(end.lsn)?;
+            self.views
+                .model
+                .read(|book| self.snapshots.start(book, end));
+        }
+        self.snapshots.step(&mut self.rows)
+    }
+}
+
+fn end(fault: Fault, error: &rocksdb::Error) -> ! {
+    fault.end("the views could not be written", error)
+}
+
+fn end_snapshot(fault: Fault, error: &rocksdb::Error) -> ! {
+    fault.end("a snapshot could not be written", error)
+}
+
+/// Rows on their way to the disk, at most [`ROWS_MAX`] at once.
+pub(crate) struct Rows {
+    store: Arc<Store>,
+    batch: WriteBatch,
+    scratch: Vec<u8>,
+    pending: usize,
+    /// Rows written since this was last taken; a metric.
+    written: u64,
+}
+
+impl Rows {
+    pub(crate) fn new(store: Arc<Store>) -> Rows {
+        let batch = WriteBatch::default();
+        Rows {
+            store,
+            batch,
+            scratch: Vec::new(),
+            pending: 0,
+            written: 0,
+        }
+    }
+
+    fn payment(&mut self, payment: &Payment) -> Result<(), rocksdb::Error> {
+        self.scratch.clear();
+        codec::encode_payment(payment, &mut self.scratch);
+        let (db, batch) = (&self.store, &mut self.batch);
+        batch.put_cf(
+            db.family(Family::Payments),
+            keys::payment(payment.id),
+            &self.scratch,
+        );
+        let hash = keys::hash(payment.order.payment_hash, payment.id);
+        batch.put_cf(db.family(Family::Hashes), hash, hash_row(payment));
+        let reference = payment.order.reference.as_ref();
+        if let Some(reference) = reference {
+            let key = keys::reference(&reference.bytes, payment.id);
+            batch.put_cf(db.family(Family::References), key, []);
+        }
+        self.added(2 + usize::from(reference.is_some()))
+    }
+
+    fn batch(&mut self, summary: &Summary) -> Result<(), rocksdb::Error> {
+        self.scratch.clear();
+        codec::encode_summary(summary, &mut self.scratch);
+        let accepted = &summary.accepted;
+        let (db, batch) = (&self.store, &mut self.batch);
+        let row = keys::batch(accepted.batch, accepted.single);
+        batch.put_cf(db.family(Family::Batches), row, &self.scratch);
+        let key = keys::idempotency(&accepted.account, &accepted.idempotency_key);
+        let id = accepted.batch.as_u128().to_be_bytes();
+        batch.put_cf(db.family(Family::Keys), key, id);
+        self.added(2)
+    }
+
+    /// Writes what is pending, and with it that the views contain everything up to `lsn`.
+    fn position(&mut self, lsn: Lsn) -> Result<(), rocksdb::Error> {
+        self.batch.put_cf(
+            self.store.family(Family::Meta),
+            POSITION_KEY,
+            lsn.to_be_bytes(),
+        );
+        self.pending += 1;
+        self.write()
+    }
+
+    /// Adds a row of a snapshot.
+    pub(crate) fn snapshot(&mut self, key: [u8; 12], row: &[u8]) -> Result<(), rocksdb::Error> {
+        self.batch
+            .put_cf(self.store.family(Family::Snapshots), key, row);
+        self.added(1)
+    }
+
+    /// Removes the snapshots with LSNs below `lsn`.
+    pub(crate) fn remove_snapshots(&mut self, lsn: Lsn) -> Result<(), rocksdb::Error> {
+        let (from, to) = ([0; 8], lsn.to_be_bytes());
+        self.batch
+            .delete_range_cf(self.store.family(Family::Snapshots), from, to);
+        self.added(1)
+    }
+
+    /// Writes what is pending.
+    pub(crate) fn write(&mut self) -> Result<(), rocksdb::Error> {
+        if self.pending > 0 {
+            self.store.write(mem::take(&mut self.batch))?;
+            self.written += self.pending as u64;
+            self.pending = 0;
+        }
+        Ok(())
+    }
+
+    fn added(&mut self, rows: usize) -> Result<(), rocksdb::Error> {
+        self.pending += rows;
+        if self.pending >= ROWS_MAX - 3 {
+            self.write()
+        } else {
+            Ok(())
+        }
+    }
+}

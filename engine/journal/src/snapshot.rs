@@ -1,0 +1,361 @@
+//! Snapshots of what is open, so that recovery reads them and the tail, not history.
+//!
+//! A snapshot is a copy of the book at the end of a record, without the final payments, which the
+//! views hold. Its rows are numbered; the last one has the highest number there is and says how
+//! many others there are. Without it, or with another count, the snapshot does not exist: it is
+//! written over many write batches while the engine goes on, and an engine may die between any
+//! two. The one before is removed only after the last row.
+
+use std::{collections::HashMap, sync::Arc, vec::IntoIter};
+
+use fulgurite_core::{
+    BatchId, Lsn, Order, UnixMs,
+    batch::{Batch, Summary},
+    book::Book,
+    payment::Payment,
+};
+use rocksdb::IteratorMode;
+
+use crate::{
+    codec::{self, DecodeError},
+    keys,
+    projector::{ROWS_MAX, Rows},
+    record::{Chain, Position},
+    store::{Family, Store},
+    views::{ViewFault, Views},
+};
+
+/// Takes snapshots, a chunk at a time.
+pub(crate) struct Snapshots {
+    every_events: u64,
+    events: u64,
+    /// How many rows the last one had.
+    last_rows: u64,
+    job: Option<Job>,
+    completed: u64,
+}
+
+/// A snapshot that is being written.
+struct Job {
+    end: Position,
+    epoch: u32,
+    time: UnixMs,
+    rows: IntoIter<Row>,
+    count: u32,
+}
+
+enum Row {
+    Batch(Summary),
+    Payment(Payment),
+    Upload(BatchId, u32, Arc<Order>),
+}
+
+const BATCH: u8 = 1;
+const PAYMENT: u8 = 2;
+const UPLOAD: u8 = 3;
+const LAST: u8 = 4;
+
+/// The number of the last row.
+const LAST_NUMBER: u32 = u32::MAX;
+
+impl Snapshots {
+    /// A snapshot after every so many events.
+    pub(crate) fn new(every_events: u64) -> Snapshots {
+        Snapshots {
+            every_events,
+            events: 0,
+            last_rows: 0,
+            job: None,
+            completed: 0,
+        }
+    }
+
+    /// Counts events.
+    pub(crate) fn count(&mut self, events: usize) {
+        self.events += events as u64;
+    }
+
+    /// Whether it is time for the next one. A large one is taken more rarely: it must not be most
+    /// of what is written, and reading it takes as long as reading as many events.
+    pub(crate) fn is_due(&self) -> bool {
+        self.events >= self.every_events.max(2 * self.last_rows) && self.job.is_none()
+    }
+
+    /// Whether one is being written.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.job.is_some()
+    }
+
+    /// How many were completed since the last call.
+    pub(crate) fn take_completed(&mut self) -> u64 {
+        std::mem::take(&mut self.completed)
+    }
+
+    /// Copies what is open at `end`; [`Snapshots::step`] writes it.
+    pub(crate) fn start(&mut self, book: &Book, end: Position) {
+        assert_eq!(
+            book.lsn, end.lsn,
+            "a snapshot is taken at the end of a record"
+        );
+        let mut rows = Vec::new();
+        for batch in book.batches.values() {
+            rows.push(Row::Batch(batch.summary.clone()));
+            let open = batch.payments.iter().filter(|payment| !payment.is_final());
+            rows.extend(open.cloned().map(Row::Payment));
+        }
+        for (batch, orders) in &book.uploads {
+            rows.extend(
+                orders
+                    .iter()
+                    .map(|(row, order)| Row::Upload(*batch, *row, order.clone())),
+            );
+        }
+        self.events = 0;
+        let (epoch, time, rows) = (book.epoch, book.time, rows.into_iter());
+        self.job = Some(Job {
+            end,
+            epoch,
+            time,
+            rows,
+            count: 0,
+        });
+    }
+
+    /// Writes the next chunk, if there is a snapshot in the making.
+    pub(crate) fn step(&mut self, rows: &mut Rows) -> Result<(), rocksdb::Error> {
+        let Some(mut job) = self.job.take() else {
+            return Ok(());
+        };
+        let mut bytes = Vec::new();
+        for row in job.rows.by_ref().take(ROWS_MAX - 3) {
+            bytes.clear();
+            row.encode(&mut bytes);
+            rows.snapshot(row_key(job.end.lsn, job.count), &bytes)?;
+            job.count += 1;
+        }
+        rows.write()?;
+        if job.rows.len() > 0 {
+            self.job = Some(job);
+            return Ok(());
+        }
+        rows.snapshot(row_key(job.end.lsn, LAST_NUMBER), &job.last_row())?;
+        rows.write()?;
+        rows.remove_snapshots(job.end.lsn)?;
+        rows.write()?;
+        self.completed += 1;
+        self.last_rows = u64::from(job.count);
+        Ok(())
+    }
+}
+
+impl Job {
+    fn last_row(&self) -> Vec<u8> {
+        let mut row = vec![LAST];
+        row.extend(codec::SCHEMA.to_le_bytes());
+        row.extend(self.count.to_le_bytes());
+        row.extend(self.epoch.to_le_bytes());
+        row.extend(self.time.0.to_le_bytes());
+        row.extend(self.end.lsn.to_le_bytes());
+        row.extend(self.end.chain);
+        row
+    }
+}
+
+impl Row {
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Row::Batch(summary) => {
+                bytes.push(BATCH);
+                codec::encode_summary(summary, bytes);
+            }
+            Row::Payment(payment) => {
+                bytes.push(PAYMENT);
+                codec::encode_payment(payment, bytes);
+            }
+            Row::Upload(batch, row, order) => {
+                bytes.push(UPLOAD);
+                bytes.extend(batch.as_u128().to_be_bytes());
+                codec::encode_order(*row, order, bytes);
+            }
+        }
+    }
+}
+
+fn row_key(lsn: Lsn, number: u32) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..8].copy_from_slice(&lsn.to_be_bytes());
+    key[8..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// What a snapshot's last row says.
+struct LastRow {
+    count: u32,
+    epoch: u32,
+    time: UnixMs,
+    end: Position,
+}
+
+fn last_row(row: &[u8]) -> Result<Option<LastRow>, DecodeError> {
+    let Some((&LAST, row)) = row.split_first() else {
+        return Ok(None);
+    };
+    let bytes = |at: usize, length: usize| row.get(at..at + length);
+    let read = || {
+        let chain: Chain = bytes(26, 32)?.try_into().ok()?;
+        let lsn = u64::from_le_bytes(bytes(18, 8)?.try_into().ok()?);
+        let schema = u16::from_le_bytes(bytes(0, 2)?.try_into().ok()?);
+        let last = LastRow {
+            count: u32::from_le_bytes(bytes(2, 4)?.try_into().ok()?),
+            epoch: u32::from_le_bytes(bytes(6, 4)?.try_into().ok()?),
+            time: UnixMs(i64::from_le_bytes(bytes(10, 8)?.try_into().ok()?)),
+            end: Position { lsn, chain },
+        };
+        Some((schema, last))
+    };
+    match read() {
+        Some((codec::SCHEMA, last)) => Ok(Some(last)),
+        Some((schema, _)) if schema > codec::SCHEMA => Err(DecodeError::NewerSchema(schema)),
+        _ => Err(DecodeError::Malformed("a snapshot's last row".to_owned())),
+    }
+}
+
+/// The newest snapshot that is whole, as a book with the place after which the journal must be
+/// read; an empty book and the journal's beginning when there is none.
+pub(crate) fn load(views: &Views) -> Result<(Book, Position), ViewFault> {
+    let Some(last) = newest(&views.store)? else {
+        return Ok((Book::default(), Position::default()));
+    };
+    let LastRow {
+        epoch, time, end, ..
+    } = last;
+    let book = Book {
+        lsn: end.lsn,
+        epoch,
+        time,
+        ..Book::default()
+    };
+    let mut loading = Loading {
+        book,
+        summaries: HashMap::new(),
+        payments: HashMap::new(),
+    };
+    let count = each_row(&views.store, end.lsn, |row| loading.add(row))?;
+    if count != last.count {
+        let message = format!("a snapshot of {count} rows that had {}", last.count);
+        return Err(DecodeError::Malformed(message).into());
+    }
+    Ok((loading.finish(views)?, end))
+}
+
+/// Goes back from the last row of all to the last row of a snapshot.
+fn newest(store: &Store) -> Result<Option<LastRow>, ViewFault> {
+    let family = store.family(Family::Snapshots);
+    let mut rows = store.db().raw_iterator_cf(family);
+    rows.seek_to_last();
+    while let Some((key, row)) = rows.item() {
+        if let Some(last) = last_row(row)? {
+            return Ok(Some(last));
+        }
+        // This snapshot never became whole: skip all of it.
+        let lsn = key
+            .first_chunk::<8>()
+            .map_or(0, |lsn| u64::from_be_bytes(*lsn));
+        rows.seek_for_prev(row_key(lsn.saturating_sub(1), LAST_NUMBER));
+    }
+    rows.status()?;
+    Ok(None)
+}
+
+fn each_row(
+    store: &Store,
+    lsn: Lsn,
+    mut add: impl FnMut(&[u8]) -> Result<(), ViewFault>,
+) -> Result<u32, ViewFault> {
+    let from = row_key(lsn, 0);
+    let mode = IteratorMode::From(&from, rocksdb::Direction::Forward);
+    let mut count = 0;
+    for row in store
+        .db()
+        .iterator_cf(store.family(Family::Snapshots), mode)
+    {
+        let (key, row) = row?;
+        if *key == row_key(lsn, LAST_NUMBER) {
+            break;
+        }
+        add(&row)?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// A snapshot that is being read.
+struct Loading {
+    book: Book,
+    summaries: HashMap<BatchId, Summary>,
+    payments: HashMap<BatchId, Vec<Payment>>,
+}
+
+impl Loading {
+    fn add(&mut self, row: &[u8]) -> Result<(), ViewFault> {
+        match row.split_first() {
+            Some((&BATCH, row)) => {
+                let summary = codec::decode_summary(row)?;
+                self.summaries.insert(summary.accepted.batch, summary);
+            }
+            Some((&PAYMENT, row)) => {
+                let payment = codec::decode_payment(row)?;
+                self.payments
+                    .entry(payment.id.batch())
+                    .or_default()
+                    .push(payment);
+            }
+            Some((&UPLOAD, row)) if row.len() >= 16 => {
+                let (batch, row) = row.split_at(16);
+                let batch = keys::batch_at_end(batch).ok_or(DecodeError::UnknownValue("batch"))?;
+                let (row, order) = codec::decode_order(row)?;
+                self.book
+                    .uploads
+                    .entry(batch)
+                    .or_default()
+                    .push((row, Arc::new(order)));
+            }
+            _ => return Err(DecodeError::UnknownValue("a snapshot's row").into()),
+        }
+        Ok(())
+    }
+
+    /// Puts the batches together: their open payments from the snapshot, the final ones from the
+    /// views.
+    fn finish(mut self, views: &Views) -> Result<Book, ViewFault> {
+        for (id, summary) in self.summaries {
+            let mut payments = self.payments.remove(&id).unwrap_or_default();
+            let all = summary.counts.total() - summary.counts.refused;
+            if payments.len() < all as usize {
+                add_final(&mut payments, views.final_payments(id)?, self.book.lsn);
+            }
+            payments.sort_unstable_by_key(|payment| payment.id);
+            if payments.len() != all as usize {
+                let message = format!("{id} has {} payments where it had {all}", payments.len());
+                return Err(DecodeError::Malformed(message).into());
+            }
+            self.book.batches.insert(id, Batch { summary, payments });
+        }
+        Ok(self.book)
+    }
+}
+
+/// Adds the payments that were final at `lsn`. The views may be further: what they have from after
+/// it was open then, so the snapshot has it as it was, and the journal's tail will tell the rest.
+fn add_final(payments: &mut Vec<Payment>, found: Vec<Payment>, lsn: Lsn) {
+    payments.sort_unstable_by_key(|payment| payment.id);
+    let open = payments.len();
+    for payment in found {
+        let is_open = payments[..open]
+            .binary_search_by_key(&payment.id, |other| other.id)
+            .is_ok();
+        if payment.version <= lsn && !is_open {
+            payments.push(payment);
+        }
+    }
+}

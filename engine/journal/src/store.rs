@@ -1,0 +1,238 @@
+//! The RocksDB underneath: its column families and settings, and the disk that it is on.
+
+use std::{
+    fs::DirBuilder,
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DBRecoveryMode, Options, SliceTransform, WriteBatch, WriteOptions,
+};
+
+/// The column families.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// The journal itself: first LSN (big-endian) to record.
+    Journal,
+    /// Final payments: payment id to payment.
+    Payments,
+    /// Final payments by hash: hash, payment id to state.
+    Hashes,
+    /// Final payments by reference: length, reference, payment id to nothing.
+    References,
+    /// Finished batches: kind, batch id to batch.
+    Batches,
+    /// Finished batches by idempotency key: account, key to batch id.
+    Keys,
+    /// Snapshots of what is open: LSN, number to row.
+    Snapshots,
+    /// How far the views are, and of which format all this is.
+    Meta,
+}
+
+impl Family {
+    const ALL: [Family; 8] = [
+        Family::Journal,
+        Family::Payments,
+        Family::Hashes,
+        Family::References,
+        Family::Batches,
+        Family::Keys,
+        Family::Snapshots,
+        Family::Meta,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Family::Journal => "journal",
+            Family::Payments => "payments",
+            Family::Hashes => "hashes",
+            Family::References => "references",
+            Family::Batches => "batches",
+            Family::Keys => "keys",
+            Family::Snapshots => "snapshots",
+            Family::Meta => "meta",
+        }
+    }
+}
+
+/// Why a journal's folder cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it open.
+    #[error("another process has the journal in {0} open: two engines must never share one")]
+    Locked(PathBuf),
+    /// There is nothing in it that this program wrote.
+    #[error("there is no journal in {0}")]
+    NotAJournal(PathBuf),
+    /// The folder cannot be made or read.
+    #[error("the folder cannot be used")]
+    Io(#[from] io::Error),
+    /// RocksDB found damage, or the disk failed.
+    #[error("storage: {0}")]
+    Rocks(#[from] rocksdb::Error),
+}
+
+/// An open database.
+pub struct Store {
+    db: DB,
+    folder: PathBuf,
+}
+
+impl Store {
+    /// Opens the database in `folder`, which is created when missing. RocksDB's own lock keeps
+    /// other processes out for as long as the store lives.
+    pub fn open(folder: &Path) -> Result<Store, StoreError> {
+        // Preimages are in it: nobody else's business.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
+        let mut options = options();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        let db = DB::open_cf_descriptors(&options, database(folder), descriptors());
+        let db = db.map_err(|error| {
+            // RocksDB has no error code of its own for this.
+            let text = error.as_ref();
+            if text.contains("lock file") || text.contains("lock hold by") {
+                StoreError::Locked(folder.to_owned())
+            } else {
+                StoreError::Rocks(error)
+            }
+        })?;
+        Ok(Store {
+            db,
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// Opens a stopped or copied journal without changing it: RocksDB's log for people, `LOG`, is
+    /// all that it writes.
+    pub fn open_read_only(folder: &Path) -> Result<Store, StoreError> {
+        let path = database(folder);
+        let not_a_journal = || StoreError::NotAJournal(folder.to_owned());
+        if !path.join("CURRENT").exists() {
+            return Err(not_a_journal());
+        }
+        let families = DB::list_cf(&options(), &path)?;
+        if !Family::ALL
+            .iter()
+            .all(|family| families.iter().any(|name| name == family.name()))
+        {
+            return Err(not_a_journal());
+        }
+        let db = DB::open_cf_descriptors_read_only(&options(), path, descriptors(), false)?;
+        Ok(Store {
+            db,
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// Where the position file is.
+    pub fn watermark_path(folder: &Path) -> PathBuf {
+        folder.join("watermark")
+    }
+
+    /// The database itself.
+    pub fn db(&self) -> &DB {
+        &self.db
+    }
+
+    /// One column family.
+    pub fn family(&self, family: Family) -> &ColumnFamily {
+        self.db
+            .cf_handle(family.name())
+            .expect("every family is opened with the database")
+    }
+
+    /// Writes a batch and returns when it is on disk.
+    pub fn write_synced(&self, batch: WriteBatch) -> Result<(), rocksdb::Error> {
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        self.db.write_opt(batch, &options)
+    }
+
+    /// Writes a batch that the next synced one carries to disk with it.
+    pub fn write(&self, batch: WriteBatch) -> Result<(), rocksdb::Error> {
+        self.db.write(batch)
+    }
+
+    /// How many bytes the engine may still write on the journal's disk.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        free_bytes(&self.folder)
+    }
+}
+
+/// How many bytes are free for us on the disk that `folder` is on.
+pub fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(folder)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// RocksDB has a folder of its own: it takes every file in it for its own.
+fn database(folder: &Path) -> PathBuf {
+    folder.join("rocksdb")
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    // A flipped bit in the middle must refuse to open, which the default does not; a torn tail
+    // after a kill must not. What this takes for a torn tail and is none, the watermark finds.
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_paranoid_checks(true);
+    options.set_track_and_verify_wals_in_manifest(true);
+    // The log is what is read at start: it bounds the time to open.
+    options.set_max_total_wal_size(64 << 20);
+    options.set_max_background_jobs(2);
+    options.set_bytes_per_sync(1 << 20);
+    options.set_keep_log_file_num(5);
+    options.set_stats_dump_period_sec(0);
+    options.set_skip_stats_update_on_db_open(true);
+    options
+}
+
+fn descriptors() -> Vec<ColumnFamilyDescriptor> {
+    let cache = Cache::new_lru_cache(64 << 20);
+    let describe =
+        |family: Family| ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache));
+    Family::ALL.into_iter().map(describe).collect()
+}
+
+fn family_options(family: Family, cache: &Cache) -> Options {
+    let mut options = Options::default();
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_format_version(5);
+    options.set_compression_type(DBCompressionType::None);
+    match family {
+        Family::Journal => {
+            options.set_write_buffer_size(32 << 20);
+            options.set_target_file_size_base(64 << 20);
+        }
+        Family::Payments => {
+            options.set_write_buffer_size(32 << 20);
+            options.set_compression_type(DBCompressionType::Lz4);
+        }
+        Family::Hashes => {
+            options.set_write_buffer_size(32 << 20);
+            options.set_prefix_extractor(SliceTransform::create_fixed_prefix(32));
+            options.set_memtable_prefix_bloom_ratio(0.1);
+            // Most hashes that are looked up are not there: a claim's question.
+            blocks.set_bloom_filter(10.0, false);
+            blocks.set_whole_key_filtering(false);
+        }
+        Family::Keys => {
+            options.set_write_buffer_size(8 << 20);
+            blocks.set_bloom_filter(10.0, false);
+        }
+        Family::Snapshots | Family::Batches | Family::References | Family::Meta => {
+            options.set_write_buffer_size(8 << 20);
+        }
+    }
+    options.set_block_based_table_factory(&blocks);
+    options
+}

@@ -1,0 +1,121 @@
+//! Tests of the whole journal: what is appended is recovered, and what is damaged is noticed.
+
+mod codec;
+mod damage;
+mod history;
+mod lookups;
+mod recovery;
+
+use std::{collections::BTreeSet, ffi::OsString, path::Path};
+
+use fulgurite_core::{Event, Lsn, UnixMs, port::Journal};
+use tempfile::TempDir;
+
+use crate::{Fault, JournalOptions, Opened, open};
+
+use history::History;
+
+/// When the tests begin.
+const NOW: UnixMs = UnixMs(1_790_000_000_000);
+
+fn options(folder: &Path) -> JournalOptions {
+    JournalOptions {
+        snapshot_every_events: 40,
+        ring_events_max: 64,
+        projector_groups_max: 4,
+        fault: Fault(|message| panic!("{message}")),
+        ..JournalOptions::new(folder)
+    }
+}
+
+/// An open journal in a folder that goes away with it.
+struct Fixture {
+    folder: TempDir,
+    opened: Opened,
+}
+
+impl Fixture {
+    fn new() -> Fixture {
+        Fixture::in_folder(tempfile::tempdir().unwrap())
+    }
+
+    fn in_folder(folder: TempDir) -> Fixture {
+        let opened = open(options(folder.path()), NOW).unwrap();
+        Fixture { folder, opened }
+    }
+
+    /// A journal that writes no snapshots and has no rows of views behind its last records, and
+    /// its last LSN, as a killed engine leaves it.
+    fn killed_after_records() -> (TempDir, Lsn) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = options(folder.path());
+        options.snapshot_every_events = u64::MAX;
+        let opened = open(options, NOW).unwrap();
+        let (fixture, mut history) = (Fixture { folder, opened }, History::new(7));
+        history.start(1, env!("CARGO_PKG_VERSION"));
+        fixture.play(&mut history, 20);
+        for _ in 0..3 {
+            let last = fixture.opened.journal.append_many([Event::Barrier]);
+            fixture.opened.views.projected().block_until(last);
+        }
+        (fixture.killed(), fixture.last())
+    }
+
+    /// Appends steps of a history, in groups as they come, and waits until all are in the views.
+    fn play(&self, history: &mut History, steps: usize) {
+        let events = history.steps(steps);
+        let last = self.opened.journal.append_many(events);
+        assert_eq!(last, history.book.lsn);
+        self.opened.views.projected().block_until(last);
+    }
+
+    /// A copy of the folder as a killed engine would leave it.
+    fn killed(&self) -> TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        copy_folder(self.folder.path(), copy.path());
+        copy
+    }
+
+    fn close(self) -> TempDir {
+        let Fixture { folder, opened } = self;
+        opened.running.close();
+        folder
+    }
+
+    fn last(&self) -> Lsn {
+        self.opened.journal.last()
+    }
+}
+
+/// Copies a folder that may be in use: begins again when RocksDB added or removed a file meanwhile.
+fn copy_folder(from: &Path, to: &Path) {
+    loop {
+        let before = names(from);
+        match try_copy_folder(from, to) {
+            Ok(()) if names(from) == before => return,
+            Ok(()) => {}
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}"),
+        }
+        std::fs::remove_dir_all(to).unwrap();
+        std::fs::create_dir(to).unwrap();
+    }
+}
+
+fn names(folder: &Path) -> BTreeSet<OsString> {
+    let files = std::fs::read_dir(folder.join("rocksdb")).unwrap();
+    files.map(|file| file.unwrap().file_name()).collect()
+}
+
+fn try_copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            std::fs::create_dir_all(&target)?;
+            try_copy_folder(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Checks a stopped or copied journal from its first event to its last, without changing it.
+
+use std::path::Path;
+
+use fulgurite_core::{Event, Lsn};
+
+use crate::{
+    model::Model,
+    reader::Groups,
+    record::Position,
+    snapshot,
+    store::{Store, StoreError},
+    views::{ViewFault, Views},
+    watermark::WatermarkFile,
+};
+
+/// What [`verify`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// How many records are whole and in the chain.
+    pub records: u64,
+    /// The last event that is; 0 for none.
+    pub last_lsn: Lsn,
+    /// How many starts of an engine there were.
+    pub epochs: u32,
+    /// The place after the last good record: what to compare with another copy.
+    pub position: Position,
+}
+
+/// Whether a journal is what it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every record is whole and continues the one before, every event decodes, nothing that was
+    /// acknowledged is missing, and the views are not ahead.
+    Clean,
+    /// From this event on nothing can be trusted.
+    Damaged {
+        /// The first event that is damaged or missing; 0 when not even the database opens.
+        lsn: Lsn,
+        /// What is wrong.
+        reason: String,
+    },
+    /// There is no journal in the folder.
+    NotAJournal,
+}
+
+/// Verifies the journal in a folder. It must not be open in another process, or a copy.
+pub fn verify(folder: &Path) -> Report {
+    let mut report = Report {
+        verdict: Verdict::Clean,
+        records: 0,
+        last_lsn: 0,
+        epochs: 0,
+        position: Position::default(),
+    };
+    report.verdict = match Store::open_read_only(folder) {
+        Err(StoreError::NotAJournal(_)) => Verdict::NotAJournal,
+        Err(error) => Verdict::Damaged {
+            lsn: 0,
+            reason: error.to_string(),
+        },
+        Ok(store) => match check(folder, store, &mut report) {
+            Ok(()) => Verdict::Clean,
+            Err((lsn, reason)) => Verdict::Damaged { lsn, reason },
+        },
+    };
+    report
+}
+
+fn check(folder: &Path, store: Store, report: &mut Report) -> Result<(), (Lsn, String)> {
+    let acknowledged = WatermarkFile::read(&Store::watermark_path(folder));
+    let mut groups = Groups::after(&store, Position::default(), None);
+    for group in &mut groups {
+        let group = group.map_err(|damaged| (damaged.lsn, damaged.damage.to_string()))?;
+        report.records += 1;
+        report.last_lsn = group.end.lsn;
+        report.position = group.end;
+        let starts = group
+            .events
+            .iter()
+            .filter(|event| matches!(event, Event::EngineStarted { .. }));
+        report.epochs += u32::try_from(starts.count()).unwrap_or(u32::MAX);
+        if acknowledged.is_some_and(|known| known.lsn == group.end.lsn && known != group.end) {
+            return Err((
+                group.first_lsn,
+                "it is not the record that was acknowledged".to_owned(),
+            ));
+        }
+    }
+    drop(groups);
+    let missing = report.last_lsn + 1;
+    if let Some(known) = acknowledged.filter(|known| known.lsn > report.last_lsn) {
+        return Err((
+            missing,
+            format!("missing, but event {} was acknowledged", known.lsn),
+        ));
+    }
+    check_views(store, report.last_lsn).map_err(|reason| (missing, reason))
+}
+
+/// The views must not be ahead, and the newest snapshot must be readable.
+fn check_views(store: Store, last: Lsn) -> Result<(), String> {
+    let (model, projected) = (
+        Model::default().into(),
+        fulgurite_inbox::Watermark::new(0).into(),
+    );
+    let views = Views {
+        model,
+        store: store.into(),
+        projected,
+    };
+    let read = || Ok::<_, ViewFault>((views.stored_position()?, snapshot::load(&views)?.1.lsn));
+    let (position, snapshot) = read().map_err(|fault| format!("a view: {fault}"))?;
+    match position.max(snapshot) {
+        ahead if ahead > last => Err(format!("the views contain event {ahead}, the journal not")),
+        _ => Ok(()),
+    }
+}

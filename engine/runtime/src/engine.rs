@@ -1,0 +1,336 @@
+//! The engine as the doors see it: intake, questions, requests.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use fulgurite_core::{
+    BatchId, Lsn, Order, PaymentHash, PaymentId,
+    batch::{self, Summary},
+    order::RefusedRow,
+    payment::{Payment, State},
+};
+use fulgurite_inbox::Inbox;
+use fulgurite_journal::{Running, Views, views::{Claim, ViewFault}};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::{
+    intake,
+    message::{BatchMessage, Request},
+    metrics::Metrics,
+    slot::{BatchSlot, Shared},
+    status::{NodeStatus, Readiness},
+    supervisor::Task,
+    upload::{ACCOUNT, Busy, Commit, Header, Upload},
+};
+
+/// Which payment states a listing shows, by the names of API.md 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateFilter {
+    /// Nothing in flight.
+    Queued,
+    /// An attempt is alive.
+    InFlight,
+    /// A person decides.
+    Unresolved,
+    /// Paid.
+    Succeeded,
+    /// Not paid.
+    Failed,
+    /// Not paid, as asked.
+    Cancelled,
+}
+
+impl StateFilter {
+    fn takes(self, state: &State) -> bool {
+        match self {
+            StateFilter::Queued => matches!(state, State::Queued { .. }),
+            StateFilter::InFlight => matches!(state, State::InFlight(_)),
+            StateFilter::Unresolved => matches!(state, State::Unresolved { .. }),
+            StateFilter::Succeeded => matches!(state, State::Succeeded { .. }),
+            StateFilter::Failed => matches!(state, State::Failed(_)),
+            StateFilter::Cancelled => matches!(state, State::Cancelled),
+        }
+    }
+}
+
+/// Which payments a listing is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Among {
+    /// A batch's payments, by row.
+    Batch(BatchId),
+    /// Every payment with this hash.
+    Hash(PaymentHash),
+    /// Every payment with this client reference.
+    Reference(Arc<str>),
+}
+
+/// A place in a batch's history: an event and, as one event can change several, a row.
+pub type Position = (Lsn, u32);
+
+/// What changed in a batch after a position.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    /// Payments by growing version, each as it is now.
+    pub payments: Vec<Payment>,
+    /// The position to go on from: every change up to it is in `payments` or superseded.
+    pub through: Position,
+    /// True when there is more right away.
+    pub more: bool,
+    /// The batch as it is now, read before its payments.
+    pub batch: Summary,
+}
+
+/// A handle on the running engine; cheap to clone, usable from any thread.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) views: Views,
+    pub(crate) tasks: Arc<Inbox<Task>>,
+    pub(crate) singles: Arc<BatchSlot>,
+    pub(crate) running: Arc<Mutex<Option<Running>>>,
+}
+
+/// The disk failed under a question: nothing true can be said any more, so the process ends as it
+/// does when a write fails.
+fn sound<T>(answer: Result<T, ViewFault>) -> T {
+    answer.unwrap_or_else(|fault| {
+        eprintln!("fulgurite: the journal's views cannot be read: {fault}; check the disk, then \
+                   run `fulgurite journal verify`");
+        std::process::exit(74)
+    })
+}
+
+impl Engine {
+    /// Opens an upload: limits, disk and load are looked at here (API.md, U4). `order_count` is
+    /// what the client announced, 0 when it announced nothing.
+    pub fn open_upload(&self, header: Header, order_count: u32) -> Result<Upload, Busy> {
+        let floor = self.shared.intake.limits().disk_floor_bytes;
+        if floor > 0 && self.views.free_bytes().is_ok_and(|free| free < floor) {
+            return Err(Busy::DiskLow);
+        }
+        self.shared.intake.open_upload(order_count as usize)?;
+        let batch = BatchId::from_uuid(uuid::Uuid::now_v7().as_u128());
+        Ok(Upload::new(self.clone(), header, batch))
+    }
+
+    /// What a finished upload with this key would be answered, without its rows (API.md, U4):
+    /// `None` when the key is unknown or the digest differs or is empty.
+    pub fn replay(&self, key: &str, content_digest: &str) -> Option<Commit> {
+        let batch = self.batch_by_key(key)?;
+        let same = !content_digest.is_empty() && *batch.accepted.content_digest == *content_digest;
+        same.then(|| Commit::Accepted { batch: Box::new(batch), replayed: true })
+    }
+
+    /// The batch, or `None` when there is none with this id.
+    pub fn batch(&self, batch: BatchId) -> Option<Summary> {
+        sound(self.views.batch(batch))
+    }
+
+    /// The batch that this key belongs to.
+    pub fn batch_by_key(&self, key: &str) -> Option<Summary> {
+        self.batch(self.key_in_views(key)?)
+    }
+
+    pub(crate) fn key_in_views(&self, key: &str) -> Option<BatchId> {
+        sound(self.views.batch_by_key(ACCOUNT, key))
+    }
+
+    /// Batches, newest first, from below `before` (all when `None`), at most `limit`.
+    pub fn batches(&self, before: Option<BatchId>, singles: bool, limit: usize) -> Vec<Summary> {
+        sound(self.views.batches(before, limit, singles, |_| true))
+    }
+
+    /// Rows of the batch that were refused, after row `after`.
+    pub fn refused_rows(&self, batch: BatchId, after: u32, limit: usize) -> Vec<RefusedRow> {
+        let Some(batch) = self.batch(batch) else { return Vec::new() };
+        let later = batch.accepted.refused.iter().filter(|refused| refused.row > after);
+        later.take(limit).cloned().collect()
+    }
+
+    /// The payment, or `None` when there is none with this id.
+    pub fn payment(&self, payment: PaymentId) -> Option<Payment> {
+        sound(self.views.payment(payment))
+    }
+
+    /// Payments by growing id from above `after`, in one of `states` (any when empty).
+    pub fn payments(
+        &self, among: &Among, states: &[StateFilter], after: Option<PaymentId>, limit: usize,
+    ) -> Vec<Payment> {
+        let keep =
+            |state: &State| states.is_empty() || states.iter().any(|filter| filter.takes(state));
+        let ids = match among {
+            Among::Batch(batch) => {
+                let row = after.map_or(0, PaymentId::row);
+                return sound(self.views.payments_of_batch(*batch, row, limit, keep));
+            }
+            Among::Hash(hash) => sound(self.views.by_hash(*hash)),
+            Among::Reference(reference) => sound(self.views.by_reference(reference.as_bytes())),
+        };
+        let later = ids.into_iter().filter(|id| after.is_none_or(|after| *id > after));
+        let found = later.filter_map(|id| self.payment(id));
+        found.filter(|payment| keep(&payment.state)).take(limit).collect()
+    }
+
+    pub(crate) fn orders(&self, batch: BatchId) -> Vec<(u32, Arc<Order>)> {
+        let payments = sound(self.views.payments_of_batch(batch, 0, usize::MAX, |_| true));
+        payments.into_iter().map(|payment| (payment.id.row(), payment.order)).collect()
+    }
+
+    pub(crate) fn owner(&self, hash: PaymentHash) -> Option<Claim> {
+        sound(self.views.hash_claim(hash))
+    }
+
+    pub(crate) fn is_paid(&self, payment: PaymentId) -> bool {
+        let found = self.payment(payment);
+        found.is_some_and(|payment| matches!(payment.state, State::Succeeded { .. }))
+    }
+
+    /// Follows the batch's payments from after a position, `(0, 0)` being its beginning. With
+    /// `outcomes_only` only final and unresolved payments. `None` without such a batch.
+    pub fn watch(
+        &self, batch: BatchId, after: Position, outcomes_only: bool,
+    ) -> Option<Watcher> {
+        self.batch(batch)?;
+        let (engine, ahead) = (self.clone(), VecDeque::new());
+        Some(Watcher { engine, batch, position: after, outcomes_only, ahead })
+    }
+
+    /// Waits until the read model has passed `lsn`.
+    pub async fn wait_past(&self, lsn: Lsn) {
+        self.views.projected().wait_for(lsn + 1).await;
+    }
+
+    /// The LSN that every answer covers at least.
+    pub fn projected(&self) -> Lsn {
+        self.views.projected().get()
+    }
+
+    /// Pauses, resumes or cancels; returns the batch once it is durable, `None` when there is no
+    /// such batch.
+    pub async fn request(
+        &self, batch: BatchId, input: batch::Input,
+    ) -> Result<Option<Summary>, Requested> {
+        let Some(slot) = self.slot_of(batch).await else {
+            return match self.batch(batch) {
+                None => Ok(None),
+                Some(_) => Err(batch::Refusal::Finished.into()),
+            };
+        };
+        let (reply, answer) = oneshot::channel();
+        let request = BatchMessage::Request(Request { batch, input, reply });
+        slot.inbox.offer(request).map_err(|_| Busy::Overloaded)?;
+        let answer = answer.await.map_err(|_| Busy::UnknownOutcome)?;
+        Ok(Some(answer?))
+    }
+
+    /// The slot of an open batch. One that was just accepted gets its slot in a moment.
+    async fn slot_of(&self, batch: BatchId) -> Option<Arc<BatchSlot>> {
+        for _ in 0..100 {
+            let slot = self.shared.directory.get(&batch).map(|slot| Arc::clone(slot.value()));
+            let open = || self.batch(batch).is_some_and(|known| known.state != batch::State::Finished);
+            if slot.is_some() || !open() {
+                return slot;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        None
+    }
+
+    /// Every configured node.
+    pub fn nodes(&self) -> Vec<NodeStatus> {
+        self.shared.nodes.iter().map(|node| node.status.lock().clone()).collect()
+    }
+
+    /// The limits at the door.
+    pub fn limits(&self) -> intake::Limits {
+        self.shared.intake.limits()
+    }
+
+    /// Counters and histograms.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
+    }
+
+    /// Whether orders are taken and can be paid.
+    pub fn readiness(&self) -> Readiness {
+        let nodes = self.nodes();
+        let connected = nodes.iter().filter(|node| node.connected).count();
+        Readiness {
+            recovered: true,
+            nodes_connected: u32::try_from(connected).unwrap_or(u32::MAX),
+            nodes: u32::try_from(nodes.len()).unwrap_or(u32::MAX),
+            stopping: self.shared.intake.is_stopping(),
+        }
+    }
+
+    /// Takes no new orders from now on and flushes the journal. Attempts that are in flight stay
+    /// in flight at their nodes and are asked for at the next start. The process must end after.
+    pub async fn stop(&self) {
+        self.shared.intake.stop();
+        let running = self.running.lock().take();
+        if let Some(running) = running {
+            // Joins two threads.
+            drop(tokio::task::spawn_blocking(move || running.close()).await);
+        }
+    }
+}
+
+/// Follows one batch. Nothing is buffered but positions.
+pub struct Watcher {
+    engine: Engine,
+    batch: BatchId,
+    position: Position,
+    outcomes_only: bool,
+    ahead: VecDeque<Position>,
+}
+
+/// How many positions are read ahead. A finished batch is read whole each time, so it is read once.
+const AHEAD_MAX: usize = 100_000;
+
+impl Watcher {
+    /// What changed since the last call, at most `limit` payments; none when nothing did. `None`
+    /// when the batch is gone.
+    pub fn next(&mut self, limit: usize) -> Option<Changes> {
+        let batch = self.engine.batch(self.batch)?;
+        if self.ahead.is_empty() {
+            let views = &self.engine.views;
+            self.ahead = sound(views.changes_after(self.batch, self.position, AHEAD_MAX)).into();
+        }
+        let mut payments = Vec::new();
+        while payments.len() < limit
+            && let Some(position) = self.ahead.pop_front()
+        {
+            self.position = position;
+            let payment = self.engine.payment(self.batch.payment(position.1));
+            // A later change of the payment has a later position of its own.
+            if let Some(payment) = payment.filter(|payment| payment.version == position.0)
+                && (!self.outcomes_only || is_outcome(&payment.state))
+            {
+                payments.push(payment);
+            }
+        }
+        let (through, more) = (self.position, !self.ahead.is_empty());
+        Some(Changes { payments, through, more, batch })
+    }
+}
+
+fn is_outcome(state: &State) -> bool {
+    match state {
+        State::Succeeded { .. }
+        | State::Failed(_)
+        | State::Cancelled
+        | State::Unresolved { .. } => true,
+        State::Queued { .. } | State::InFlight(_) => false,
+    }
+}
+
+/// Why a request on a batch changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Requested {
+    /// The rules refuse it.
+    #[error(transparent)]
+    Refused(#[from] batch::Refusal),
+    /// The engine takes nothing now.
+    #[error(transparent)]
+    Busy(#[from] Busy),
+}

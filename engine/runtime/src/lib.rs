@@ -1,0 +1,38 @@
+//! The actors: supervised shells around the rules of `fulgurite-core`, and the [`Engine`] handle
+//! that the doors hold.
+//!
+//! | actor | one per | its work |
+//! |---|---|---|
+//! | [`batch_actor::BatchActor`] | batch; one for all single payments | [`batch_work`] |
+//! | [`node_actor::NodeActor`] | LND node | [`node_work`], [`node_tracking`] |
+//! | [`channel_actor::ChannelActor`] | channel | `fulgurite_core::channel` |
+//! | [`supervisor::Supervisor`] | arbiter | builds the others, and anew when they die |
+//!
+//! The only crate that knows actix.
+
+pub mod batch_actor;
+pub mod batch_work;
+pub mod channel_actor;
+pub mod channels;
+pub mod claims;
+pub mod clock;
+mod difference;
+pub mod engine;
+pub mod intake;
+pub mod message;
+pub mod metrics;
+pub mod node_actor;
+mod node_tracking;
+pub mod node_work;
+pub mod pump;
+pub mod release;
+pub mod slot;
+pub mod start;
+pub mod status;
+pub mod supervisor;
+#[cfg(test)]
+mod actor_deaths;
+pub mod upload;
+
+pub use engine::Engine;
+pub use start::{NodeOptions, Options, start};

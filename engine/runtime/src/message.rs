@@ -1,0 +1,175 @@
+//! What travels through the actors' inboxes.
+
+use std::{sync::Arc, time::Instant};
+
+use fulgurite_core::{
+    AttemptId, BatchId, Msat, Order, PaymentId, UnixMs,
+    batch::{self, Batch, Summary},
+    event::AttemptStarted,
+    order::Priority,
+    port::{ChannelInfo, NodeEvent},
+    tracker::Outcome,
+};
+use tokio::sync::oneshot;
+
+use crate::slot::BatchSlot;
+
+/// To a batch actor.
+pub enum BatchMessage {
+    /// Pay this batch: just accepted, or open at a restart.
+    Adopt(Box<Batch>),
+    /// Somebody wants something of the batch.
+    Request(Request),
+    /// A node has room for an order that waited there.
+    Grant(Grant),
+    /// A node gives an order back that waited there.
+    Returned(Placed),
+    /// An attempt is over at its node.
+    Outcome(AttemptId, Outcome),
+    /// A node asks whether an attempt may be sent again (rule E9).
+    AskPermission(AttemptId),
+    /// The actor of this node was rebuilt: what waited there without an attempt is gone.
+    NodeReborn(usize),
+    /// Panics, to show that nothing is lost by it.
+    #[cfg(test)]
+    Die,
+}
+
+/// A request on a batch and where its answer goes.
+pub struct Request {
+    /// Which batch.
+    pub batch: BatchId,
+    /// What is wanted.
+    pub input: batch::Input,
+    /// Answered when what it rests on is durable.
+    pub reply: oneshot::Sender<Result<Summary, batch::Refusal>>,
+}
+
+/// Which order waits where: an order that moves gets a new number, so that an old grant shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Placed {
+    /// The attempt that it will become.
+    pub attempt: AttemptId,
+    /// The node's index.
+    pub node: usize,
+    /// Grows with every placement of the batch actor.
+    pub placement: u64,
+}
+
+/// An order at a node, without an attempt: it can still move.
+pub struct Place {
+    /// Which.
+    pub placed: Placed,
+    /// What is to be paid.
+    pub order: Arc<Order>,
+    /// Which lane.
+    pub priority: Priority,
+    /// Who asks.
+    pub batch: Arc<BatchSlot>,
+    /// The incarnation of the actor that asks (rule E8).
+    pub incarnation: u32,
+    /// When it was placed.
+    pub at: Instant,
+}
+
+/// A node's word that an order may start there now. A place in its window and the channels are
+/// reserved.
+pub struct Grant {
+    /// Which order.
+    pub placed: Placed,
+    /// The reserved channels.
+    pub channels: Vec<(u64, Msat)>,
+    /// When the order was placed.
+    pub at: Instant,
+}
+
+/// An attempt that is durable and may be sent.
+pub struct Start {
+    /// Which payment.
+    pub payment: PaymentId,
+    /// What was decided.
+    pub attempt: Arc<AttemptStarted>,
+    /// What was asked.
+    pub order: Arc<Order>,
+    /// When it was decided.
+    pub time: UnixMs,
+    /// Who decided it.
+    pub batch: Arc<BatchSlot>,
+    /// The incarnation of the actor that decided it (rule E8).
+    pub incarnation: u32,
+}
+
+/// To a node actor.
+pub enum NodeMessage {
+    /// An order that wants to start here.
+    Place(Place),
+    /// The batch does not want a grant any more.
+    Declined(Placed),
+    /// Send this attempt.
+    Start(Box<Start>),
+    /// Ask about this attempt: it is from before a restart.
+    Resume(Box<Start>),
+    /// The batch's word on sending again (rule E9).
+    Permission(AttemptId, bool),
+    /// A batch actor was rebuilt: what its predecessor queued here is dropped (rule E8).
+    BatchReborn {
+        /// The slot of the batch.
+        slot: u64,
+        /// The incarnation that counts now.
+        incarnation: u32,
+    },
+    /// The adapter reports.
+    Event(NodeEvent),
+    /// A channel has reserved, or not.
+    Reserved {
+        /// For which order.
+        placed: Placed,
+        /// Which channel.
+        channel: u64,
+        /// Whether it did.
+        reserved: bool,
+    },
+    /// An actor of a channel is gone.
+    ChannelDied {
+        /// Which channel.
+        channel: u64,
+        /// Which of its actors.
+        birth: u32,
+    },
+    /// Panics, to show that nothing is lost by it.
+    #[cfg(test)]
+    Die,
+    /// Makes all channel actors of the node panic.
+    #[cfg(test)]
+    KillChannels,
+}
+
+/// To a channel actor.
+pub enum ChannelMessage {
+    /// Reserve for an order.
+    Reserve {
+        /// Which.
+        placed: Placed,
+        /// How much, its fee included.
+        amount: Msat,
+    },
+    /// Free the reservation of an attempt.
+    Release {
+        /// Which.
+        attempt: AttemptId,
+        /// It was paid.
+        spent: bool,
+    },
+    /// Put a reservation back: its HTLC may exist.
+    Restore {
+        /// Which.
+        attempt: AttemptId,
+        /// How much, its fee included.
+        amount: Msat,
+    },
+    /// The node's new report.
+    Reported(Box<ChannelInfo>),
+    /// Panics, to show that nothing is lost by it.
+    #[cfg(test)]
+    Die,
+}

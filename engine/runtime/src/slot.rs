@@ -1,0 +1,185 @@
+//! Slots: what outlives an actor. Queues, handles and names live here; an actor that is rebuilt
+//! finds the work that waits for it.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+};
+
+use dashmap::DashMap;
+use fulgurite_core::{
+    AttemptId, BatchId, Msat, NodeName, UnixMs,
+    channel::Room,
+    node::Limits,
+    port::{Node, NodeEvent, NodeInfo},
+    retry::RetryPolicy,
+};
+use fulgurite_inbox::{Inbox, inbox};
+use fulgurite_journal::JournalHandle;
+use parking_lot::Mutex;
+
+use crate::{
+    claims::Claims,
+    intake::Intake,
+    message::{BatchMessage, ChannelMessage, NodeMessage},
+    metrics::Metrics,
+    status::NodeStatus,
+};
+
+/// Where an adapter reports.
+pub type Sink = Box<dyn Fn(NodeEvent)>;
+/// Opens the connection to a node, on the thread that will use it.
+pub type OpenNode = Box<dyn Fn(Sink) -> Rc<dyn Node> + Send + Sync>;
+
+/// How sends are made (rules E6, E13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendPolicy {
+    /// The least time that a send's macaroon is valid, in milliseconds. One serves the sends of
+    /// half as long again, so a macaroon is valid for up to 1.5 times this.
+    pub expiry_ms: i64,
+    /// `grpc-timeout` of a send, in milliseconds.
+    pub deadline_ms: i64,
+    /// How much longer than the deadline the fence waits, in milliseconds.
+    pub fence_margin_ms: i64,
+    /// `timeout_seconds`: for how long lnd starts new HTLCs.
+    pub payment_timeout_seconds: u32,
+    /// The most parts of a payment.
+    pub parts_max: u32,
+}
+
+impl SendPolicy {
+    /// When a send that is made at `now` expires, by a node's clock. Many share one time, so that
+    /// their macaroon is made once.
+    pub fn expiry(&self, now: UnixMs, clock_offset_ms: i64) -> UnixMs {
+        let step = (self.expiry_ms / 2).max(1);
+        let node_now = now.plus_ms(clock_offset_ms).0;
+        UnixMs((node_now.div_euclid(step) + 1) * step + self.expiry_ms)
+    }
+
+    /// No send that was made up to `now` expires after this, by a node's clock.
+    pub fn latest_expiry(&self, now: UnixMs, clock_offset_ms: i64) -> UnixMs {
+        now.plus_ms(clock_offset_ms + self.expiry_ms + self.expiry_ms / 2 + 1)
+    }
+}
+
+/// Which slot an open batch has.
+pub type Directory = DashMap<BatchId, Arc<BatchSlot>>;
+
+/// What every actor and door shares.
+pub struct Shared {
+    /// The one journal.
+    pub journal: JournalHandle,
+    /// Who owns which payment hash.
+    pub claims: Claims,
+    /// The slots of open batches.
+    pub directory: Directory,
+    /// The nodes, by index.
+    pub nodes: Vec<Arc<NodeSlot>>,
+    /// What lives, against its limits.
+    pub intake: Intake,
+    /// Counters and histograms.
+    pub metrics: Arc<Metrics>,
+    /// Waits between attempts.
+    pub retry: RetryPolicy,
+    /// How sends are made.
+    pub sends: SendPolicy,
+    /// What stays free of every channel.
+    pub channels: fulgurite_core::channel::Limits,
+    /// The epoch of this engine.
+    pub epoch: u32,
+    /// The latest time in the journal when it was recovered: no earlier engine sent long after.
+    pub recovered: UnixMs,
+}
+
+impl Shared {
+    /// The index of the node with this name.
+    pub fn node_index(&self, name: &str) -> Option<usize> {
+        self.nodes.iter().position(|node| *node.name == *name)
+    }
+}
+
+/// What outlives a batch actor.
+pub struct BatchSlot {
+    /// Unique in this engine.
+    pub id: u64,
+    /// The batch, or `None` for the standing slot of single payments.
+    pub batch: Option<BatchId>,
+    /// Its work.
+    pub inbox: Inbox<BatchMessage>,
+}
+
+impl BatchSlot {
+    /// A slot with an empty inbox.
+    pub fn new(id: u64, batch: Option<BatchId>) -> BatchSlot {
+        // The standing slot takes single payments through its door; a batch takes requests.
+        let door_max = if batch.is_none() { 65_536 } else { 256 };
+        let limits = inbox::Limits { door_max, returns_max: 8_192, batch_max: 2_048 };
+        BatchSlot { id, batch, inbox: Inbox::new(limits) }
+    }
+}
+
+/// What a batch actor sees of a node when it chooses one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Board {
+    /// Orders may be placed there.
+    pub usable: bool,
+    /// Its window.
+    pub window: u32,
+    /// Payments in flight.
+    pub in_flight: u32,
+    /// Orders that wait, those in its inbox not counted.
+    pub queued: u32,
+    /// What its channels could send together if they were idle.
+    pub idle: Msat,
+}
+
+/// What outlives a node actor.
+pub struct NodeSlot {
+    /// Its place in [`Shared::nodes`].
+    pub index: usize,
+    /// Its name in the configuration.
+    pub name: NodeName,
+    /// Its limits.
+    pub limits: Limits,
+    /// Its work: the lock-free dispatch queue.
+    pub inbox: Inbox<NodeMessage>,
+    /// What batch actors see of it.
+    pub board: Mutex<Board>,
+    /// What operators see of it.
+    pub status: Mutex<NodeStatus>,
+    /// What the node said of itself last; `None` while it is not connected.
+    pub last_info: Mutex<Option<NodeInfo>>,
+    /// The last number given to a send or a Track call: it goes on over rebuilt actors.
+    pub number: Mutex<u32>,
+}
+
+impl NodeSlot {
+    /// A slot with an empty inbox.
+    pub fn new(index: usize, name: NodeName, limits: Limits, address: String) -> NodeSlot {
+        let sizes = inbox::Limits { door_max: 16_384, returns_max: 16_384, batch_max: 2_048 };
+        NodeSlot {
+            index,
+            status: Mutex::new(NodeStatus::unknown(Arc::clone(&name), address)),
+            name,
+            limits,
+            inbox: Inbox::new(sizes),
+            board: Mutex::new(Board::default()),
+            last_info: Mutex::new(None),
+            number: Mutex::new(0),
+        }
+    }
+}
+
+/// What outlives a channel actor; on its node's thread only.
+pub struct ChannelSlot {
+    /// The short channel id.
+    pub id: u64,
+    /// Its work.
+    pub inbox: Inbox<ChannelMessage>,
+    /// What it can take: written by the channel actor, read by its node's.
+    pub room: Cell<Room>,
+    /// What the node's actor knows to be reserved: what a rebuilt channel actor starts from.
+    pub reserved: RefCell<HashMap<AttemptId, Msat>>,
+}

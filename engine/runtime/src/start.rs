@@ -1,0 +1,131 @@
+//! Starting the engine: one thread for the actors and the nodes' connections.
+
+use std::{sync::Arc, thread};
+
+use actix::System;
+use fulgurite_core::{
+    NodeName,
+    batch::State as BatchState,
+    channel, node,
+    retry::RetryPolicy,
+};
+use fulgurite_inbox::{Inbox, inbox};
+use fulgurite_journal::Opened;
+use parking_lot::Mutex;
+
+use crate::{
+    claims::Claims,
+    engine::Engine,
+    intake::{self, Intake},
+    metrics::Metrics,
+    slot::{BatchSlot, Directory, NodeSlot, OpenNode, SendPolicy, Shared},
+    supervisor::{Parts, Supervisor},
+};
+
+/// One node of the fleet.
+pub struct NodeOptions {
+    /// Its name in the configuration.
+    pub name: NodeName,
+    /// Its address, for operators.
+    pub address: String,
+    /// Its limits.
+    pub limits: node::Limits,
+    /// Opens its adapter; called once, on the thread of the actors.
+    pub open: OpenNode,
+}
+
+/// What an engine is started with.
+pub struct Options {
+    /// The fleet.
+    pub nodes: Vec<NodeOptions>,
+    /// Waits between attempts.
+    pub retry: RetryPolicy,
+    /// How sends are made.
+    pub sends: SendPolicy,
+    /// What stays free of every channel.
+    pub channels: channel::Limits,
+    /// The limits at the door.
+    pub intake: intake::Limits,
+    /// Counters and histograms.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Starts the actors on what the journal recovered: every open attempt is asked for, nothing new
+/// is sent before its event is durable. Returns at once; the doors may open.
+pub fn start(options: Options, opened: Opened) -> Engine {
+    let Opened { book, epoch, journal, views, running } = opened;
+    let nodes: Vec<Arc<NodeSlot>> = options
+        .nodes
+        .iter()
+        .enumerate()
+        .map(|(index, node)| {
+            let name = Arc::clone(&node.name);
+            Arc::new(NodeSlot::new(index, name, node.limits, node.address.clone()))
+        })
+        .collect();
+    let claims = Claims::default();
+    let mut open = Vec::new();
+    let mut open_payments = 0;
+    for (_, batch) in book.batches {
+        if batch.summary.state == BatchState::Finished {
+            continue;
+        }
+        for payment in &batch.payments {
+            // What is final is in the views, claims included.
+            if !payment.is_final() {
+                open_payments += 1;
+                let claimed = claims.claim(payment.order.payment_hash, payment.id);
+                assert!(claimed.is_ok(), "one payment owns a hash: {claimed:?}");
+            }
+        }
+        open.push(batch);
+    }
+    // Older batches first, as they would be without the restart.
+    open.sort_by_key(|batch| batch.summary.accepted.batch);
+    let recovered = book.time;
+    let shared = Arc::new(Shared {
+        journal,
+        claims,
+        directory: Directory::default(),
+        nodes,
+        intake: Intake::new(options.intake, open_payments),
+        metrics: options.metrics,
+        retry: options.retry,
+        sends: options.sends,
+        channels: options.channels,
+        epoch,
+        recovered,
+    });
+    let singles = Arc::new(BatchSlot::new(0, None));
+    let sizes = inbox::Limits { door_max: 2, returns_max: 4_096, batch_max: 256 };
+    let tasks = Arc::new(Inbox::new(sizes));
+    let engine = Engine {
+        shared: Arc::clone(&shared),
+        views: views.clone(),
+        tasks: Arc::clone(&tasks),
+        singles: Arc::clone(&singles),
+        running: Arc::new(Mutex::new(Some(running))),
+    };
+    let openers: Vec<OpenNode> = options.nodes.into_iter().map(|node| node.open).collect();
+    let run = move || {
+        let system = System::new();
+        system.block_on(async move {
+            shared.metrics.record_here();
+            let adapters = openers
+                .iter()
+                .zip(&shared.nodes)
+                .map(|(open, slot)| {
+                    let slot = Arc::clone(slot);
+                    open(Box::new(move |event| {
+                        slot.inbox.deliver(crate::message::NodeMessage::Event(event));
+                    }))
+                })
+                .collect();
+            Supervisor::start_all(Parts { shared, views, tasks, singles, adapters, open });
+            std::future::pending::<()>().await;
+        });
+    };
+    let arbiter = thread::Builder::new().name("arbiter-0".to_owned()).spawn(run);
+    arbiter.expect("the process may start a thread");
+    engine
+}

@@ -1,0 +1,83 @@
+//! What the engine says about its nodes and itself.
+
+use std::sync::Arc;
+
+use fulgurite_core::Msat;
+
+/// A node as the engine sees it.
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Its address.
+    pub address: String,
+    /// Its identity key in hex; empty before the first connection.
+    pub identity_pubkey: String,
+    /// Its alias; empty before the first connection.
+    pub alias: String,
+    /// lnd's version; empty before the first connection.
+    pub version: String,
+    /// Connected, unlocked, in sync.
+    pub connected: bool,
+    /// Why it is not connected; empty when it is.
+    pub problem: String,
+    /// The circuit breaker's state: `closed`, `open` or `half_open`.
+    pub breaker: &'static str,
+    /// How many payments may be in flight there now.
+    pub window: u32,
+    /// Payments in flight there.
+    pub in_flight: u32,
+    /// Orders that wait for its window.
+    pub queued: u32,
+    /// Channels that can be used now.
+    pub active_channels: u32,
+    /// What its active channels can send now, reserves and reservations taken off.
+    pub spendable: Msat,
+    /// How far its clock is ahead of ours, in milliseconds.
+    pub clock_offset_ms: i64,
+    /// The height of its chain.
+    pub block_height: u32,
+}
+
+/// Why the engine is not ready; none of them when it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// The journal is recovered and the views caught up.
+    pub recovered: bool,
+    /// Nodes connected at least once since the start.
+    pub nodes_connected: u32,
+    /// Nodes configured.
+    pub nodes: u32,
+    /// Stopping: no new orders.
+    pub stopping: bool,
+}
+
+impl Readiness {
+    /// Orders are taken and can be paid.
+    pub fn is_ready(&self) -> bool {
+        self.recovered && !self.stopping && self.nodes_connected > 0
+    }
+}
+
+impl NodeStatus {
+    /// A node that has not connected yet.
+    pub fn unknown(name: Arc<str>, address: String) -> NodeStatus {
+        NodeStatus {
+            name,
+            address,
+            identity_pubkey: String::new(),
+            alias: String::new(),
+            version: String::new(),
+            connected: false,
+            problem: "not connected yet".to_owned(),
+            breaker: "closed",
+            window: 0,
+            in_flight: 0,
+            queued: 0,
+            active_channels: 0,
+            spendable: Msat::ZERO,
+            clock_offset_ms: 0,
+            block_height: 0,
+        }
+    }
+}

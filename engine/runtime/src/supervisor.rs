@@ -1,0 +1,344 @@
+//! Who watches the actors: builds them on their slots, and anew when they die.
+//!
+//! actix restarts nothing after a panic. So every actor holds a [`DeathWatch`], whose drop tells
+//! the supervisor; it builds a new actor on the same slot from the journal, behind a durable
+//! barrier (rule E16). Too many deaths end the process: a deterministic bug comes back.
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, VecDeque},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::prelude::*;
+use fulgurite_core::{
+    BatchId, Event,
+    batch::{Batch, State as BatchState},
+    payment::State,
+    port::{self, Journal},
+};
+use fulgurite_inbox::Inbox;
+use fulgurite_journal::Views;
+use futures::Stream;
+
+use crate::{
+    batch_actor::BatchActor,
+    batch_work::BatchWork,
+    message::{BatchMessage, NodeMessage, Start},
+    node_actor::NodeActor,
+    node_work::NodeWork,
+    release::ReleaseList,
+    slot::{BatchSlot, Shared},
+};
+
+/// More deaths than this within [`DEATHS_WINDOW`] end the process.
+pub const DEATHS_MAX: usize = 5;
+/// The window in which deaths are counted.
+pub const DEATHS_WINDOW: Duration = Duration::from_secs(10);
+/// The exit code of a process that ends for repeated deaths.
+pub const EXIT_DEATHS: i32 = 70;
+
+/// Whose death it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The batch actor of this slot.
+    Batch(u64),
+    /// The actor of the node with this index.
+    Node(usize),
+}
+
+/// An actor is gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ActorDied {
+    who: Who,
+    natural: bool,
+}
+
+/// Tells the supervisor when its actor is gone, also by a panic.
+pub struct DeathWatch {
+    supervisor: Addr<Supervisor>,
+    who: Who,
+    /// The actor ended because its work is over.
+    pub natural: bool,
+}
+
+impl Drop for DeathWatch {
+    #[expect(clippy::disallowed_methods, reason = "the one message that may ignore the mailbox")]
+    fn drop(&mut self) {
+        self.supervisor.do_send(ActorDied { who: self.who, natural: self.natural });
+    }
+}
+
+/// What the doors ask of the supervisor.
+pub enum Task {
+    /// Pay this batch.
+    Adopt(Box<Batch>),
+}
+
+/// The supervisor of one arbiter.
+pub struct Supervisor {
+    shared: Arc<Shared>,
+    views: Views,
+    releases: ReleaseList,
+    tasks: Arc<Inbox<Task>>,
+    singles: Arc<BatchSlot>,
+    slots: HashMap<u64, (Arc<BatchSlot>, u32)>,
+    adapters: Vec<Rc<dyn port::Node>>,
+    deaths: Rc<RefCell<VecDeque<Instant>>>,
+    next_slot: u64,
+}
+
+/// What a supervisor starts from.
+pub struct Parts {
+    /// What every actor shares.
+    pub shared: Arc<Shared>,
+    /// What is known of open batches.
+    pub views: Views,
+    /// Where doors put tasks.
+    pub tasks: Arc<Inbox<Task>>,
+    /// The standing slot of single payments.
+    pub singles: Arc<BatchSlot>,
+    /// The nodes' adapters, opened on this thread, by index.
+    pub adapters: Vec<Rc<dyn port::Node>>,
+    /// What is open from before this start.
+    pub open: Vec<Batch>,
+}
+
+struct TaskPump(Arc<Inbox<Task>>);
+
+impl Stream for TaskPump {
+    type Item = Vec<Task>;
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        let mut batch = Vec::new();
+        self.0.poll_batch(cx, &mut batch).map(|()| Some(batch))
+    }
+}
+
+impl Supervisor {
+    /// Starts the supervisor with all its actors, and what is open with them.
+    pub fn start_all(parts: Parts) -> Addr<Supervisor> {
+        let releases = ReleaseList::default();
+        let durable = Arc::clone(parts.shared.journal.watermark());
+        actix_rt::spawn(releases.clone().run(durable, Arc::clone(&parts.shared.metrics)));
+        Supervisor::create(|context| {
+            let mut supervisor = Supervisor {
+                shared: parts.shared,
+                views: parts.views,
+                releases,
+                tasks: parts.tasks,
+                singles: parts.singles,
+                slots: HashMap::new(),
+                adapters: parts.adapters,
+                deaths: Rc::default(),
+                next_slot: 1,
+            };
+            let me = context.address();
+            for node in 0..supervisor.adapters.len() {
+                supervisor.start_node(node, &me, false);
+            }
+            let singles = Arc::clone(&supervisor.singles);
+            supervisor.slots.insert(singles.id, (Arc::clone(&singles), 0));
+            supervisor.start_batch(singles, 0, Vec::new(), &me);
+            for batch in parts.open {
+                supervisor.adopt(batch, &me);
+            }
+            supervisor
+        })
+    }
+
+    fn adopt(&mut self, batch: Batch, me: &Addr<Supervisor>) {
+        let id = batch.summary.accepted.batch;
+        if batch.summary.accepted.single {
+            self.shared.directory.insert(id, Arc::clone(&self.singles));
+            self.singles.inbox.deliver(BatchMessage::Adopt(Box::new(batch)));
+            return;
+        }
+        let slot = Arc::new(BatchSlot::new(self.next_slot, Some(id)));
+        self.next_slot += 1;
+        self.slots.insert(slot.id, (Arc::clone(&slot), 0));
+        self.shared.directory.insert(id, Arc::clone(&slot));
+        self.start_batch(slot, 0, vec![batch], me);
+    }
+
+    fn start_batch(
+        &self, slot: Arc<BatchSlot>, incarnation: u32, batches: Vec<Batch>, me: &Addr<Supervisor>,
+    ) {
+        let who = Who::Batch(slot.id);
+        let watch = DeathWatch { supervisor: me.clone(), who, natural: false };
+        let (shared, releases) = (Arc::clone(&self.shared), self.releases.clone());
+        let mut work = BatchWork::new(shared, slot, releases, incarnation);
+        for batch in batches {
+            work.take_over(batch);
+        }
+        BatchActor::new(work, watch).start();
+    }
+
+    fn start_node(&self, index: usize, me: &Addr<Supervisor>, again: bool) {
+        let watch =
+            DeathWatch { supervisor: me.clone(), who: Who::Node(index), natural: false };
+        let slot = Arc::clone(&self.shared.nodes[index]);
+        let adapter = Rc::clone(&self.adapters[index]);
+        let mut work = NodeWork::new(Arc::clone(&self.shared), slot, adapter);
+        if again {
+            work.take_over();
+        }
+        NodeActor::new(work, watch).start();
+    }
+
+    fn died(&mut self, who: Who, context: &mut Context<Supervisor>) {
+        let now = Instant::now();
+        let mut deaths = self.deaths.borrow_mut();
+        deaths.push_back(now);
+        while deaths.front().is_some_and(|at| now.duration_since(*at) > DEATHS_WINDOW) {
+            deaths.pop_front();
+        }
+        if deaths.len() > DEATHS_MAX {
+            eprintln!(
+                "fulgurite: actors died {} times within {} s ({who:?} last); nothing is lost: \
+                 report the panic above, then start again",
+                deaths.len(),
+                DEATHS_WINDOW.as_secs()
+            );
+            std::process::exit(EXIT_DEATHS);
+        }
+        drop(deaths);
+        tracing::error!(?who, "actor died; rebuilding it from the journal");
+        match who {
+            Who::Batch(slot) => self.rebuild_batch(slot, context),
+            Who::Node(index) => self.rebuild_node(index, context),
+        }
+    }
+
+    /// Rule E16: a durable barrier, then the journal up to it.
+    fn rebuild_batch(&mut self, slot: u64, context: &mut Context<Supervisor>) {
+        self.shared.metrics.actor_died("batch");
+        let Some((slot, incarnation)) = self.slots.get_mut(&slot) else { return };
+        *incarnation += 1;
+        let (slot, incarnation) = (Arc::clone(slot), *incarnation);
+        for node in &self.shared.nodes {
+            node.inbox.deliver(NodeMessage::BatchReborn { slot: slot.id, incarnation });
+        }
+        self.behind_barrier(context, move |supervisor, me| {
+            let batches = supervisor.views.read_open(|book| {
+                let ours = |batch: &&Batch| match slot.batch {
+                    Some(id) => batch.summary.accepted.batch == id,
+                    None => batch.summary.accepted.single,
+                };
+                let open = |batch: &&Batch| batch.summary.state != BatchState::Finished;
+                book.batches.values().filter(ours).filter(open).cloned().collect()
+            });
+            supervisor.start_batch(slot, incarnation, batches, me);
+        });
+    }
+
+    fn rebuild_node(&mut self, index: usize, context: &mut Context<Supervisor>) {
+        self.shared.metrics.actor_died("node");
+        self.behind_barrier(context, move |supervisor, me| {
+            supervisor.start_node(index, me, true);
+            supervisor.resume_node(index);
+            for (slot, _) in supervisor.slots.values() {
+                slot.inbox.deliver(BatchMessage::NodeReborn(index));
+            }
+        });
+    }
+
+    /// Does `then` once a barrier is durable and in the read model.
+    fn behind_barrier(
+        &self, context: &mut Context<Supervisor>,
+        then: impl FnOnce(&mut Supervisor, &Addr<Supervisor>) + 'static,
+    ) {
+        let barrier = self.shared.journal.append(Event::Barrier);
+        let projected = Arc::clone(self.shared.journal.projected());
+        let passed = projected.wait_owned(barrier).into_actor(self);
+        context.spawn(passed.map(|(), supervisor, context| {
+            let me = context.address();
+            then(supervisor, &me);
+        }));
+    }
+
+    /// Gives a rebuilt node actor every attempt that is open there.
+    fn resume_node(&self, index: usize) {
+        let slot = &self.shared.nodes[index];
+        let mut open = Vec::new();
+        self.views.read_open(|book| {
+            for batch in book.batches.values() {
+                for payment in &batch.payments {
+                    if let State::InFlight(attempt) = &payment.state
+                        && attempt.node == slot.name
+                    {
+                        open.push(payment.clone());
+                    }
+                }
+            }
+        });
+        for payment in open {
+            let State::InFlight(attempt) = &payment.state else { continue };
+            let batch = self.slot_of(payment.id.batch());
+            let Some((batch, incarnation)) = batch else { continue };
+            let start = Start {
+                payment: payment.id,
+                attempt: Arc::clone(attempt),
+                order: Arc::clone(&payment.order),
+                time: payment.attempts.last().map_or(payment.updated, |last| last.started),
+                batch,
+                incarnation,
+            };
+            slot.inbox.deliver(NodeMessage::Resume(Box::new(start)));
+        }
+    }
+
+    fn slot_of(&self, batch: BatchId) -> Option<(Arc<BatchSlot>, u32)> {
+        let slot = Arc::clone(self.shared.directory.get(&batch)?.value());
+        let incarnation = self.slots.get(&slot.id)?.1;
+        Some((slot, incarnation))
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = actix::Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.add_stream(TaskPump(Arc::clone(&self.tasks)));
+        context.run_interval(Duration::from_millis(50), |supervisor, _| {
+            supervisor.shared.claims.sweep(supervisor.shared.journal.projected().get());
+            supervisor.shared.intake.sweep(supervisor.shared.journal.projected().get());
+        });
+        context.run_interval(Duration::from_secs(1), |supervisor, _| {
+            supervisor.shared.metrics.merge();
+        });
+    }
+}
+
+impl StreamHandler<Vec<Task>> for Supervisor {
+    fn handle(&mut self, batch: Vec<Task>, context: &mut Self::Context) {
+        let me = context.address();
+        for task in batch {
+            match task {
+                Task::Adopt(batch) => self.adopt(*batch, &me),
+            }
+        }
+    }
+}
+
+impl Handler<ActorDied> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, death: ActorDied, context: &mut Self::Context) {
+        if death.natural {
+            if let Who::Batch(slot) = death.who
+                && let Some((slot, _)) = self.slots.remove(&slot)
+                && let Some(batch) = slot.batch
+            {
+                self.shared.directory.remove(&batch);
+            }
+            return;
+        }
+        self.died(death.who, context);
+    }
+}

@@ -1,0 +1,326 @@
+//! An upload on its way: rows in chunks, then one commit that accepts the whole or nothing
+//! (rule E3).
+
+use std::{sync::Arc, time::Instant};
+
+use fulgurite_core::{
+    BatchId, Event, Lsn, Msat, Order, PaymentId,
+    batch::{Batch, Summary},
+    order::{Accepted, BatchOptions, RefusedRow, RowReason, Sealed},
+    port::Journal,
+};
+
+use crate::{
+    clock::now,
+    difference::difference,
+    engine::Engine,
+    intake::Key,
+    message::BatchMessage,
+    metrics::Stage,
+    supervisor::Task,
+};
+
+/// The account of all orders until there are more.
+pub const ACCOUNT: &str = "default";
+
+/// What an upload says about itself before its rows.
+#[derive(Clone, Debug)]
+pub struct Header {
+    /// The client's key, 1 to 255 visible ASCII.
+    pub idempotency_key: Arc<str>,
+    /// The digest of the content that the client named; empty when it named none.
+    pub content_digest: Arc<str>,
+    /// The options, effective.
+    pub options: BatchOptions,
+    /// The client's text.
+    pub description: Option<Sealed>,
+    /// The client's pairs.
+    pub metadata: Vec<(Sealed, Sealed)>,
+    /// One payment that comes alone.
+    pub single: bool,
+}
+
+/// How a commit ended.
+#[derive(Clone, Debug)]
+pub enum Commit {
+    /// The batch is accepted and durable.
+    Accepted {
+        /// The batch as it is now.
+        batch: Box<Summary>,
+        /// True when this key was accepted before, with the same content.
+        replayed: bool,
+    },
+    /// Rows are bad and nothing was accepted: every problem of every row.
+    RowsRefused(Vec<RefusedRow>),
+    /// The key belongs to a batch with other content.
+    KeyReused {
+        /// The batch that has the key.
+        batch: BatchId,
+        /// The first difference, such as `row 17 amount_msat`.
+        difference: String,
+    },
+}
+
+/// Why the engine takes nothing now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Busy {
+    /// What waits is at its limit.
+    #[error("too many requests wait; try again")]
+    Overloaded,
+    /// What lives is at its limit.
+    #[error("too many payments are open; try again when some are final")]
+    TooManyOpen,
+    /// The journal's disk is below the configured floor.
+    #[error("the journal's disk is nearly full")]
+    DiskLow,
+    /// Recovery is not finished.
+    #[error("the engine is starting")]
+    Starting,
+    /// The engine is stopping.
+    #[error("the engine is stopping")]
+    Stopping,
+    /// It may or may not have been accepted: repeat it with the same key.
+    #[error("the outcome is unknown; repeat the request with the same key")]
+    UnknownOutcome,
+}
+
+/// An upload that is open. Dropping it without a commit leaves nothing.
+pub struct Upload {
+    engine: Engine,
+    header: Header,
+    batch: BatchId,
+    orders: Vec<(u32, Arc<Order>)>,
+    refused: Vec<RefusedRow>,
+    journaled: bool,
+    sealed: bool,
+}
+
+impl Upload {
+    pub(crate) fn new(engine: Engine, header: Header, batch: BatchId) -> Upload {
+        let (orders, refused) = (Vec::new(), Vec::new());
+        Upload { engine, header, batch, orders, refused, journaled: false, sealed: false }
+    }
+
+    /// The id that the batch will have when it is accepted as new.
+    pub fn batch(&self) -> BatchId {
+        self.batch
+    }
+
+    /// Takes checked rows, growing, and what was refused among them.
+    pub fn add(
+        &mut self, orders: Vec<(u32, Arc<Order>)>, refused: Vec<RefusedRow>,
+    ) -> Result<(), Busy> {
+        if self.engine.shared.intake.is_stopping() {
+            return Err(Busy::Stopping);
+        }
+        self.refused.extend(refused);
+        if orders.is_empty() {
+            return Ok(());
+        }
+        self.orders.extend(orders.iter().cloned());
+        // Rows that will be refused as a whole need no place in the journal.
+        if self.refused.is_empty() || self.header.options.accept_valid {
+            let orders = Arc::new(orders);
+            self.engine.shared.journal.append(Event::OrdersAdded { batch: self.batch, orders });
+            self.journaled = true;
+        }
+        Ok(())
+    }
+
+    /// What the commit would say, without accepting anything (`validate_only`).
+    pub fn validate(self) -> Vec<RefusedRow> {
+        let mut refused = self.refused.clone();
+        for (row, order) in &self.orders {
+            if let Some(owner) = self.engine.owner(order.payment_hash) {
+                refused.push(claimed(*row, order, owner.payment, owner.paid));
+            }
+        }
+        refused.sort_by_key(|refused| refused.row);
+        refused
+    }
+
+    /// Accepts all rows or none: the key first, then the claims, then the seal. Returns when the
+    /// answer is durable. `fingerprint` is SHA-256 over the decoded values that the client set.
+    pub async fn commit(
+        self, order_count: u32, fingerprint: [u8; 32],
+    ) -> Result<Commit, Busy> {
+        let started = Instant::now();
+        if let Some(replay) = self.known_key(fingerprint).await? {
+            return Ok(replay);
+        }
+        // Many look-ups in the views: not on a thread that serves others.
+        let engine = self.engine.clone();
+        let (commit, lsn) = if self.orders.len() <= 64 {
+            self.seal(order_count, fingerprint)
+        } else {
+            let sealed = tokio::task::spawn_blocking(move || self.seal(order_count, fingerprint));
+            sealed.await.map_err(|_| Busy::UnknownOutcome)?
+        }?;
+        // A refusal rests on events that may not be durable yet (rule E1).
+        engine.shared.journal.watermark().wait_for(lsn).await;
+        if let Commit::Accepted { batch, .. } = &commit {
+            engine.shared.metrics.record(Stage::Accept, started.elapsed());
+            let accepted = batch.counts.total() - batch.counts.refused;
+            engine.shared.metrics.accepted(u64::from(accepted));
+        }
+        Ok(commit)
+    }
+
+    /// The answer to a key that is known; `None` when this commit took the key.
+    async fn known_key(&self, fingerprint: [u8; 32]) -> Result<Option<Commit>, Busy> {
+        let key = &self.header.idempotency_key;
+        loop {
+            let batch = match self.engine.shared.intake.take_key(key) {
+                Ok(()) => match self.engine.key_in_views(key) {
+                    Some(batch) => {
+                        self.engine.shared.intake.free_key(key);
+                        batch
+                    }
+                    None => return Ok(None),
+                },
+                Err(Key::Bound(batch, lsn)) => {
+                    self.engine.shared.journal.projected().wait_for(lsn).await;
+                    batch
+                }
+                // A concurrent repeat waits for the first (API.md, I3).
+                Err(Key::Pending) => {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                    continue;
+                }
+            };
+            let summary = self.engine.batch(batch).ok_or(Busy::UnknownOutcome)?;
+            if summary.accepted.fingerprint == fingerprint {
+                let batch = Box::new(summary);
+                return Ok(Some(Commit::Accepted { batch, replayed: true }));
+            }
+            let difference = difference(&self.engine, &summary, &self.header, &self.orders);
+            return Ok(Some(Commit::KeyReused { batch, difference }));
+        }
+    }
+
+    /// Claims and seals. Every way out but acceptance leaves nothing.
+    fn seal(mut self, order_count: u32, fingerprint: [u8; 32]) -> Result<(Commit, Lsn), Busy> {
+        let shared = Arc::clone(&self.engine.shared);
+        let key = Arc::clone(&self.header.idempotency_key);
+        let accept_valid = self.header.options.accept_valid;
+        let mut claimed = Vec::with_capacity(self.orders.len());
+        if self.refused.is_empty() || accept_valid {
+            self.claim(&mut claimed);
+        }
+        self.refused.sort_by_key(|refused| refused.row);
+        let nothing_left = self.orders.is_empty();
+        let refused = !self.refused.is_empty() && (!accept_valid || nothing_left);
+        let opened = if refused { Ok(()) } else { shared.intake.opened(self.orders.len()) };
+        if refused || opened.is_err() {
+            for (row, order) in claimed {
+                shared.claims.unclaim(order.payment_hash, self.batch.payment(row));
+            }
+            shared.intake.free_key(&key);
+            opened?;
+            let rows = std::mem::take(&mut self.refused);
+            return Ok((Commit::RowsRefused(rows), shared.journal.last()));
+        }
+        let (batch, lsn) = self.append_seal(order_count, fingerprint);
+        shared.intake.bind_key(&key, self.batch, lsn);
+        let summary = Box::new(batch.summary.clone());
+        self.hand_over(batch);
+        Ok((Commit::Accepted { batch: summary, replayed: false }, lsn))
+    }
+
+    /// Claims every row; rows whose hash is owned are refused and leave the orders.
+    fn claim(&mut self, claimed: &mut Vec<(u32, Arc<Order>)>) {
+        let engine = self.engine.clone();
+        let mut lost = Vec::new();
+        for (row, order) in &self.orders {
+            let payment = self.batch.payment(*row);
+            // Memory first, the views second: a claim leaves memory only for the views (E2).
+            let owner = match engine.shared.claims.claim(order.payment_hash, payment) {
+                Err(owner) => Some((owner, engine.is_paid(owner))),
+                Ok(()) => {
+                    let in_views = engine.owner(order.payment_hash);
+                    if in_views.is_some() {
+                        engine.shared.claims.unclaim(order.payment_hash, payment);
+                    }
+                    in_views.map(|claim| (claim.payment, claim.paid))
+                }
+            };
+            match owner {
+                Some((owner, paid)) => lost.push(self::claimed(*row, order, owner, paid)),
+                None => claimed.push((*row, Arc::clone(order))),
+            }
+        }
+        if !lost.is_empty() {
+            self.orders.clone_from(claimed);
+            self.refused.extend(lost);
+        }
+    }
+
+    fn append_seal(&mut self, order_count: u32, fingerprint: [u8; 32]) -> (Batch, Lsn) {
+        let header = self.header.clone();
+        let sum = |of: fn(&Order) -> Msat| {
+            let amounts = self.orders.iter().map(|(_, order)| of(order));
+            amounts.fold(Msat::ZERO, Msat::saturating_add)
+        };
+        let accepted = Arc::new(Accepted {
+            batch: self.batch,
+            account: ACCOUNT.into(),
+            idempotency_key: header.idempotency_key,
+            fingerprint,
+            content_digest: header.content_digest,
+            single: header.single,
+            options: header.options,
+            description: header.description,
+            metadata: header.metadata,
+            order_count,
+            amount: sum(|order| order.amount),
+            fee_limit: sum(|order| order.fee_limit),
+            refused: std::mem::take(&mut self.refused),
+            time: now(),
+        });
+        let lsn = self.engine.shared.journal.append(Event::BatchAccepted(Arc::clone(&accepted)));
+        self.sealed = true;
+        let orders = std::mem::take(&mut self.orders);
+        (Batch::new(accepted, &orders, lsn), lsn)
+    }
+
+    fn hand_over(&self, batch: Batch) {
+        let batch = Box::new(batch);
+        if self.header.single {
+            let singles = Arc::clone(&self.engine.singles);
+            self.engine.shared.directory.insert(self.batch, Arc::clone(&singles));
+            singles.inbox.deliver(BatchMessage::Adopt(batch));
+        } else {
+            self.engine.tasks.deliver(Task::Adopt(batch));
+        }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.engine.shared.intake.close_upload();
+        if self.journaled && !self.sealed {
+            self.engine.shared.journal.append(Event::UploadDropped { batch: self.batch });
+        }
+    }
+}
+
+fn claimed(row: u32, order: &Order, owner: PaymentId, paid: bool) -> RefusedRow {
+    let hash = order.payment_hash;
+    let (reason, message) = if paid {
+        (RowReason::AlreadyPaid, format!("this invoice ({hash}) was already paid by {owner}"))
+    } else {
+        (
+            RowReason::HashClaimed,
+            format!("this invoice ({hash}) is already being paid by {owner}: look at that one"),
+        )
+    };
+    RefusedRow {
+        row,
+        reference: order.reference.clone(),
+        reason,
+        message: message.into(),
+        field: "destination",
+        payment: Some(owner),
+        other_row: None,
+    }
+}

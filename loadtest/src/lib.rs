@@ -1,0 +1,16 @@
+//! Load generation against Fulgurite and against bare lnd nodes, and honest reports of it.
+//!
+//! Every run has simulated nodes and an engine of its own, as processes in a folder of its own:
+//! nothing of one run warms or burdens the next. What is measured is what a client of the public
+//! API sees, and what the processes used of the machine.
+
+pub mod admin;
+pub mod bare;
+pub mod client;
+pub mod ingest;
+pub mod measure;
+pub mod process;
+pub mod report;
+pub mod restart;
+pub mod scene;
+pub mod smoke;

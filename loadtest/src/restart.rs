@@ -1,0 +1,246 @@
+//! An engine is killed with many payments open, and comes back.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use fulgurite_sim::{Knobs, Status};
+use serde::Serialize;
+
+use crate::{
+    client::{self, Outcome},
+    report::{self, Machine},
+    scene::{self, Engine, Fleet, Folder, NODES, Settings, Signatures},
+};
+
+/// How long the nodes take for a payment that is open at the kill: the median, in milliseconds.
+const LATENCY_MS: f64 = 20_000.0;
+/// How far around the median they lie.
+const LATENCY_SIGMA: f64 = 0.3;
+/// How long the engine is down. Some payments end meanwhile: their answer waits for the engine.
+const DOWN: Duration = Duration::from_secs(2);
+/// How long the engine may take to bring the payments in flight.
+const SENDING_MAX: Duration = Duration::from_secs(12);
+/// Orders of one batch.
+const BATCH_ORDERS_MAX: u32 = 100_000;
+
+/// What is open, and what is behind it.
+#[derive(Debug, Args)]
+pub struct RestartArgs {
+    /// How many payments are in flight at the kill.
+    #[arg(long, default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(100..=16_000))]
+    open: u32,
+    /// How many payments were finished before; they are really paid.
+    #[arg(long, default_value_t = 0)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
+    history: u32,
+    /// Prints one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl RestartArgs {
+    /// A fifth more is ordered than the windows let through: it waits at the kill.
+    fn orders(&self) -> u32 {
+        self.open + self.open / 5
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    machine: Machine,
+    /// Finished before.
+    history: u32,
+    /// In flight when it was killed, as the engine told.
+    in_flight: usize,
+    /// Waiting for a window when it was killed, as the engine told.
+    queued: usize,
+    /// From starting the process to `/readyz` 200.
+    ready_s: f64,
+    /// From starting the process to the first outcome of a payment that was in flight; by the
+    /// engine's clock.
+    first_resumed_s: f64,
+    /// From starting the process to the first attempt that it began; by the engine's clock.
+    first_dispatch_s: Option<f64>,
+    /// From starting the process to the last outcome received; the nodes' latency decides it.
+    last_outcome_s: f64,
+    /// The engine's processor time from its start to the last outcome.
+    cpu_s: f64,
+    /// The engine's largest resident memory from its start to the last outcome.
+    rss_mib: f64,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// When a payment is not paid or is paid twice, or a process does not do its part.
+pub async fn run(args: RestartArgs) -> Result<()> {
+    let machine = Machine::now();
+    let folder = Folder::new()?;
+    let fleet = Fleet::start(&folder.path, &Knobs::default()).await?;
+    let window = args.open.div_ceil(u32::try_from(NODES)?);
+    let settings = Settings {
+        signatures: Signatures::Node,
+        window: Some(window),
+    };
+    let mut engine = Engine::start(&folder.path, &fleet.nodes, settings).await?;
+    let measured = measure(&mut engine, &fleet, (machine, &args)).await;
+    let report = engine.explain(measured)?;
+    paid_once(fleet.dir(), args.history + args.orders())?;
+    report::print(args.json, &report, &text(&report))
+}
+
+async fn measure(
+    engine: &mut Engine,
+    fleet: &Fleet,
+    (machine, args): (Machine, &RestartArgs),
+) -> Result<Report> {
+    pay_history(engine, args.history).await?;
+    let slow = Knobs {
+        latency_ms: LATENCY_MS,
+        latency_sigma: LATENCY_SIGMA,
+        ..Knobs::default()
+    };
+    fleet.turn(&slow).await?;
+    let invoices = scene::invoices(u64::from(args.history), args.orders() as usize)?;
+    eprintln!("bringing {} payments in flight", args.open);
+    let accepted = engine
+        .client
+        .upload("open", client::destinations(&invoices))
+        .await?;
+    let (in_flight, done) = fill(engine, &accepted.batch_id, args.open as usize).await?;
+    eprintln!("killing the engine with {in_flight} payments in flight");
+    engine.process.kill();
+    let killed = SystemTime::now();
+    // What begins after the restart does not keep the run waiting.
+    fleet.turn(&Knobs::default()).await?;
+    tokio::time::sleep(DOWN).await;
+    let (started, started_at) = (Instant::now(), SystemTime::now());
+    engine.process.spawn()?;
+    engine.ready().await?;
+    let ready = started.elapsed();
+    eprintln!("ready; waiting for all outcomes");
+    let watched = engine
+        .client
+        .watch(&accepted.batch_id, invoices.len())
+        .await?;
+    watched.all_succeeded()?;
+    let (resumed, begun) = first_signs(&watched.outcomes, killed, started_at);
+    let resumed = resumed.context("no payment that was in flight ended after the restart")?;
+    Ok(Report {
+        machine,
+        history: args.history,
+        in_flight,
+        queued: invoices.len().saturating_sub(in_flight + done),
+        ready_s: ready.as_secs_f64(),
+        first_resumed_s: resumed.as_secs_f64(),
+        first_dispatch_s: begun.map(|begun| begun.as_secs_f64()),
+        last_outcome_s: (watched.last - started).as_secs_f64(),
+        cpu_s: engine.process.cpu()?.as_secs_f64(),
+        rss_mib: engine.process.rss_bytes_max()? as f64 / f64::from(1 << 20),
+    })
+}
+
+/// Pays what is behind the engine when it is killed.
+async fn pay_history(engine: &Engine, history: u32) -> Result<()> {
+    let started = Instant::now();
+    let mut paid = 0;
+    while paid < history {
+        let count = (history - paid).min(BATCH_ORDERS_MAX);
+        let orders = client::destinations(&scene::invoices(u64::from(paid), count as usize)?);
+        let accepted = engine
+            .client
+            .upload(&format!("history-{paid}"), orders)
+            .await?;
+        engine
+            .client
+            .watch(&accepted.batch_id, count as usize)
+            .await?
+            .all_succeeded()?;
+        paid += count;
+        eprintln!(
+            "history: {paid} of {history}, {} s",
+            started.elapsed().as_secs()
+        );
+    }
+    Ok(())
+}
+
+/// How long after its start the engine had the first outcome of a payment that was in flight
+/// when it was killed, and began its first attempt; by its own clock.
+fn first_signs(
+    outcomes: &[Outcome],
+    killed: SystemTime,
+    started: SystemTime,
+) -> (Option<Duration>, Option<Duration>) {
+    // An error is a time before the start.
+    let since = |time: Option<SystemTime>| time?.duration_since(started).ok();
+    let old = |outcome: &&Outcome| outcome.first_attempt.is_some_and(|first| first < killed);
+    let resumed = outcomes
+        .iter()
+        .filter(old)
+        .filter_map(|outcome| since(outcome.finished));
+    let begun = outcomes
+        .iter()
+        .filter_map(|outcome| since(outcome.first_attempt));
+    (resumed.min(), begun.min())
+}
+
+/// Waits until nearly `open` payments are in flight; how many are, and how many are final.
+async fn fill(engine: &Engine, batch_id: &str, open: usize) -> Result<(usize, usize)> {
+    let started = Instant::now();
+    loop {
+        let (in_flight, done) = engine.client.in_flight(batch_id).await?;
+        if in_flight >= open / 100 * 99 || started.elapsed() > SENDING_MAX {
+            return Ok((in_flight, done));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Fails unless the nodes' own books have paid `count` payments, each once.
+fn paid_once(dir: &Path, count: u32) -> Result<()> {
+    let mut paid: HashMap<[u8; 32], u32> = HashMap::new();
+    for entry in fulgurite_sim::read_books(dir)? {
+        if entry.status == Status::Succeeded {
+            *paid.entry(entry.payment_hash).or_default() += 1;
+        }
+    }
+    let twice = paid.values().filter(|times| **times > 1).count();
+    ensure!(twice == 0, "{twice} payments were paid twice");
+    ensure!(
+        paid.len() == count as usize,
+        "{} of {count} payments were paid",
+        paid.len()
+    );
+    Ok(())
+}
+
+fn text(report: &Report) -> String {
+    let dispatch = report.first_dispatch_s;
+    let dispatch = dispatch.map_or("none was left".into(), |seconds| format!("{seconds:.3} s"));
+    format!(
+        "{}\n\
+         killed with {} payments in flight and {} waiting, {} finished behind them\n\n\
+         ready again after             {:>13}\n\
+         first resumed outcome after   {:>13}\n\
+         first new attempt after       {dispatch:>13}\n\
+         last outcome after            {:>13}  (the nodes' latency)\n\
+         engine CPU since its restart  {:>13}\n\
+         engine's peak memory          {:>13}",
+        report.machine.text(),
+        report.in_flight,
+        report.queued,
+        report.history,
+        format!("{:.3} s", report.ready_s),
+        format!("{:.3} s", report.first_resumed_s),
+        format!("{:.1} s", report.last_outcome_s),
+        format!("{:.2} s", report.cpu_s),
+        format!("{:.0} MiB", report.rss_mib),
+    )
+}

@@ -1,0 +1,355 @@
+//! The life of a node's connections: connect, look whether it can be used, watch, and again.
+//!
+//! ```text
+//! files -> connect -> SERVER_ACTIVE -> in sync -> clock -> channels -> Connected
+//!   ^                                                                     | watch
+//!   +---- pause (100 ms to 10 s, with jitter) <---- Disconnected <--------+ any fault
+//! ```
+//!
+//! Payments that are on their way when the connection for reads is lost go on over theirs.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
+
+use fulgurite_core::port::{NodeEvent, NodeInfo};
+use fulgurite_proto::lnrpc::{self, WalletState};
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
+
+use crate::{
+    config::LndConfig,
+    convert,
+    grpc::Head,
+    session::{Credentials, Fault, GET_INFO, Session},
+};
+
+const SUBSCRIBE_STATE: &str = "/lnrpc.State/SubscribeState";
+const LIST_CHANNELS: &str = "/lnrpc.Lightning/ListChannels";
+const SUBSCRIBE_CHANNEL_EVENTS: &str = "/lnrpc.Lightning/SubscribeChannelEvents";
+/// How often a node that is not in sync is asked again.
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// A clock that moved less than this is not worth a report, in milliseconds.
+const CLOCK_CHANGE_MS: i64 = 500;
+
+/// What the node's life and its commands share.
+pub(crate) struct Shared {
+    pub(crate) config: LndConfig,
+    /// Not a type parameter: what owns a node should not carry the type of a closure.
+    pub(crate) events: Box<dyn Fn(NodeEvent)>,
+    /// Nothing is reported after the node was dropped.
+    pub(crate) dropped: Cell<bool>,
+    /// There while the node can be used.
+    pub(crate) session: RefCell<Option<Rc<Session>>>,
+}
+
+impl Shared {
+    pub(crate) fn report(&self, event: NodeEvent) {
+        if !self.dropped.get() {
+            (self.events)(event);
+        }
+    }
+
+    pub(crate) fn session(&self) -> Option<Rc<Session>> {
+        self.session.borrow().clone()
+    }
+}
+
+/// Ends a task when it is dropped.
+pub(crate) struct Task(JoinHandle<()>);
+
+impl Task {
+    /// Starts a task of the current `LocalSet`.
+    pub(crate) fn start(future: impl Future<Output = ()> + 'static) -> Task {
+        Task(tokio::task::spawn_local(future))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Lives for ever.
+pub(crate) async fn live(shared: Rc<Shared>, kill: watch::Receiver<()>) {
+    let mut failures = 0;
+    let mut last_reason = String::new();
+    loop {
+        let fault = match open(&shared, kill.clone(), &mut last_reason).await {
+            Ok((session, info, credentials)) => {
+                failures = 0;
+                last_reason.clear();
+                watch_session(&shared, session, info, credentials).await
+            }
+            Err(fault) => fault,
+        };
+        shared.session.take();
+        report_disconnected(&shared, &fault.to_string(), &mut last_reason);
+        tokio::time::sleep(shared.config.pause(failures)).await;
+        failures = failures.saturating_add(1);
+    }
+}
+
+/// Says why the node cannot be used, once per reason.
+fn report_disconnected(shared: &Shared, reason: &str, last_reason: &mut String) {
+    if reason != last_reason {
+        tracing::info!(node = shared.config.name, reason, "node cannot be used");
+        shared.report(NodeEvent::Disconnected {
+            reason: reason.to_owned(),
+        });
+        reason.clone_into(last_reason);
+    }
+}
+
+/// Connects, and waits until the node can be used.
+async fn open(
+    shared: &Shared,
+    kill: watch::Receiver<()>,
+    last_reason: &mut String,
+) -> Result<(Rc<Session>, NodeInfo, Credentials), Fault> {
+    let credentials = Credentials::read(&shared.config).await?;
+    let session = Session::open(&shared.config, &credentials, kill).await?;
+    wait_until_active(&session, |state| {
+        report_disconnected(shared, state, last_reason)
+    })
+    .await?;
+    let info = loop {
+        let info: lnrpc::GetInfoResponse =
+            session.read(GET_INFO, &lnrpc::GetInfoRequest {}).await?;
+        if info.synced_to_chain {
+            break info;
+        }
+        report_disconnected(
+            shared,
+            "the node is not in sync with its chain",
+            last_reason,
+        );
+        tokio::time::sleep(SYNC_INTERVAL).await;
+    };
+    let info = node_info(&info, session.clock_offset_ms().await?)?;
+    session.dial_payments().await?;
+    Ok((Rc::new(session), info, credentials))
+}
+
+fn node_info(info: &lnrpc::GetInfoResponse, clock_offset_ms: i64) -> Result<NodeInfo, Fault> {
+    convert::node_info(info, clock_offset_ms)
+        .ok_or(Fault::NotReady("the node's identity is not a key"))
+}
+
+async fn wait_until_active(session: &Session, mut report: impl FnMut(&str)) -> Result<(), Fault> {
+    let head = Head {
+        path: SUBSCRIBE_STATE,
+        macaroon: None,
+        timeout: None,
+    };
+    let fault = |fault| Fault::Call(SUBSCRIBE_STATE, fault);
+    let mut states = session
+        .reads
+        .start(head, &lnrpc::SubscribeStateRequest {})
+        .map_err(|_| Fault::ConnectionLost)?;
+    while let Some(answer) = states
+        .message::<lnrpc::SubscribeStateResponse>()
+        .await
+        .map_err(fault)?
+    {
+        match WalletState::try_from(answer.state) {
+            Ok(WalletState::ServerActive) => return Ok(()),
+            Ok(WalletState::NonExisting) => report("the node has no wallet"),
+            Ok(WalletState::Locked) => report("the node's wallet is locked"),
+            Ok(WalletState::Unlocked | WalletState::RpcActive | WalletState::WaitingToStart) => {
+                report("the node is starting");
+            }
+            Err(_) => report("the node is in a state that is not known"),
+        }
+    }
+    Err(Fault::ConnectionLost)
+}
+
+/// When the next regular question is due.
+struct Due {
+    channels: Instant,
+    info: Instant,
+    clock: Instant,
+    files: Instant,
+}
+
+/// Watches a node that can be used until it cannot.
+async fn watch_session(
+    shared: &Rc<Shared>,
+    session: Rc<Session>,
+    info: NodeInfo,
+    credentials: Credentials,
+) -> Fault {
+    let subscription = session.subscribe(
+        SUBSCRIBE_CHANNEL_EVENTS,
+        &lnrpc::ChannelEventSubscription {},
+    );
+    let mut changes = match subscription {
+        Ok(call) => call,
+        Err(fault) => return fault,
+    };
+    let _slots: Vec<Task> = (0..session.payments.len())
+        .map(|slot| Task::start(keep_open(Rc::clone(&session), slot, shared.config.clone())))
+        .collect();
+    shared.session.replace(Some(Rc::clone(&session)));
+    tracing::info!(
+        node = shared.config.name,
+        alias = info.alias,
+        "node connected"
+    );
+    shared.report(NodeEvent::Connected(info.clone()));
+    let now = Instant::now();
+    let mut watch = Watch {
+        due: Due {
+            channels: now,
+            info: now + ms(shared.config.info_interval_ms),
+            clock: now + ms(shared.config.clock_interval_ms),
+            files: now + ms(shared.config.files_interval_ms),
+        },
+        last_read: None,
+        shared,
+        session: &session,
+        info,
+        credentials,
+    };
+    loop {
+        let next = watch.next_due();
+        tokio::select! {
+            change = changes.message::<lnrpc::ChannelEventUpdate>() => match change {
+                Ok(Some(_)) => watch.want_channels(),
+                Ok(None) => return Fault::ConnectionLost,
+                Err(fault) => return Fault::Call(SUBSCRIBE_CHANNEL_EVENTS, fault),
+            },
+            () = session.refresh.notified() => watch.want_channels(),
+            () = session.reads.closed() => return Fault::ConnectionLost,
+            () = tokio::time::sleep_until(next) => {
+                if let Err(fault) = watch.ask().await {
+                    return fault;
+                }
+            }
+        }
+    }
+}
+
+/// A node that is watched.
+struct Watch<'a> {
+    due: Due,
+    /// When the channels were read last.
+    last_read: Option<Instant>,
+    shared: &'a Shared,
+    session: &'a Session,
+    info: NodeInfo,
+    credentials: Credentials,
+}
+
+impl Watch<'_> {
+    fn next_due(&self) -> Instant {
+        self.due
+            .channels
+            .min(self.due.info)
+            .min(self.due.clock)
+            .min(self.due.files)
+    }
+
+    /// Has the channels read soon: many changes in a row need one read.
+    fn want_channels(&mut self) {
+        let shortest = ms(self.shared.config.channels_interval_ms_min);
+        let soon = self
+            .last_read
+            .map_or_else(Instant::now, |last| last + shortest);
+        self.due.channels = self.due.channels.min(soon);
+    }
+
+    /// Asks everything that is due.
+    async fn ask(&mut self) -> Result<(), Fault> {
+        let config = &self.shared.config;
+        let now = Instant::now();
+        if self.due.channels <= now {
+            self.due.channels = now + ms(config.channels_interval_ms);
+            self.last_read = Some(now);
+            self.read_channels().await?;
+        }
+        if self.due.info <= now || self.due.clock <= now {
+            let with_clock = self.due.clock <= now;
+            self.due.info = now + ms(config.info_interval_ms);
+            if with_clock {
+                self.due.clock = now + ms(config.clock_interval_ms);
+            }
+            self.read_info(with_clock).await?;
+        }
+        if self.due.files <= now {
+            self.due.files = now + ms(config.files_interval_ms);
+            if Credentials::read(config)
+                .await
+                .is_ok_and(|read| read != self.credentials)
+            {
+                return Err(Fault::NewCredentials);
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_channels(&self) -> Result<(), Fault> {
+        let request = lnrpc::ListChannelsRequest::default();
+        let answer: lnrpc::ListChannelsResponse =
+            self.session.read(LIST_CHANNELS, &request).await?;
+        let channels = answer
+            .channels
+            .into_iter()
+            .map(convert::channel_info)
+            .collect();
+        self.shared.report(NodeEvent::Channels(channels));
+        Ok(())
+    }
+
+    async fn read_info(&mut self, with_clock: bool) -> Result<(), Fault> {
+        let answer: lnrpc::GetInfoResponse = self
+            .session
+            .read(GET_INFO, &lnrpc::GetInfoRequest {})
+            .await?;
+        if !answer.synced_to_chain {
+            return Err(Fault::NotReady("the node is not in sync with its chain"));
+        }
+        let mut clock_offset_ms = self.info.clock_offset_ms;
+        if with_clock {
+            let found = self.session.clock_offset_ms().await?;
+            if (found - clock_offset_ms).abs() > CLOCK_CHANGE_MS {
+                clock_offset_ms = found;
+            }
+        }
+        let info = node_info(&answer, clock_offset_ms)?;
+        if info != self.info {
+            self.info = info.clone();
+            self.shared.report(NodeEvent::Connected(info));
+        }
+        Ok(())
+    }
+}
+
+/// Keeps one payment connection open while the session lasts.
+async fn keep_open(session: Rc<Session>, slot: usize, config: LndConfig) {
+    loop {
+        let connection = session.payments[slot].borrow().clone();
+        if let Some(connection) = connection {
+            connection.closed().await;
+            session.payments[slot].replace(None);
+        }
+        let mut failures = 0;
+        let opened = loop {
+            // Also before the first: a node that closes at once is not hammered.
+            tokio::time::sleep(config.pause(failures)).await;
+            match session.dialer.dial().await {
+                Ok(connection) => break connection,
+                Err(fault) => tracing::debug!(%fault, "payment connection cannot be made"),
+            }
+            failures = failures.saturating_add(1);
+        };
+        session.payments[slot].replace(Some(opened));
+    }
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}

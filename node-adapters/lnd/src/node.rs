@@ -1,0 +1,226 @@
+//! The node port over lnd: commands become calls, and what comes of them is reported.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    rc::Rc,
+    time::Duration,
+};
+
+use fulgurite_core::{
+    id::SendId,
+    port::{
+        Command, Node, NodeEvent, ProbeAnswer, SendEnd, SendPayment, SendReport, TrackCall,
+        TrackReport,
+    },
+    time::UnixMs,
+};
+use fulgurite_proto::{lnrpc, routerrpc};
+
+use crate::{
+    config::LndConfig,
+    convert,
+    grpc::{Call, CallFault, KillSwitch, NotHandedOver},
+    life::{Shared, Task, live},
+    meaning,
+};
+
+const SEND_PAYMENT_V2: &str = "/routerrpc.Router/SendPaymentV2";
+const TRACK_PAYMENT_V2: &str = "/routerrpc.Router/TrackPaymentV2";
+
+/// An lnd node. It connects by itself and goes on trying; dropping it closes every connection
+/// hard and ends every report.
+pub struct LndNode {
+    shared: Rc<Shared>,
+    _life: Task,
+    _kill: KillSwitch,
+}
+
+impl LndNode {
+    /// Starts connecting. Must be called on a thread with a tokio `LocalSet` (an actix arbiter),
+    /// and so must the commands. `events` is never called from within [`Node::command`].
+    pub fn open(config: LndConfig, events: impl Fn(NodeEvent) + 'static) -> LndNode {
+        let shared = Rc::new(Shared {
+            config,
+            events: Box::new(events),
+            dropped: Cell::new(false),
+            session: RefCell::new(None),
+        });
+        let kill = KillSwitch::new();
+        let life = Task::start(live(Rc::clone(&shared), kill.receiver()));
+        LndNode {
+            shared,
+            _life: life,
+            _kill: kill,
+        }
+    }
+
+    fn send(&self, payment: SendPayment) {
+        let SendPayment {
+            send,
+            payment_hash,
+            expiry,
+            deadline,
+            ..
+        } = payment;
+        let follow = Follow {
+            shared: Rc::clone(&self.shared),
+            send,
+            payment_hash,
+        };
+        let patience = deadline + Duration::from_millis(self.shared.config.send_grace_ms);
+        let request = convert::send_request(payment);
+        let call = self
+            .shared
+            .session()
+            .ok_or(NotHandedOver)
+            .and_then(|session| session.start_send(SEND_PAYMENT_V2, &request, expiry, deadline));
+        match call {
+            Ok(call) => spawn(follow.send(call, patience)),
+            Err(NotHandedOver) => spawn(async move { follow.end(SendEnd::NotHandedOver) }),
+        }
+    }
+
+    fn track(&self, call: TrackCall) {
+        let request = routerrpc::TrackPaymentRequest {
+            payment_hash: call.payment_hash.0.to_vec(),
+            no_inflight_updates: false,
+        };
+        let shared = Rc::clone(&self.shared);
+        let started = self
+            .shared
+            .session()
+            .ok_or(NotHandedOver)
+            .and_then(|session| session.start_track(TRACK_PAYMENT_V2, &request));
+        match started {
+            Ok(started) => spawn(track(shared, call, started)),
+            Err(NotHandedOver) => spawn(async move {
+                let report = TrackReport::Unreachable("no connection".to_owned());
+                shared.report(NodeEvent::Track { call, report });
+            }),
+        }
+    }
+
+    fn probe(&self, expiry: UnixMs) {
+        let shared = Rc::clone(&self.shared);
+        spawn(async move {
+            let answer = match shared.session() {
+                Some(session) => session.probe(expiry).await,
+                None => ProbeAnswer::Unreachable,
+            };
+            shared.report(NodeEvent::ExpiryProbe { expiry, answer });
+        });
+    }
+}
+
+impl Node for LndNode {
+    fn command(&self, command: Command) {
+        match command {
+            Command::Send(payment) => self.send(*payment),
+            Command::Track(call) => self.track(call),
+            Command::ProbeExpiry { expiry } => self.probe(expiry),
+            // Without a session the channels are reported at the next connect.
+            Command::ListChannels => {
+                if let Some(session) = self.shared.session() {
+                    session.refresh.notify_one();
+                }
+            }
+        }
+    }
+}
+
+impl Drop for LndNode {
+    fn drop(&mut self) {
+        self.shared.dropped.set(true);
+        self.shared.session.take();
+    }
+}
+
+/// Its end is not waited for: a task that follows a call ends with the call.
+fn spawn(future: impl Future<Output = ()> + 'static) {
+    drop(tokio::task::spawn_local(future));
+}
+
+/// Reports what comes of one send.
+struct Follow {
+    shared: Rc<Shared>,
+    send: SendId,
+    payment_hash: fulgurite_core::id::PaymentHash,
+}
+
+impl Follow {
+    async fn send(self, mut call: Call, patience: Duration) {
+        let mut is_final = false;
+        let fault = {
+            // lnd ends the call at the `grpc-timeout`; the timer is for one that cannot.
+            let mut silence = std::pin::pin!(tokio::time::sleep(patience));
+            loop {
+                tokio::select! {
+                    biased;
+                    message = call.message::<lnrpc::Payment>() => match message {
+                        Ok(Some(payment)) if convert::has_hash(&payment, self.payment_hash) => {
+                            let report = convert::payment_report(&payment);
+                            is_final |= convert::is_final(report.status);
+                            self.report(SendReport::Payment(report));
+                        }
+                        Ok(Some(_)) => break broken("an answer for another payment hash"),
+                        Ok(None) => break broken("the stream ended before the payment was final"),
+                        Err(fault) => break fault,
+                    },
+                    () = &mut silence => break broken("no end of the stream in time"),
+                }
+            }
+        };
+        // A final message says all there is to know, however the stream ends.
+        self.end(if is_final {
+            SendEnd::Completed
+        } else {
+            meaning::send_end(&fault)
+        });
+    }
+
+    fn end(&self, end: SendEnd) {
+        self.report(SendReport::Ended(end));
+    }
+
+    fn report(&self, report: SendReport) {
+        self.shared.report(NodeEvent::Send {
+            send: self.send,
+            report,
+        });
+    }
+}
+
+/// Reports what comes of one track, until the payment is final or the stream ends.
+async fn track(shared: Rc<Shared>, call: TrackCall, mut started: Call) {
+    let report = |report| shared.report(NodeEvent::Track { call, report });
+    let mut is_shown = false;
+    let fault = loop {
+        match started.message::<lnrpc::Payment>().await {
+            Ok(Some(payment)) if convert::has_hash(&payment, call.payment_hash) => {
+                let payment = convert::payment_report(&payment);
+                is_shown = true;
+                let is_final = convert::is_final(payment.status);
+                report(TrackReport::Payment(payment));
+                if is_final {
+                    // lnd ends the call now; resetting the stream would cost a frame.
+                    return while let Ok(Some(_)) = started.message::<lnrpc::Payment>().await {};
+                }
+            }
+            Ok(Some(_)) => break broken("an answer for another payment hash"),
+            Ok(None) => break broken("the stream ended before the payment was final"),
+            Err(fault) => break fault,
+        }
+    };
+    // NotFound after the payment was shown is not an answer to this call's question.
+    let unreachable = TrackReport::Unreachable(fault.to_string());
+    report(if is_shown {
+        unreachable
+    } else {
+        meaning::track_end(&fault)
+    });
+}
+
+fn broken(text: &str) -> CallFault {
+    CallFault::Broken(text.to_owned())
+}

@@ -1,0 +1,240 @@
+//! Rebuilds a node's state from its book, record by record.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::auth::Guard;
+use crate::bolt11;
+use crate::book::read_offline;
+use crate::channel::Channel;
+use crate::config::node_name;
+use crate::decide::Outcome;
+use crate::fault::SimFault;
+use crate::network::{InvoiceState, Network, NodeInvoice};
+use crate::payment::{FailureReason, Payment, Payments, Shards, Status};
+use crate::record::{Record, STARTED_HEAD};
+
+/// A node's state as far as its book has been read.
+pub(crate) struct Restored {
+    /// Whose book it is.
+    pub owner: usize,
+    /// All payments so far.
+    pub payments: Payments,
+    /// With the balances that those left.
+    pub channels: Vec<Channel>,
+    /// The root keys.
+    pub guard: Guard,
+    /// Payments with HTLCs out: their fate and when it comes, in nanoseconds since 1970.
+    pub open: HashMap<u32, (Outcome, i64)>,
+}
+
+impl Restored {
+    /// Takes the record that begins at `at`.
+    pub fn apply(&mut self, at: u64, record: Record<'_>, network: &Network) {
+        match record {
+            Record::Started {
+                payment_hash,
+                amount_msat,
+                created_ns,
+                recipient,
+                invoice,
+            } => {
+                let length = u16::try_from(invoice.len()).unwrap_or(0);
+                self.payments.add(Payment {
+                    payment_hash,
+                    status: Status::Initiated,
+                    reason: FailureReason::None,
+                    superseded: false,
+                    recipient,
+                    amount_msat,
+                    created_ns,
+                    resolved_ns: 0,
+                    shards: Shards::None,
+                    preimage: [0; 32],
+                    invoice_at: (at + STARTED_HEAD, length),
+                });
+            }
+            Record::Sent {
+                slot,
+                outcome,
+                due_ns,
+                shards,
+            } => {
+                self.reserve(&shards);
+                let payment = self.payments.get_mut(slot);
+                payment.status = Status::InFlight;
+                payment.shards = shards;
+                self.open.insert(slot, (outcome, due_ns));
+            }
+            Record::Ended {
+                slot,
+                reason,
+                resolved_ns,
+                preimage,
+            } => {
+                self.end(slot, reason, resolved_ns);
+                self.payments.get_mut(slot).preimage = preimage;
+            }
+            Record::RootKey { id, key } => self.guard.add_root_key(id, key),
+            Record::RootKeyDeleted { id } => {
+                self.guard.delete_root_key(id);
+            }
+            Record::Invoice { .. } | Record::InvoiceState { .. } => {
+                self.apply_invoice(record, network);
+            }
+        }
+    }
+
+    fn reserve(&mut self, shards: &Shards) {
+        for shard in shards.as_slice() {
+            // A fleet that is started with fewer channels has lost those balances.
+            if let Some(channel) = self.channels.get_mut(usize::from(shard.channel)) {
+                channel.reserve(shard);
+            }
+        }
+    }
+
+    fn end(&mut self, slot: u32, reason: FailureReason, resolved_ns: i64) {
+        self.open.remove(&slot);
+        let payment = self.payments.get_mut(slot);
+        let settled = reason == FailureReason::None;
+        payment.status = if settled {
+            Status::Succeeded
+        } else {
+            Status::Failed
+        };
+        payment.reason = reason;
+        payment.resolved_ns = resolved_ns;
+        for shard in payment.shards.as_slice() {
+            if let Some(channel) = self.channels.get_mut(usize::from(shard.channel)) {
+                channel.resolve(shard, settled);
+            }
+        }
+        if !settled {
+            payment.shards = Shards::None;
+        }
+    }
+
+    fn apply_invoice(&self, record: Record<'_>, network: &Network) {
+        match record {
+            Record::Invoice {
+                payment_hash,
+                preimage,
+                add_index,
+                invoice,
+            } => {
+                let bolt11 = String::from_utf8_lossy(invoice).into_owned();
+                let facts = bolt11::glance(&bolt11);
+                let hold = preimage == [0; 32];
+                // A node that restarts alone is still known to the others: theirs is newer.
+                network.add(
+                    payment_hash,
+                    NodeInvoice {
+                        owner: self.owner,
+                        amount_msat: facts.and_then(|facts| facts.amount_msat),
+                        bolt11,
+                        preimage,
+                        hold,
+                        add_index,
+                        state: InvoiceState::Open,
+                        paid_msat: 0,
+                        payer: None,
+                    },
+                );
+            }
+            Record::InvoiceState {
+                payment_hash,
+                state,
+                paid_msat,
+                preimage,
+                payer,
+            } => {
+                let Some(state) = InvoiceState::from_number(state) else {
+                    return;
+                };
+                network.restore(payment_hash, |invoice| {
+                    let is_final =
+                        |state| matches!(state, InvoiceState::Settled | InvoiceState::Canceled);
+                    if is_final(invoice.state) && !is_final(state) {
+                        return;
+                    }
+                    invoice.state = state;
+                    invoice.paid_msat = paid_msat;
+                    invoice.preimage = preimage;
+                    invoice.payer = (payer != u16::MAX).then_some(usize::from(payer));
+                });
+            }
+            // `apply` hands on nothing else.
+            _ => {}
+        }
+    }
+}
+
+/// One payment in a node's own book.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BookEntry {
+    /// The node, `node-2`.
+    pub node: String,
+    /// What was paid.
+    pub payment_hash: [u8; 32],
+    /// Where it stands at this node.
+    pub status: Status,
+    /// Why it failed, [`FailureReason::None`] if it did not.
+    pub reason: FailureReason,
+    /// What the recipient got or would get, in millisatoshi.
+    pub amount_msat: u64,
+    /// What the route cost, in millisatoshi; 0 unless it succeeded.
+    pub fee_msat: u64,
+    /// lnd's `payment_index`, from 1.
+    pub payment_index: u64,
+    /// When it began by the node's clock, in nanoseconds since 1970.
+    pub created_ns: i64,
+}
+
+/// Reads the books of all nodes under `dir`, which may be running: what they have written so far.
+/// A hash that one node was asked to pay again has its latest entry only, as in lnd.
+///
+/// # Errors
+/// [`SimFault::Io`] or [`SimFault::Book`] for a book that cannot be read.
+pub fn read_books(dir: &Path) -> Result<Vec<BookEntry>, SimFault> {
+    let mut entries = Vec::new();
+    for index in 0.. {
+        let node_dir = dir.join(node_name(index));
+        if !node_dir.is_dir() {
+            // With one process per node the first may be missing, but not for long.
+            if index >= 1_000 { break } else { continue }
+        }
+        let (payments, channels, guard) = (Payments::default(), Vec::new(), Guard::default());
+        let open = HashMap::new();
+        let mut restored = Restored {
+            owner: index,
+            payments,
+            channels,
+            guard,
+            open,
+        };
+        let network = Network::default();
+        read_offline(&node_dir, |at, record| restored.apply(at, record, &network))?;
+        for (place, payment) in restored.payments.all().iter().enumerate() {
+            if payment.superseded {
+                continue;
+            }
+            let succeeded = payment.status == Status::Succeeded;
+            entries.push(BookEntry {
+                node: node_name(index),
+                payment_hash: payment.payment_hash,
+                status: payment.status,
+                reason: payment.reason,
+                amount_msat: payment.amount_msat,
+                fee_msat: if succeeded {
+                    payment.shards.fee_msat()
+                } else {
+                    0
+                },
+                payment_index: place as u64 + 1,
+                created_ns: payment.created_ns,
+            });
+        }
+    }
+    Ok(entries)
+}

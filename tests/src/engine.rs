@@ -1,0 +1,300 @@
+//! The engine as a process: started, killed, asked through its own command line.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::regtest::Invoice;
+
+const READY_MAX: Duration = Duration::from_secs(60);
+
+/// A node that the engine pays over.
+#[derive(Clone, Debug)]
+pub struct NodeEntry {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where its gRPC listens.
+    pub address: String,
+    /// Its certificate.
+    pub tls_cert: PathBuf,
+    /// Its macaroon.
+    pub macaroon: PathBuf,
+}
+
+/// One engine, its folder and its ports. Dropping it kills the process.
+#[derive(Debug)]
+pub struct Engine {
+    program: PathBuf,
+    folder: PathBuf,
+    grpc: SocketAddr,
+    admin: SocketAddr,
+    child: Option<Child>,
+}
+
+/// One line of a results file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResultRow {
+    /// The payment's id; empty for a refused row.
+    pub payment_id: String,
+    /// The payment hash in hex.
+    pub payment_hash: String,
+    /// Its state.
+    pub state: String,
+    /// Why it failed or was refused.
+    pub reason: String,
+    /// The same for a person.
+    pub message: String,
+    /// What it cost.
+    pub fee_msat: u64,
+}
+
+/// The `fulgurite` program: `bin/` of the workspace, or `FULGURITE_BIN`.
+///
+/// # Errors
+/// When it was not built.
+pub fn program() -> Result<PathBuf> {
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bin/fulgurite");
+    let path = std::env::var_os("FULGURITE_BIN").map_or(default, PathBuf::from);
+    ensure!(path.exists(), "{} is missing: run `make build`", path.display());
+    Ok(path.canonicalize()?)
+}
+
+impl Engine {
+    /// Starts an engine in `folder` that pays over `nodes`, and waits until it is ready. The waits
+    /// behind a lost send are short; `extra` is added to its configuration.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn start(folder: &Path, nodes: &[NodeEntry], extra: &str) -> Result<Engine> {
+        let [grpc, http, admin] = free_ports()?;
+        let mut config = format!(
+            "[engine]\ndata_dir = \"journal\"\n[grpc]\nlisten = \"{grpc}\"\n[http]\n\
+             listen = \"{http}\"\n[admin]\nlisten = \"{admin}\"\n[journal]\ndisk_floor_mb = 0\n\
+             [sends]\nexpiry_s = 3\ndeadline_ms = 3000\nfence_margin_ms = 1000\n{extra}\n"
+        );
+        for node in nodes {
+            config += &format!(
+                "[[node]]\nname = {:?}\naddress = {:?}\ntls_cert_path = {:?}\n\
+                 macaroon_path = {:?}\n",
+                node.name, node.address, node.tls_cert, node.macaroon
+            );
+        }
+        fs::create_dir_all(folder)?;
+        fs::write(folder.join("fulgurite.toml"), config)?;
+        let folder = folder.to_owned();
+        let mut engine = Engine { program: program()?, folder, grpc, admin, child: None };
+        engine.spawn()?;
+        engine.wait_ready()?;
+        Ok(engine)
+    }
+
+    /// Starts the process.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn spawn(&mut self) -> Result<()> {
+        let log = fs::File::options().create(true).append(true).open(self.log())?;
+        let mut command = Command::new(&self.program);
+        command.arg("serve").arg("--config").arg(self.folder.join("fulgurite.toml"));
+        command.args(["--parent", &std::process::id().to_string()]);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.child = Some(command.spawn().context("starting the engine")?);
+        Ok(())
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join("engine.log")
+    }
+
+    /// Waits until `/readyz` says yes.
+    ///
+    /// # Errors
+    /// When it takes longer than a minute; with the engine's last words.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        let started = Instant::now();
+        while !self.get("/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+            let ended = match self.child.as_mut() {
+                Some(child) => child.try_wait()?,
+                None => bail!("the engine was not started"),
+            };
+            if ended.is_some() || started.elapsed() > READY_MAX {
+                bail!("the engine is not ready ({ended:?}):\n{}", self.last_words());
+            }
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// The last lines of its log.
+    pub fn last_words(&self) -> String {
+        let text = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(20).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    /// Everything that it logged.
+    pub fn whole_log(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    /// One GET of the admin listener: head and body.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub fn get(&self, path: &str) -> Result<String> {
+        let mut stream = TcpStream::connect_timeout(&self.admin, Duration::from_secs(1))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let (host, close) = (self.admin, "Connection: close");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n{close}\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// Kills it as a crash would.
+    pub fn kill9(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself.
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+
+    /// Asks it to stop (SIGTERM) and says with which code it ended and how long that took.
+    ///
+    /// # Errors
+    /// When it does not end within ten seconds.
+    pub fn terminate(&mut self) -> Result<(Option<i32>, Duration)> {
+        let mut child = self.child.take().context("the engine runs")?;
+        let started = Instant::now();
+        let term = Command::new("kill").arg(child.id().to_string()).status()?;
+        ensure!(term.success(), "kill failed");
+        while started.elapsed() < Duration::from_secs(10) {
+            if let Some(status) = child.try_wait()? {
+                return Ok((status.code(), started.elapsed()));
+            }
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        drop(child.kill());
+        bail!("the engine did not stop within 10 s")
+    }
+
+    /// Kills it, starts it again and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn restart(&mut self) -> Result<()> {
+        self.kill9();
+        self.spawn()?;
+        self.wait_ready()
+    }
+
+    /// Where its gRPC door is.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.grpc)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).env("FULGURITE_ENDPOINT", self.endpoint()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command of the command line to its end.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn cli(&self, arguments: &[&str]) -> Result<Output> {
+        Ok(self.command(arguments).output()?)
+    }
+
+    /// Starts `batch submit` of these invoices; [`Submit::wait`] has the results.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn submit(&self, name: &str, invoices: &[Invoice]) -> Result<Submit> {
+        let csv = self.folder.join(format!("{name}.csv"));
+        let results = self.folder.join(format!("{name}.results.csv"));
+        let mut text = String::from("destination\n");
+        for invoice in invoices {
+            text += &invoice.payment_request;
+            text.push('\n');
+        }
+        fs::write(&csv, text)?;
+        let (csv, out) = (csv.display().to_string(), results.display().to_string());
+        let mut command = self.command(&["batch", "submit", &csv, "--results", &out]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(Submit { child: Some(command.spawn()?), results })
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.kill9();
+    }
+}
+
+/// A `batch submit` on its way.
+#[derive(Debug)]
+pub struct Submit {
+    child: Option<Child>,
+    results: PathBuf,
+}
+
+impl Submit {
+    /// True once it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| matches!(child.try_wait(), Ok(Some(_))))
+    }
+
+    /// Waits for its end: exit code and results.
+    ///
+    /// # Errors
+    /// When there are no results, with what it said.
+    pub fn wait(mut self) -> Result<(Option<i32>, Vec<ResultRow>)> {
+        let child = self.child.take().context("waited for once")?;
+        let output = child.wait_with_output()?;
+        let text = fs::read_to_string(&self.results).with_context(|| {
+            format!("no results; it said: {}", String::from_utf8_lossy(&output.stderr))
+        })?;
+        Ok((output.status.code(), read_results(&text)?))
+    }
+}
+
+fn read_results(text: &str) -> Result<Vec<ResultRow>> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let header = reader.headers()?.clone();
+    let column = |name: &str| {
+        header.iter().position(|column| column == name).with_context(|| format!("no {name} column"))
+    };
+    let [id, hash, state] = [column("payment_id")?, column("payment_hash")?, column("state")?];
+    let [reason, message, fee] = [column("reason")?, column("message")?, column("fee_msat")?];
+    let mut rows = Vec::new();
+    for row in reader.records() {
+        let row = row?;
+        let text = |at: usize| row.get(at).unwrap_or_default().to_owned();
+        rows.push(ResultRow {
+            payment_id: text(id),
+            payment_hash: text(hash),
+            state: text(state),
+            reason: text(reason),
+            message: text(message),
+            fee_msat: text(fee).parse().unwrap_or(0),
+        });
+    }
+    Ok(rows)
+}
+
+fn free_ports() -> Result<[SocketAddr; 3]> {
+    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let held = [listen()?, listen()?, listen()?];
+    let [one, two, three] = &held;
+    Ok([one.local_addr()?, two.local_addr()?, three.local_addr()?])
+}

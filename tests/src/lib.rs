@@ -1,0 +1,6 @@
+//! End-to-end, crash, golden, real-lnd and tidy tests.
+
+pub mod engine;
+pub mod regtest;
+pub mod scenarios;
+pub mod world;

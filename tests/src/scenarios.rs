@@ -1,0 +1,230 @@
+//! What must hold on real lnd and on the simulated one alike: the same code, equal outcomes.
+
+use std::{
+    collections::HashSet,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use fulgurite_proto::lnrpc::payment::PaymentStatus;
+
+use crate::{
+    engine::{Engine, ResultRow, Submit},
+    regtest::Invoice,
+    world::{Peer, Receiver, World},
+};
+
+const AMOUNT_MSAT: u64 = 1_000_000;
+/// Longer than any scenario takes on a slow machine.
+const SCENARIO_MAX: Duration = Duration::from_secs(300);
+
+/// Says which scenario passed, and how long it took.
+pub fn passed(name: &str, started: Instant) {
+    println!("scenario {name}: passed in {:.1} s", started.elapsed().as_secs_f64());
+}
+
+/// Waits for a submit without blocking the runtime.
+async fn finish(submit: Submit) -> Result<(Option<i32>, Vec<ResultRow>)> {
+    tokio::task::spawn_blocking(move || submit.wait()).await?
+}
+
+fn count(rows: &[ResultRow], state: &str) -> usize {
+    rows.iter().filter(|row| row.state == state).count()
+}
+
+/// Every invoice is settled at its receiver, and the engine says so of exactly these.
+async fn all_paid(
+    rows: &[ResultRow], near: (&Peer, &[Invoice]), far: (&Peer, &[Invoice]),
+) -> Result<()> {
+    let wanted = near.1.len() + far.1.len();
+    let not = rows.iter().find(|row| row.state != "succeeded");
+    ensure!(count(rows, "succeeded") == wanted, "{} of {wanted}: {not:?}", rows.len());
+    let hashes: HashSet<&str> = rows.iter().map(|row| row.payment_hash.as_str()).collect();
+    ensure!(hashes.len() == wanted, "a hash is missing or twice");
+    let settled = near.0.settled(near.1).await? + far.0.settled(far.1).await?;
+    ensure!(settled == wanted, "the receivers' books say {settled}, not {wanted}");
+    Ok(())
+}
+
+/// A CSV of invoices, some of the direct peer and some further away, is paid; the receivers' books
+/// equal ours. With `kills`, the engine is killed that often on the way; with `kill_payer`, the
+/// node is.
+///
+/// # Errors
+/// What does not hold.
+pub async fn a_batch_is_paid(
+    world: &World, folder: &Path, (near, far): (usize, usize), kills: Kills,
+) -> Result<()> {
+    let started = Instant::now();
+    let near_peer = world.receiver(Receiver::Near).await?;
+    let far_peer = world.receiver(Receiver::Far).await?;
+    let near = near_peer.invoices(near, AMOUNT_MSAT).await?;
+    let far = far_peer.invoices(far, AMOUNT_MSAT).await?;
+    let mut engine = Engine::start(folder, &[world.payer()], "")?;
+    let all: Vec<Invoice> = near.iter().chain(&far).cloned().collect();
+    let submit = engine.submit("batch", &all)?;
+    for kill in 1..=kills.engine {
+        let share = all.len() * kill / (kills.engine + kills.payer + 1);
+        wait_settled((&near_peer, &near), (&far_peer, &far), share).await?;
+        engine.restart()?;
+    }
+    for kill in 1..=kills.payer {
+        let share = all.len() * (kills.engine + kill) / (kills.engine + kills.payer + 1);
+        wait_settled((&near_peer, &near), (&far_peer, &far), share).await?;
+        world.restart_payer().await?;
+    }
+    let (code, rows) = finish(submit).await?;
+    all_paid(&rows, (&near_peer, &near), (&far_peer, &far)).await?;
+    ensure!(code == Some(0), "exit code {code:?}");
+    ensure!(started.elapsed() < SCENARIO_MAX, "it took too long");
+    Ok(())
+}
+
+/// What is killed while a batch is paid.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kills {
+    /// How often the engine.
+    pub engine: usize,
+    /// How often the node that it pays over.
+    pub payer: usize,
+}
+
+async fn wait_settled(
+    near: (&Peer, &[Invoice]), far: (&Peer, &[Invoice]), share: usize,
+) -> Result<()> {
+    let started = Instant::now();
+    while near.0.settled(near.1).await? + far.0.settled(far.1).await? < share {
+        ensure!(started.elapsed() < SCENARIO_MAX, "the batch makes no progress");
+    }
+    Ok(())
+}
+
+/// Two held payments are in flight over an engine restart; one is settled then, one cancelled.
+///
+/// # Errors
+/// What does not hold.
+pub async fn held_payments_outlive_the_engine(world: &World, folder: &Path) -> Result<()> {
+    let near = world.receiver(Receiver::Near).await?;
+    let (settled, cancelled) = ([0x51; 32], [0x52; 32]);
+    let one = near.hold_invoice(settled, AMOUNT_MSAT).await?;
+    let two = near.hold_invoice(cancelled, AMOUNT_MSAT).await?;
+    let mut engine = Engine::start(folder, &[world.payer()], "")?;
+    let submit = engine.submit("held", &[one.clone(), two.clone()])?;
+    near.wait_held(one.payment_hash).await?;
+    near.wait_held(two.payment_hash).await?;
+    engine.restart()?;
+    near.settle(settled).await?;
+    near.cancel(two.payment_hash).await?;
+    let (code, rows) = finish(submit).await?;
+    let state = |invoice: &Invoice| {
+        let hash = hex::encode(invoice.payment_hash);
+        rows.iter().find(|row| row.payment_hash == hash).map(|row| row.state.clone())
+    };
+    ensure!(state(&one).as_deref() == Some("succeeded"), "the settled one: {rows:?}");
+    ensure!(state(&two).as_deref() == Some("failed"), "the cancelled one: {rows:?}");
+    ensure!(rows.iter().any(|row| row.reason == "recipient_refused"), "{rows:?}");
+    ensure!(code == Some(1), "exit code {code:?}");
+    Ok(())
+}
+
+/// An invoice is paid, expires, and is ordered again: refused by us, and still SUCCEEDED at lnd.
+///
+/// # Errors
+/// What does not hold.
+pub async fn a_paid_invoice_that_expired_is_never_unpaid(
+    world: &World, folder: &Path,
+) -> Result<()> {
+    let near = world.receiver(Receiver::Near).await?;
+    let extra = "[check]\nexpiry_margin_s = 1\n[retry]\nexpiry_margin_s = 1\n";
+    let engine = Engine::start(folder, &[world.payer()], extra)?;
+    let invoice = near.invoice(AMOUNT_MSAT, Duration::from_secs(8)).await?;
+    let made = Instant::now();
+    let (code, rows) = finish(engine.submit("paid", std::slice::from_ref(&invoice))?).await?;
+    ensure!(code == Some(0) && count(&rows, "succeeded") == 1, "{code:?} {rows:?}");
+    let left = Duration::from_secs(9).saturating_sub(made.elapsed());
+    tokio::task::spawn_blocking(move || std::thread::park_timeout(left)).await?;
+    let again = engine.submit("again", &[invoice.clone(), invoice.clone()])?;
+    let refused = tokio::task::spawn_blocking(move || again.wait()).await?;
+    if let Ok((code, rows)) = refused {
+        ensure!(code == Some(3), "a paid invoice was accepted again: {code:?} {rows:?}");
+        ensure!(count(&rows, "succeeded") == 0, "{rows:?}");
+    }
+    let payer = Peer::connect(&world.payer()).await?;
+    let truth = payer.track(invoice.payment_hash).await?;
+    ensure!(truth.status() == PaymentStatus::Succeeded, "lnd says {:?}", truth.status());
+    ensure!(near.settled(&[invoice]).await? == 1, "not paid once");
+    Ok(())
+}
+
+/// An invoice larger than every channel fails with a reason that a person understands.
+///
+/// # Errors
+/// What does not hold.
+pub async fn an_invoice_larger_than_any_channel_fails_with_a_reason(
+    world: &World, folder: &Path,
+) -> Result<()> {
+    let near = world.receiver(Receiver::Near).await?;
+    let extra = "[check]\npayment_amount_sat_max = 1000000000\n[batch]\nattempts_max = 2\n";
+    let engine = Engine::start(folder, &[world.payer()], extra)?;
+    let invoice = near.invoice(900_000_000_000, Duration::from_secs(3_600)).await?;
+    let (code, rows) = finish(engine.submit("large", &[invoice])?).await?;
+    let [row] = rows.as_slice() else { anyhow::bail!("one row: {rows:?}") };
+    ensure!(row.state == "failed" && code == Some(1), "{code:?} {row:?}");
+    let reasons = ["insufficient_liquidity", "no_route"];
+    ensure!(reasons.contains(&row.reason.as_str()), "{row:?}");
+    ensure!(row.message.len() > 20, "a person needs more than {:?}", row.message);
+    Ok(())
+}
+
+/// The engine pays many invoices through whatever channels there are, and all succeed. Returns
+/// payments a second from the start of the upload to the end of the batch.
+///
+/// # Errors
+/// When one fails.
+pub async fn all_succeed(world: &World, folder: &Path, invoices: usize) -> Result<f64> {
+    let near = world.receiver(Receiver::Near).await?;
+    let invoices = near.invoices(invoices, AMOUNT_MSAT).await?;
+    let engine = Engine::start(folder, &[world.payer()], "[batch]\nattempts_max = 20\n")?;
+    let started = Instant::now();
+    let (code, rows) = finish(engine.submit("many", &invoices)?).await?;
+    let rate = invoices.len() as f64 / started.elapsed().as_secs_f64();
+    all_paid(&rows, (&near, &invoices), (&near, &[])).await?;
+    ensure!(code == Some(0), "exit code {code:?}");
+    Ok(rate)
+}
+
+/// The engine stops on SIGTERM with exit code 0 within 5 s, with payments in flight, and its log
+/// has held no secret.
+///
+/// # Errors
+/// What does not hold.
+pub async fn a_stop_is_graceful_and_logs_hold_no_secret(
+    world: &World, folder: &Path,
+) -> Result<()> {
+    let near = world.receiver(Receiver::Near).await?;
+    let preimage = [0x53; 32];
+    let invoice = near.hold_invoice(preimage, AMOUNT_MSAT).await?;
+    let extra = "[log]\nlevel = \"debug\"\n";
+    let mut engine = Engine::start(folder, &[world.payer()], extra)?;
+    let submit = engine.submit("stop", std::slice::from_ref(&invoice))?;
+    near.wait_held(invoice.payment_hash).await?;
+    let (code, took) = engine.terminate()?;
+    ensure!(code == Some(0), "exit code {code:?}: {}", engine.last_words());
+    ensure!(took < Duration::from_secs(5), "it took {took:?}");
+    engine.spawn()?;
+    engine.wait_ready()?;
+    near.settle(preimage).await?;
+    let (code, rows) = finish(submit).await?;
+    ensure!(code == Some(0) && count(&rows, "succeeded") == 1, "{code:?} {rows:?}");
+    let log = engine.whole_log();
+    let macaroon = hex::encode(std::fs::read(world.payer().macaroon)?);
+    for (what, secret) in [
+        ("preimage", hex::encode(preimage)),
+        ("macaroon", macaroon[macaroon.len() - 40..].to_owned()),
+        ("invoice", invoice.payment_request.clone()),
+    ] {
+        ensure!(!log.contains(&secret), "the log shows a {what}");
+    }
+    Ok(())
+}

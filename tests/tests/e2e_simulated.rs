@@ -1,0 +1,80 @@
+//! The scenarios of `lnd_payments.rs` on the simulated lnd: the same code, equal outcomes.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use fulgurite_sim::Knobs;
+use fulgurite_tests::{
+    scenarios::{self, Kills, passed},
+    world::World,
+};
+
+async fn world(folder: &std::path::Path, channels: usize) -> Result<World> {
+    let knobs = Knobs { latency_ms: 20.0, ..Knobs::default() };
+    World::simulated(folder, channels, knobs).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_is_paid_and_the_receivers_books_agree() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path(), 5).await?;
+    scenarios::a_batch_is_paid(&world, &folder.path().join("e"), (200, 100), Kills::default()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_is_paid_over_two_kills_of_the_engine() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path(), 5).await?;
+    let kills = Kills { engine: 2, payer: 0 };
+    scenarios::a_batch_is_paid(&world, &folder.path().join("e"), (200, 100), kills).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_is_paid_over_a_kill_of_the_node() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path(), 5).await?;
+    let kills = Kills { engine: 0, payer: 1 };
+    scenarios::a_batch_is_paid(&world, &folder.path().join("e"), (200, 100), kills).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn held_payments_outlive_the_engine() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path(), 5).await?;
+    scenarios::held_payments_outlive_the_engine(&world, &folder.path().join("e")).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paid_invoice_that_expired_is_never_unpaid() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path(), 5).await?;
+    let engine = folder.path().join("e");
+    scenarios::a_paid_invoice_that_expired_is_never_unpaid(&world, &engine).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invoice_larger_than_any_channel_fails_with_a_reason() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path(), 2).await?;
+    let engine = folder.path().join("e");
+    scenarios::an_invoice_larger_than_any_channel_fails_with_a_reason(&world, &engine).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_is_graceful_and_logs_hold_no_secret() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path(), 5).await?;
+    let engine = folder.path().join("e");
+    scenarios::a_stop_is_graceful_and_logs_hold_no_secret(&world, &engine).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_payments_through_one_channel_all_succeed() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path(), 1).await?;
+    let started = Instant::now();
+    let rate = scenarios::all_succeed(&world, &folder.path().join("e"), 1_000).await?;
+    println!("1000 of 1000 at {rate:.0}/s");
+    passed("a_thousand_payments_through_one_channel", started);
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! The scenarios on real lnd. One network serves them in turn: it takes seconds to come up.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use fulgurite_tests::{
+    regtest::{Link, Options, pay_naively},
+    scenarios::{self, Kills, passed},
+    world::{Receiver, World},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn payments_over_real_lnd_end_as_the_receivers_books_say() -> Result<()> {
+    let started = Instant::now();
+    let world = World::real(&Options::default()).await?;
+    println!("network ready in {:.1} s", started.elapsed().as_secs_f64());
+    let folder = tempfile::tempdir()?;
+    let at = |name: &str| folder.path().join(name);
+
+    let started = Instant::now();
+    scenarios::a_batch_is_paid(&world, &at("plain"), (200, 100), Kills::default()).await?;
+    passed("a_batch_of_300_is_paid", started);
+
+    let started = Instant::now();
+    let kills = Kills { engine: 2, payer: 0 };
+    scenarios::a_batch_is_paid(&world, &at("kills"), (200, 100), kills).await?;
+    passed("a_batch_of_300_with_two_engine_kills", started);
+
+    let started = Instant::now();
+    scenarios::held_payments_outlive_the_engine(&world, &at("held")).await?;
+    passed("held_payments_outlive_the_engine", started);
+
+    let started = Instant::now();
+    scenarios::a_paid_invoice_that_expired_is_never_unpaid(&world, &at("expired")).await?;
+    passed("a_paid_invoice_that_expired_is_never_unpaid", started);
+
+    let started = Instant::now();
+    let large = scenarios::an_invoice_larger_than_any_channel_fails_with_a_reason;
+    large(&world, &at("large")).await?;
+    passed("an_invoice_larger_than_any_channel_fails_with_a_reason", started);
+
+    let started = Instant::now();
+    scenarios::a_stop_is_graceful_and_logs_hold_no_secret(&world, &at("stop")).await?;
+    passed("a_stop_is_graceful_and_logs_hold_no_secret", started);
+
+    let started = Instant::now();
+    let kills = Kills { engine: 0, payer: 1 };
+    scenarios::a_batch_is_paid(&world, &at("payer"), (200, 100), kills).await?;
+    passed("lnd_killed_in_mid_batch", started);
+    Ok(())
+}
+
+/// One channel between two nodes: 483 HTLCs at most, and a client that offers more loses most of
+/// its payments.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_payments_through_one_channel_all_succeed() -> Result<()> {
+    let link = |from: &str, to: &str| Link {
+        from: from.to_owned(),
+        to: to.to_owned(),
+        channels: 1,
+        capacity_sat: 16_000_000,
+        push_sat: 0,
+    };
+    let options = Options {
+        links: vec![link("alice", "bob"), link("bob", "carol")],
+        ..Options::default()
+    };
+    let world = World::real(&options).await?;
+    let folder = tempfile::tempdir()?;
+    let ours = scenarios::all_succeed(&world, folder.path(), 1_000).await?;
+    let World::Real(network) = &world else { unreachable!("it was started as real") };
+    let near = world.receiver(Receiver::Near).await?;
+    let mut best = 0.0_f64;
+    for at_once in [100, 200] {
+        let invoices = near.invoices(500, 1_000_000).await?;
+        let naive = pay_naively(network.alice(), &invoices, at_once).await;
+        println!("naive client, {at_once} at once: {} of 500 at {:.0}/s", naive.succeeded, naive.rate());
+        best = best.max(naive.rate());
+    }
+    let invoices = near.invoices(1_000, 1_000_000).await?;
+    let flood = pay_naively(network.alice(), &invoices, 450).await;
+    println!("naive client, 450 at once: {} of 1000 succeed", flood.succeeded);
+    println!("fulgurite: 1000 of 1000 at {ours:.0}/s, {:.2} of the naive best", ours / best);
+    ensure!(flood.succeeded < 1_000, "the naive client lost nothing: is the channel larger?");
+    Ok(())
+}
