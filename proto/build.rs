@@ -13,39 +13,24 @@ fn main() -> Result<(), Fault> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     // Without its .proto files the package is empty, but there.
     fs::write(out.join("fulgurite.v1.rs"), "")?;
-    compile(
-        Path::new("lnrpc"),
-        Path::new("lnrpc"),
-        &out.join("lnrpc.bin"),
-    )?;
-    compile(
-        Path::new("."),
-        Path::new("fulgurite/v1"),
-        &out.join("fulgurite.bin"),
-    )
+    compile(Path::new("lnrpc"), Path::new("lnrpc"), &out.join("lnrpc.bin"))?;
+    compile(Path::new("."), Path::new("fulgurite/v1"), &out.join("fulgurite.bin"))
 }
 
 /// Compiles the files of `folder`, imported relative to `root`, and writes their descriptors.
 fn compile(root: &Path, folder: &Path, descriptors: &Path) -> Result<(), Fault> {
     println!("cargo:rerun-if-changed={}", folder.display());
     let mut files: Vec<PathBuf> = match fs::read_dir(folder) {
-        Ok(entries) => entries
-            .map(|entry| Ok(entry?.path()))
-            .collect::<Result<_, Fault>>()?,
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect::<Result<_, Fault>>()?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error.into()),
     };
-    files.retain(|file| {
-        file.extension()
-            .is_some_and(|extension| extension == "proto")
-    });
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "proto"));
     files.sort();
     let set = protox::compile(&files, [root])?;
     fs::write(descriptors, set.encode_to_vec())?;
     if !files.is_empty() {
-        tonic_prost_build::configure()
-            .emit_rerun_if_changed(false)
-            .compile_fds(set)?;
+        tonic_prost_build::configure().emit_rerun_if_changed(false).compile_fds(set)?;
     }
     Ok(())
 }

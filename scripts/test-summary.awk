@@ -2,7 +2,7 @@
 # sum. A kind follows from the name of the test's file: see `kind_of`.
 
 BEGIN {
-    kinds = "unit and table,property,loom,golden,crash,simulation,end-to-end,real lnd,tidy,doc"
+    kinds = "unit and table,property,loom,golden,simulation,end-to-end,real lnd,tidy,doc"
     count_of_kinds = split(kinds, kind_at, ",")
 }
 

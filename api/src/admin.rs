@@ -95,11 +95,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 }
 
 fn status(good: bool) -> StatusCode {
-    if good {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    }
+    if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 #[cfg(test)]
@@ -111,12 +107,9 @@ mod tests {
 
     #[tokio::test]
     async fn before_the_start_it_lives_and_is_not_ready() {
-        for (path, expected) in [
-            ("/livez", 200),
-            ("/readyz", 503),
-            ("/startupz", 503),
-            ("/metrics", 200),
-        ] {
+        for (path, expected) in
+            [("/livez", 200), ("/readyz", 503), ("/startupz", 503), ("/metrics", 200)]
+        {
             let request = Request::get(path).body(Body::empty()).unwrap();
             let answer = router(Admin::new()).oneshot(request).await.unwrap();
             assert_eq!(answer.status(), expected, "{path}");

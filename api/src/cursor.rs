@@ -90,11 +90,7 @@ pub fn watch_bound(batch: BatchId, outcomes_only: bool) -> Bound {
 
 /// The cursor of a watch's position.
 pub fn watch_cursor(bound: Bound, (lsn, row): Position) -> String {
-    encode(
-        Kind::Watch,
-        bound,
-        u128::from(lsn) << u32::BITS | u128::from(row),
-    )
+    encode(Kind::Watch, bound, u128::from(lsn) << u32::BITS | u128::from(row))
 }
 
 /// The position of a watch's cursor; the batch's beginning when it is empty.
@@ -126,18 +122,12 @@ mod tests {
     fn a_cursor_of_another_batch_filter_or_kind_is_refused() {
         let batch = BatchId::from_uuid(7 << 90);
         let cursor = watch_cursor(watch_bound(batch, true), (42, 7));
-        let others = [
-            watch_bound(BatchId::from_uuid(8 << 90), true),
-            watch_bound(batch, false),
-        ];
+        let others = [watch_bound(BatchId::from_uuid(8 << 90), true), watch_bound(batch, false)];
         for bound in others {
             assert_eq!(watch_position(bound, &cursor), Err(Refusal::Mismatch));
         }
         let bound = watch_bound(batch, true);
-        assert_eq!(
-            decode(Kind::Payments, bound, &cursor),
-            Err(Refusal::Mismatch)
-        );
+        assert_eq!(decode(Kind::Payments, bound, &cursor), Err(Refusal::Mismatch));
     }
 
     #[test]

@@ -78,8 +78,7 @@ struct Fields(Sha256);
 impl Fields {
     fn value(&mut self, number: u8, bytes: &[u8]) {
         self.0.update([number]);
-        self.0
-            .update(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+        self.0.update(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
         self.0.update(bytes);
     }
 
@@ -145,9 +144,7 @@ mod tests {
 
     fn whole(header: &v1::upload_batch_request::Header, orders: &[v1::PaymentOrder]) -> [u8; 32] {
         let mut fingerprint = Fingerprint::of_batch(header);
-        orders
-            .iter()
-            .for_each(|order| fingerprint.add(&of_order(order)));
+        orders.iter().for_each(|order| fingerprint.add(&of_order(order)));
         fingerprint.finish()
     }
 
@@ -168,24 +165,16 @@ mod tests {
     fn every_value_counts() {
         let header = v1::upload_batch_request::Header::default();
         let base = whole(&header, &[order()]);
-        let zero = v1::PaymentOrder {
-            fee_limit_msat: Some(0),
-            ..order()
-        };
-        let named = v1::PaymentOrder {
-            reference: "a".into(),
-            ..order()
-        };
+        let zero = v1::PaymentOrder { fee_limit_msat: Some(0), ..order() };
+        let named = v1::PaymentOrder { reference: "a".into(), ..order() };
         let amount = Some(v1::payment_order::Amount::AmountMsat(1));
         let with_amount = v1::PaymentOrder { amount, ..order() };
         for other in [zero, named, with_amount] {
             assert_ne!(base, whole(&header, &[other]));
         }
         assert_ne!(base, whole(&header, &[order(), order()]));
-        let described = v1::upload_batch_request::Header {
-            description: "x".into(),
-            ..header.clone()
-        };
+        let described =
+            v1::upload_batch_request::Header { description: "x".into(), ..header.clone() };
         assert_ne!(base, whole(&described, &[order()]));
     }
 
@@ -200,10 +189,7 @@ mod tests {
     #[test]
     fn the_case_of_an_invoice_does_not_count() {
         let destination = Some(v1::payment_order::Destination::Bolt11("lnbc1".into()));
-        let lower = v1::PaymentOrder {
-            destination,
-            ..Default::default()
-        };
+        let lower = v1::PaymentOrder { destination, ..Default::default() };
         assert_eq!(of_order(&order()), of_order(&lower));
     }
 }

@@ -99,10 +99,7 @@ fn metadata(header: &v1::upload_batch_request::Header) -> Result<Vec<(Sealed, Se
             return Err(invalid("metadata", &message));
         }
     }
-    Ok(pairs
-        .iter()
-        .map(|(key, value)| (Sealed::plain(key), Sealed::plain(value)))
-        .collect())
+    Ok(pairs.iter().map(|(key, value)| (Sealed::plain(key), Sealed::plain(value))).collect())
 }
 
 /// What the orders of a request are judged by.
@@ -127,11 +124,7 @@ pub fn refuse_claimed(engine: &Engine, sorted: &mut Sorted) {
             _ => (RowReason::HashClaimed, "is open for this payment hash"),
         };
         let message = format!("payment {} {message}", owner.id);
-        let problem = row::Problem {
-            reason,
-            field: "destination",
-            message,
-        };
+        let problem = row::Problem { reason, field: "destination", message };
         let mut refused = problem.of_row(*row, None);
         refused.reference = order.reference.clone();
         refused.payment = Some(owner.id);
@@ -162,10 +155,7 @@ pub async fn create_payment(
     };
     let set = request.options.as_ref();
     if set.is_some_and(|set| set.accept_valid.is_some()) {
-        return Err(invalid(
-            "options.accept_valid",
-            "has no meaning for a single payment",
-        ));
+        return Err(invalid("options.accept_valid", "has no meaning for a single payment"));
     }
     let options = options(doors, set, now)?;
     let terms = terms(&options, set, now);
@@ -192,10 +182,7 @@ pub async fn create_payment(
         Commit::Accepted { batch, replayed } => {
             let payment = batch.accepted.batch.payment(1);
             let payment = created(&doors.engine, payment, batch.version).await?;
-            Ok(v1::CreatePaymentResponse {
-                payment: Some(payment),
-                replayed,
-            })
+            Ok(v1::CreatePaymentResponse { payment: Some(payment), replayed })
         }
         Commit::RowsRefused(rows) => Err(order_refused(&rows)),
         Commit::KeyReused { batch, difference } => Err(key_reused(batch, difference)),
@@ -209,9 +196,7 @@ async fn created(
     version: Lsn,
 ) -> Result<v1::Payment, Problem> {
     until_readable(engine, version).await;
-    let found = engine
-        .payment(payment)
-        .ok_or(Problem::new(Code::UnknownOutcome))?;
+    let found = engine.payment(payment).ok_or(Problem::new(Code::UnknownOutcome))?;
     Ok(wire::payment::to_proto(&found, View::Basic))
 }
 
@@ -241,10 +226,7 @@ fn validated(sorted: &Sorted) -> Result<v1::CreatePaymentResponse, Problem> {
         deadline: order.deadline.map(wire::time::to_proto),
         ..Default::default()
     };
-    Ok(v1::CreatePaymentResponse {
-        payment: Some(payment),
-        replayed: false,
-    })
+    Ok(v1::CreatePaymentResponse { payment: Some(payment), replayed: false })
 }
 
 #[cfg(test)]

@@ -153,12 +153,7 @@ impl Problem {
     pub fn of(code: Code, detail: impl Into<String>) -> Problem {
         let mut detail = detail.into();
         cut(&mut detail, DETAIL_BYTES_MAX);
-        Problem {
-            code,
-            detail,
-            metadata: Vec::new(),
-            violations: Vec::new(),
-        }
+        Problem { code, detail, metadata: Vec::new(), violations: Vec::new() }
     }
 
     /// Adds a fact for a program.
@@ -173,11 +168,8 @@ impl Problem {
     pub fn into_status(self) -> Status {
         let request_id = request_id();
         tracing::debug!(%request_id, code = self.code.name(), detail = %self.detail, "refused");
-        let metadata: HashMap<String, String> = self
-            .metadata
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect();
+        let metadata: HashMap<String, String> =
+            self.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         let mut details = ErrorDetails::with_error_info(self.code.name(), DOMAIN, metadata);
         details.set_request_info(request_id, "");
         if let Retry::After(ms) = self.code.retry() {
@@ -202,10 +194,7 @@ pub fn request_id() -> String {
 
 /// A problem with one field.
 pub fn invalid(field: &str, message: &str) -> Problem {
-    invalid_all(vec![Violation {
-        field: field.to_owned(),
-        message: message.to_owned(),
-    }])
+    invalid_all(vec![Violation { field: field.to_owned(), message: message.to_owned() }])
 }
 
 /// A problem with several fields; at least one.
@@ -218,10 +207,7 @@ pub fn invalid_all(mut violations: Vec<Violation>) -> Problem {
     let first = violations.first();
     let detail = first.map(|first| format!("{} {}", first.field, first.message));
     let problem = Problem::of(Code::InvalidField, detail.unwrap_or_default());
-    Problem {
-        violations,
-        ..problem
-    }
+    Problem { violations, ..problem }
 }
 
 /// A single order that was refused: its first problem says why.
@@ -239,16 +225,11 @@ pub fn order_refused(rows: &[RefusedRow]) -> Problem {
         problem = problem.with("payment_id", payment.to_string());
     }
     if code == Code::OrderRefused {
-        problem = problem
-            .with("row_reason", reason_name(first))
-            .with("field", first.field);
+        problem = problem.with("row_reason", reason_name(first)).with("field", first.field);
         problem.violations = rows
             .iter()
             .take(VIOLATIONS_MAX)
-            .map(|row| Violation {
-                field: row.field.into(),
-                message: row.message.to_string(),
-            })
+            .map(|row| Violation { field: row.field.into(), message: row.message.to_string() })
             .collect();
     }
     problem
@@ -318,11 +299,7 @@ mod tests {
     fn every_code_has_a_name_of_its_own() {
         for (at, code) in Code::ALL.iter().enumerate() {
             assert_eq!(Code::named(code.name()), Some(*code));
-            assert!(
-                Code::ALL[..at]
-                    .iter()
-                    .all(|other| other.name() != code.name())
-            );
+            assert!(Code::ALL[..at].iter().all(|other| other.name() != code.name()));
             let name = code.name().replace('_', "").to_lowercase();
             assert_eq!(name, format!("{code:?}").to_lowercase());
         }
@@ -356,31 +333,16 @@ mod tests {
     #[test]
     fn every_status_carries_its_details_within_4_kib() {
         for code in Code::ALL {
-            let violation = Violation {
-                field: "f".repeat(900),
-                message: "m".repeat(900),
-            };
+            let violation = Violation { field: "f".repeat(900), message: "m".repeat(900) };
             let mut problem = invalid_all(vec![violation; 20]);
             problem.code = *code;
             let status = problem.with("key", "v".repeat(900)).into_status();
-            assert!(
-                status.details().len() <= 4_096,
-                "{}",
-                status.details().len()
-            );
+            assert!(status.details().len() <= 4_096, "{}", status.details().len());
             let info = status.get_details_error_info().expect("an ErrorInfo");
-            assert_eq!(
-                (info.reason.as_str(), info.domain.as_str()),
-                (code.name(), DOMAIN)
-            );
+            assert_eq!((info.reason.as_str(), info.domain.as_str()), (code.name(), DOMAIN));
             assert!(status.get_details_request_info().is_some());
             let retry = matches!(code.retry(), Retry::After(_));
-            assert_eq!(
-                status.get_details_retry_info().is_some(),
-                retry,
-                "{}",
-                code.name()
-            );
+            assert_eq!(status.get_details_retry_info().is_some(), retry, "{}", code.name());
         }
     }
 }

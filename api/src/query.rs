@@ -56,10 +56,9 @@ pub fn view(view: i32) -> Result<View, Problem> {
 /// A batch by its id or key.
 pub fn get_batch(doors: &Doors, request: &v1::GetBatchRequest) -> Result<v1::Batch, Problem> {
     let found = match &request.key {
-        Some(v1::get_batch_request::Key::BatchId(id)) => doors
-            .engine
-            .batch(batch_id(id)?)
-            .ok_or_else(|| no_batch(id))?,
+        Some(v1::get_batch_request::Key::BatchId(id)) => {
+            doors.engine.batch(batch_id(id)?).ok_or_else(|| no_batch(id))?
+        }
         Some(v1::get_batch_request::Key::IdempotencyKey(key)) => {
             let missing = || Problem::of(Code::BatchNotFound, "no batch has this key");
             doors.engine.batch_by_key(key).ok_or_else(missing)?
@@ -79,10 +78,7 @@ pub fn list_batches(
     wanted.sort_unstable();
     for state in &wanted {
         if !matches!(v1::batch::State::try_from(*state), Ok(known) if known as i32 != 0) {
-            return Err(invalid(
-                "states",
-                "has a state that this engine does not know",
-            ));
+            return Err(invalid("states", "has a state that this engine does not know"));
         }
     }
     let matches = |batch: &Summary| {
@@ -94,9 +90,7 @@ pub fn list_batches(
     let mut before = last.map(BatchId::from_uuid);
     let (mut batches, mut scanned) = (Vec::new(), 0);
     let more = loop {
-        let found = doors
-            .engine
-            .batches(before, request.include_single, size + 1);
+        let found = doors.engine.batches(before, request.include_single, size + 1);
         let is_end = found.len() <= size;
         scanned += found.len();
         for batch in &found {
@@ -119,10 +113,7 @@ pub fn list_batches(
     let token = before
         .filter(|_| more)
         .map(|before| cursor::encode(Kind::Batches, bound, before.as_u128()));
-    Ok(v1::ListBatchesResponse {
-        batches,
-        next_page_token: token.unwrap_or_default(),
-    })
+    Ok(v1::ListBatchesResponse { batches, next_page_token: token.unwrap_or_default() })
 }
 
 /// A page of refused rows, by row.
@@ -132,34 +123,23 @@ pub fn list_refused_rows(
 ) -> Result<v1::ListRefusedRowsResponse, Problem> {
     let size = page_size(request.page_size)?;
     let batch = batch_id(&request.batch_id)?;
-    doors
-        .engine
-        .batch(batch)
-        .ok_or_else(|| no_batch(&request.batch_id))?;
+    doors.engine.batch(batch).ok_or_else(|| no_batch(&request.batch_id))?;
     let bound = Bound::to(&[&batch.as_u128().to_be_bytes()]);
     let after = position(Kind::RefusedRows, bound, &request.page_token)?.unwrap_or(0);
     let after = u32::try_from(after).unwrap_or(u32::MAX);
-    let mut rows = doors
-        .engine
-        .refused_rows(batch, after, size + PROBLEMS_PER_ROW_MAX + 1);
+    let mut rows = doors.engine.refused_rows(batch, after, size + PROBLEMS_PER_ROW_MAX + 1);
     let mut next_page_token = String::new();
     if rows.len() > size {
         // The problems of one row stay together.
         let last = rows[size - 1].row;
-        let end = rows
-            .iter()
-            .position(|row| row.row > last)
-            .unwrap_or(rows.len());
+        let end = rows.iter().position(|row| row.row > last).unwrap_or(rows.len());
         if end < rows.len() {
             rows.truncate(end);
             next_page_token = cursor::encode(Kind::RefusedRows, bound, last.into());
         }
     }
     let rows = rows.iter().map(wire::batch::refused_to_proto).collect();
-    Ok(v1::ListRefusedRowsResponse {
-        rows,
-        next_page_token,
-    })
+    Ok(v1::ListRefusedRowsResponse { rows, next_page_token })
 }
 
 /// Pauses, resumes or cancels; a batch that already stands as asked is answered as it is (I7).
@@ -196,10 +176,7 @@ pub fn payment_id(text: &str) -> Result<PaymentId, Problem> {
 pub fn get_payment(doors: &Doors, request: &v1::GetPaymentRequest) -> Result<v1::Payment, Problem> {
     let view = view(request.view)?;
     let id = payment_id(&request.payment_id)?;
-    let found = doors
-        .engine
-        .payment(id)
-        .ok_or_else(|| no_payment(&request.payment_id))?;
+    let found = doors.engine.payment(id).ok_or_else(|| no_payment(&request.payment_id))?;
     Ok(wire::payment::to_proto(&found, view))
 }
 
@@ -240,31 +217,16 @@ pub fn list_payments(
         payments.push(message);
     }
     let more = payments.len() < found.len();
-    let token = last
-        .filter(|_| more)
-        .map(|last| cursor::encode(Kind::Payments, bound, last.as_u128()));
-    Ok(v1::ListPaymentsResponse {
-        payments,
-        next_page_token: token.unwrap_or_default(),
-    })
+    let token =
+        last.filter(|_| more).map(|last| cursor::encode(Kind::Payments, bound, last.as_u128()));
+    Ok(v1::ListPaymentsResponse { payments, next_page_token: token.unwrap_or_default() })
 }
 
 fn among(doors: &Doors, request: &v1::ListPaymentsRequest) -> Result<Among, Problem> {
-    let v1::ListPaymentsRequest {
-        batch_id: id,
-        payment_hash,
-        reference,
-        ..
-    } = request;
-    let set = [id, payment_hash, reference]
-        .iter()
-        .filter(|text| !text.is_empty())
-        .count();
+    let v1::ListPaymentsRequest { batch_id: id, payment_hash, reference, .. } = request;
+    let set = [id, payment_hash, reference].iter().filter(|text| !text.is_empty()).count();
     if set != 1 {
-        return Err(invalid(
-            "batch_id",
-            "or payment_hash or reference is required, one of them",
-        ));
+        return Err(invalid("batch_id", "or payment_hash or reference is required, one of them"));
     }
     if !id.is_empty() {
         let batch = batch_id(id)?;
@@ -289,21 +251,15 @@ fn state_filter(state: i32) -> Result<StateFilter, Problem> {
         Ok(v1::payment::State::Succeeded) => Ok(StateFilter::Succeeded),
         Ok(v1::payment::State::Failed) => Ok(StateFilter::Failed),
         Ok(v1::payment::State::Cancelled) => Ok(StateFilter::Cancelled),
-        Ok(v1::payment::State::Unspecified) | Err(_) => Err(invalid(
-            "states",
-            "has a state that this engine does not know",
-        )),
+        Ok(v1::payment::State::Unspecified) | Err(_) => {
+            Err(invalid("states", "has a state that this engine does not know"))
+        }
     }
 }
 
 /// Every configured node, by name.
 pub fn list_nodes(doors: &Doors) -> v1::ListNodesResponse {
-    let mut nodes: Vec<_> = doors
-        .engine
-        .nodes()
-        .iter()
-        .map(wire::node::to_proto)
-        .collect();
+    let mut nodes: Vec<_> = doors.engine.nodes().iter().map(wire::node::to_proto).collect();
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     v1::ListNodesResponse { nodes }
 }
@@ -320,14 +276,9 @@ fn position(kind: Kind, bound: Bound, token: &str) -> Result<Option<u128>, Probl
     if token.is_empty() {
         return Ok(None);
     }
-    cursor::decode(kind, bound, token)
-        .map(Some)
-        .map_err(page_token)
+    cursor::decode(kind, bound, token).map(Some).map_err(page_token)
 }
 
 fn bytes_of(states: &[i32]) -> Vec<u8> {
-    states
-        .iter()
-        .flat_map(|state| state.to_be_bytes())
-        .collect()
+    states.iter().flat_map(|state| state.to_be_bytes()).collect()
 }

@@ -140,10 +140,7 @@ async fn open_engine(config: &Config) -> Result<Engine, Failure> {
 async fn open_doors(config: &Config, engine: &Engine) -> Result<(Doors, JoinSet<()>), Failure> {
     let metrics = std::sync::Arc::clone(engine.metrics());
     let record = std::sync::Arc::new(move |us| {
-        metrics.record(
-            fulgurite_runtime::metrics::Stage::Check,
-            Duration::from_micros(us),
-        );
+        metrics.record(fulgurite_runtime::metrics::Stage::Check, Duration::from_micros(us));
     });
     let checker = Checker::start(options::rules(config), record)
         .map_err(|error| misconfigured(format!("the invoice check does not start: {error}")))?;
@@ -166,10 +163,7 @@ async fn stop(engine: &Engine, doors: &Doors, mut open: JoinSet<()>) {
     if tokio::time::timeout(CALLS_MAX, ended).await.is_err() {
         info!("calls that did not end are cut");
     }
-    if tokio::time::timeout(FLUSH_MAX, engine.stop())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(FLUSH_MAX, engine.stop()).await.is_err() {
         warn!("the journal took too long to stop; what was acknowledged is on disk");
     }
     info!("stopped");
@@ -217,10 +211,7 @@ impl StopSignal {
     /// When the process can receive no signals.
     pub fn new() -> std::io::Result<StopSignal> {
         let terminate = signal(SignalKind::terminate())?;
-        Ok(StopSignal {
-            terminate,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+        Ok(StopSignal { terminate, interrupt: signal(SignalKind::interrupt())? })
     }
 
     /// Waits for one of them.
@@ -233,10 +224,7 @@ impl StopSignal {
 }
 
 fn misconfigured(message: String) -> Failure {
-    Failure {
-        exit: Exit::CONFIG,
-        message,
-    }
+    Failure { exit: Exit::CONFIG, message }
 }
 
 fn broken_journal(folder: &str, why: &str) -> Failure {
@@ -244,10 +232,7 @@ fn broken_journal(folder: &str, why: &str) -> Failure {
         "the journal in {folder} cannot be used: {why}; nothing was sent: look at it with \
          `fulgurite journal verify {folder}`"
     );
-    Failure {
-        exit: Exit::JOURNAL,
-        message,
-    }
+    Failure { exit: Exit::JOURNAL, message }
 }
 
 /// An error with everything below it.

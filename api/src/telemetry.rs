@@ -14,11 +14,7 @@ pub fn start(log: &Log) {
         LogLevel::Debug => "debug",
         LogLevel::Trace => "trace",
     };
-    let others = if log.level == LogLevel::Error {
-        "error"
-    } else {
-        "warn"
-    };
+    let others = if log.level == LogLevel::Error { "error" } else { "warn" };
     let filter = EnvFilter::new(format!("{others},fulgurite={level}"));
     // A file or a pipe gets no colours.
     let lines = tracing_subscriber::fmt()

@@ -24,11 +24,7 @@ fn main() {
 
 fn inbox(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("inbox");
-    let limits = Limits {
-        door_max: 1_024,
-        returns_max: 1_024,
-        batch_max: 256,
-    };
+    let limits = Limits { door_max: 1_024, returns_max: 1_024, batch_max: 256 };
     for count in [1_u64, 256] {
         group.throughput(Throughput::Elements(count));
         group.bench_function(format!("{count} through an inbox"), |bencher| {

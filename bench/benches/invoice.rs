@@ -18,10 +18,7 @@ fn main() {
 
 fn invoice(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("invoice");
-    assert!(
-        INVOICE.parse::<Bolt11Invoice>().is_ok(),
-        "the invoice is valid"
-    );
+    assert!(INVOICE.parse::<Bolt11Invoice>().is_ok(), "the invoice is valid");
     group.bench_function("parsed", |bencher| {
         bencher.iter(|| black_box(INVOICE).parse::<SignedRawBolt11Invoice>());
     });

@@ -75,32 +75,16 @@ pub fn in_flight() -> Payment {
 /// The end of a payment that was paid.
 pub fn settled() -> PaymentChange {
     let fee_paid = Msat::from_sat_clamped(25);
-    PaymentChange::AttemptSettled {
-        attempt: 1,
-        preimage: PREIMAGE,
-        fee_paid,
-    }
+    PaymentChange::AttemptSettled { attempt: 1, preimage: PREIMAGE, fee_paid }
 }
 
 /// What a payment that is paid at once leaves in the journal.
 pub fn events() -> [Event; 2] {
-    let event = |change| Event::Payment {
-        payment: payment_id(),
-        time: NOW,
-        change,
-    };
-    [
-        event(PaymentChange::AttemptStarted(attempt())),
-        event(settled()),
-    ]
+    let event = |change| Event::Payment { payment: payment_id(), time: NOW, change };
+    [event(PaymentChange::AttemptStarted(attempt())), event(settled())]
 }
 
 /// Five attempts, no deadline.
 pub fn terms() -> Terms {
-    Terms {
-        attempts_max: 5,
-        deadline: None,
-        cancelling: false,
-        retry: RetryPolicy::default(),
-    }
+    Terms { attempts_max: 5, deadline: None, cancelling: false, retry: RetryPolicy::default() }
 }

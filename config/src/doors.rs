@@ -46,11 +46,7 @@ impl Grpc {
     pub(crate) fn check(&self, bounds: &mut Bounds) {
         let streams = self.concurrent_streams_max;
         bounds.within("grpc.concurrent_streams_max", streams, 1..=10_000);
-        bounds.within(
-            "grpc.concurrent_calls_max",
-            self.concurrent_calls_max,
-            1..=100_000,
-        );
+        bounds.within("grpc.concurrent_calls_max", self.concurrent_calls_max, 1..=100_000);
         bounds.within("grpc.keepalive_s", self.keepalive_s, 1..=3_600);
     }
 }
@@ -70,11 +66,7 @@ pub struct Http {
 
 impl Default for Http {
     fn default() -> Http {
-        Http {
-            listen: loopback(8_080),
-            concurrent_requests_max: 1_024,
-            body_kb_max: 64,
-        }
+        Http { listen: loopback(8_080), concurrent_requests_max: 1_024, body_kb_max: 64 }
     }
 }
 
@@ -96,9 +88,7 @@ pub struct Admin {
 
 impl Default for Admin {
     fn default() -> Admin {
-        Admin {
-            listen: loopback(9_090),
-        }
+        Admin { listen: loopback(9_090) }
     }
 }
 
@@ -122,10 +112,7 @@ pub(crate) fn check_listeners(config: &Config, bounds: &mut Bounds) {
         }
         let same = listeners[..at].iter().find(|(_, other)| other == address);
         if let Some((other, _)) = same.filter(|_| address.port() != 0) {
-            bounds.refuse(
-                key,
-                format!("{address} is taken by {other}: an address of its own"),
-            );
+            bounds.refuse(key, format!("{address} is taken by {other}: an address of its own"));
         }
     }
 }
@@ -186,26 +173,10 @@ pub(crate) const SAT_MAX: u64 = 2_100_000_000_000_000;
 impl Check {
     pub(crate) fn check(&self, bounds: &mut Bounds) {
         bounds.within("check.expiry_margin_s", self.expiry_margin_s, 0..=86_400);
-        bounds.within(
-            "check.final_cltv_delta_max",
-            self.final_cltv_delta_max,
-            18..=2_016,
-        );
-        bounds.within(
-            "check.payment_amount_sat_max",
-            self.payment_amount_sat_max,
-            1..=SAT_MAX,
-        );
-        bounds.within(
-            "check.batch_amount_sat_max",
-            self.batch_amount_sat_max,
-            1..=SAT_MAX,
-        );
-        bounds.within(
-            "check.fee_limit_percent_max",
-            self.fee_limit_percent_max,
-            0..=100,
-        );
+        bounds.within("check.final_cltv_delta_max", self.final_cltv_delta_max, 18..=2_016);
+        bounds.within("check.payment_amount_sat_max", self.payment_amount_sat_max, 1..=SAT_MAX);
+        bounds.within("check.batch_amount_sat_max", self.batch_amount_sat_max, 1..=SAT_MAX);
+        bounds.within("check.fee_limit_percent_max", self.fee_limit_percent_max, 0..=100);
         let floor = self.fee_limit_floor_msat;
         bounds.within("check.fee_limit_floor_msat", floor, 0..=100_000_000_000);
     }
@@ -242,22 +213,10 @@ impl Default for Limits {
 
 impl Limits {
     pub(crate) fn check(&self, bounds: &mut Bounds) {
-        bounds.within(
-            "limits.open_payments_max",
-            self.open_payments_max,
-            1_000..=10_000_000,
-        );
+        bounds.within("limits.open_payments_max", self.open_payments_max, 1_000..=10_000_000);
         bounds.within("limits.uploads_max", self.uploads_max, 1..=1_000);
-        bounds.within(
-            "limits.unchecked_rows_max",
-            self.unchecked_rows_max,
-            1_000..=1_000_000,
-        );
-        bounds.within(
-            "limits.upload_silence_s_max",
-            self.upload_silence_s_max,
-            1..=600,
-        );
+        bounds.within("limits.unchecked_rows_max", self.unchecked_rows_max, 1_000..=1_000_000);
+        bounds.within("limits.upload_silence_s_max", self.upload_silence_s_max, 1..=600);
         bounds.within("limits.upload_s_max", self.upload_s_max, 10..=3_600);
     }
 }

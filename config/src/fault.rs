@@ -48,9 +48,6 @@ impl fmt::Display for Problem {
 }
 
 fn lines(file: &str, problems: &[Problem]) -> String {
-    let lines: Vec<String> = problems
-        .iter()
-        .map(|problem| format!("{file}: {problem}"))
-        .collect();
+    let lines: Vec<String> = problems.iter().map(|problem| format!("{file}: {problem}")).collect();
     lines.join("\n")
 }

@@ -76,10 +76,8 @@ impl Config {
     /// # Errors
     /// [`ConfigFault::Read`] without a readable file, else every problem in it.
     pub fn load(path: &Path) -> Result<Config, ConfigFault> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigFault::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigFault::Read { path: path.to_owned(), source })?;
         let mut config = Config::parse(&text, &path.display().to_string())?;
         config.anchor(path.parent().unwrap_or(Path::new("")));
         Ok(config)
@@ -91,10 +89,7 @@ impl Config {
     /// [`ConfigFault::Problems`] with all that is wrong: everything that is out of range at once,
     /// but syntax, unknown keys and wrong types one at a time.
     pub fn parse(text: &str, file: &str) -> Result<Config, ConfigFault> {
-        let problems = |problems| ConfigFault::Problems {
-            file: file.to_owned(),
-            problems,
-        };
+        let problems = |problems| ConfigFault::Problems { file: file.to_owned(), problems };
         let config: Config =
             toml::from_str(text).map_err(|error| problems(vec![locate::problem(text, &error)]))?;
         let mut bounds = Bounds::default();
@@ -103,11 +98,7 @@ impl Config {
             return Ok(config);
         }
         let found = bounds.found.into_iter();
-        Err(problems(
-            found
-                .map(|(key, message)| locate::named(text, key, message))
-                .collect(),
-        ))
+        Err(problems(found.map(|(key, message)| locate::named(text, key, message)).collect()))
     }
 
     fn check(&self, bounds: &mut Bounds) {

@@ -12,11 +12,7 @@ pub(crate) fn problem(text: &str, error: &toml::de::Error) -> Problem {
     let start = error.span().map(|span| span.start);
     let key = start.and_then(|at| key_at(text, at)).unwrap_or_default();
     let message = error.message().replace('\n', "; ");
-    Problem {
-        line: start.map(|at| line_of(text, at)),
-        key,
-        message,
-    }
+    Problem { line: start.map(|at| line_of(text, at)), key, message }
 }
 
 /// A problem of the value of `key`, such as `grpc.listen` or `node[0].name`.
@@ -31,11 +27,7 @@ pub(crate) fn named(text: &str, key: String, message: String) -> Problem {
         });
         found
     });
-    Problem {
-        line: line.map(|at| line_of(text, at)),
-        key,
-        message,
-    }
+    Problem { line: line.map(|at| line_of(text, at)), key, message }
 }
 
 /// The innermost key whose name or value covers the byte at `at`.
@@ -43,9 +35,7 @@ fn key_at(text: &str, at: usize) -> Option<String> {
     let table = DeTable::parse(text).ok()?;
     let mut found: Option<(usize, String)> = None;
     walk(table.get_ref(), "", &mut |name, span| {
-        let narrower = found
-            .as_ref()
-            .is_none_or(|(length, _)| span.len() <= *length);
+        let narrower = found.as_ref().is_none_or(|(length, _)| span.len() <= *length);
         if span.contains(&at) && narrower {
             found = Some((span.len(), name.to_owned()));
         }

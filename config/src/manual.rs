@@ -27,11 +27,7 @@ pub fn manual() -> Vec<Entry> {
             comment.clear();
         } else if let Some((key, value)) = line.split_once(" = ") {
             let (key, default) = (format!("{section}.{key}"), value.to_owned());
-            entries.push(Entry {
-                key,
-                default,
-                comment: comment.join(" "),
-            });
+            entries.push(Entry { key, default, comment: comment.join(" ") });
             comment.clear();
         } else {
             comment.clear();

@@ -47,20 +47,14 @@ impl Default for Node {
 /// Checks all nodes, and that no two have one name.
 pub(crate) fn check_all(nodes: &[Node], bounds: &mut Bounds) {
     if nodes.len() > 1_000 {
-        bounds.refuse(
-            "node",
-            format!("{} nodes are not allowed: at most 1000", nodes.len()),
-        );
+        bounds.refuse("node", format!("{} nodes are not allowed: at most 1000", nodes.len()));
     }
     let mut names = HashSet::new();
     for (index, node) in nodes.iter().enumerate() {
         let key = |field: &str| format!("node[{index}].{field}");
         node.check(&key, bounds);
         if !names.insert(&node.name) {
-            bounds.refuse(
-                &key("name"),
-                format!("`{}` is taken: a name of its own", node.name),
-            );
+            bounds.refuse(&key("name"), format!("`{}` is taken: a name of its own", node.name));
         }
     }
 }
@@ -73,32 +67,20 @@ impl Node {
             let message = format!("`{}` is not allowed: 1 to 32 of a-z0-9_-", self.name);
             bounds.refuse(&key("name"), message);
         }
-        let port = self
-            .address
-            .rsplit_once(':')
-            .and_then(|(_, port)| port.parse::<u16>().ok());
+        let port = self.address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
         if port.is_none_or(|port| port == 0) || self.address.contains("//") {
             let message = format!("`{}` is not allowed: host:port", self.address);
             bounds.refuse(&key("address"), message);
         }
-        for (field, path) in [
-            ("tls_cert_path", &self.tls_cert_path),
-            ("macaroon_path", &self.macaroon_path),
-        ] {
+        for (field, path) in
+            [("tls_cert_path", &self.tls_cert_path), ("macaroon_path", &self.macaroon_path)]
+        {
             if path == Path::new("") {
                 bounds.refuse(&key(field), "is required: the path of a file".into());
             }
         }
-        bounds.within(
-            &key("payment_connections"),
-            self.payment_connections,
-            1..=16,
-        );
+        bounds.within(&key("payment_connections"), self.payment_connections, 1..=16);
         bounds.within(&key("in_flight_max"), self.in_flight_max, 0..=10_000);
-        bounds.within(
-            &key("payments_per_second_max"),
-            self.payments_per_second_max,
-            0..=100_000,
-        );
+        bounds.within(&key("payments_per_second_max"), self.payments_per_second_max, 0..=100_000);
     }
 }

@@ -43,10 +43,7 @@ pub struct FeePolicy {
 
 impl Default for FeePolicy {
     fn default() -> FeePolicy {
-        FeePolicy {
-            base_msat: 10_000,
-            proportional_ppm: 5_000,
-        }
+        FeePolicy { base_msat: 10_000, proportional_ppm: 5_000 }
     }
 }
 
@@ -85,29 +82,14 @@ impl Batch {
         let per_destination = self.per_destination_in_flight_max;
         bounds.within("batch.in_flight_max", self.in_flight_max, 1..=100_000);
         bounds.within("batch.payments_per_second_max", rate, 0..=100_000);
-        bounds.within(
-            "batch.per_destination_in_flight_max",
-            per_destination,
-            0..=100_000,
-        );
+        bounds.within("batch.per_destination_in_flight_max", per_destination, 0..=100_000);
         bounds.within("batch.failed_count_max", self.failed_count_max, 0..=100_000);
         bounds.within("batch.failed_percent_max", self.failed_percent_max, 0..=100);
         bounds.within("batch.attempts_max", self.attempts_max, 1..=100);
-        bounds.within(
-            "batch.cltv_limit_blocks",
-            self.cltv_limit_blocks,
-            144..=2_016,
-        );
-        let FeePolicy {
-            base_msat,
-            proportional_ppm,
-        } = self.fee_policy;
+        bounds.within("batch.cltv_limit_blocks", self.cltv_limit_blocks, 144..=2_016);
+        let FeePolicy { base_msat, proportional_ppm } = self.fee_policy;
         bounds.within("batch.fee_policy.base_msat", base_msat, 0..=100_000_000_000);
-        bounds.within(
-            "batch.fee_policy.proportional_ppm",
-            proportional_ppm,
-            0..=1_000_000,
-        );
+        bounds.within("batch.fee_policy.proportional_ppm", proportional_ppm, 0..=1_000_000);
     }
 }
 
@@ -126,11 +108,7 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Retry {
-        Retry {
-            backoff_ms_first: 250,
-            backoff_ms_max: 30_000,
-            expiry_margin_s: 15,
-        }
+        Retry { backoff_ms_first: 250, backoff_ms_max: 30_000, expiry_margin_s: 15 }
     }
 }
 
@@ -138,11 +116,7 @@ impl Retry {
     pub(crate) fn check(&self, bounds: &mut Bounds) {
         bounds.within("retry.backoff_ms_first", self.backoff_ms_first, 1..=600_000);
         let first = self.backoff_ms_first.clamp(1, 600_000);
-        bounds.within(
-            "retry.backoff_ms_max",
-            self.backoff_ms_max,
-            first..=3_600_000,
-        );
+        bounds.within("retry.backoff_ms_max", self.backoff_ms_max, first..=3_600_000);
         bounds.within("retry.expiry_margin_s", self.expiry_margin_s, 0..=3_600);
     }
 }
@@ -206,11 +180,7 @@ pub struct Window {
 
 impl Default for Window {
     fn default() -> Window {
-        Window {
-            in_flight_start: 64,
-            in_flight_min: 4,
-            in_flight_max: 1_000,
-        }
+        Window { in_flight_start: 64, in_flight_min: 4, in_flight_max: 1_000 }
     }
 }
 
@@ -238,11 +208,7 @@ pub struct Breaker {
 
 impl Default for Breaker {
     fn default() -> Breaker {
-        Breaker {
-            faults_max: 10,
-            open_ms: 1_000,
-            probes_max: 4,
-        }
+        Breaker { faults_max: 10, open_ms: 1_000, probes_max: 4 }
     }
 }
 
@@ -267,10 +233,7 @@ pub struct Channels {
 
 impl Default for Channels {
     fn default() -> Channels {
-        Channels {
-            slots_reserve: 20,
-            fee_exposure_sat_max: 500_000,
-        }
+        Channels { slots_reserve: 20, fee_exposure_sat_max: 500_000 }
     }
 }
 
@@ -278,10 +241,6 @@ impl Channels {
     pub(crate) fn check(&self, bounds: &mut Bounds) {
         bounds.within("channels.slots_reserve", self.slots_reserve, 0..=482);
         let exposure = self.fee_exposure_sat_max;
-        bounds.within(
-            "channels.fee_exposure_sat_max",
-            exposure,
-            0..=crate::doors::SAT_MAX,
-        );
+        bounds.within("channels.fee_exposure_sat_max", exposure, 0..=crate::doors::SAT_MAX);
     }
 }

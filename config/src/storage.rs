@@ -19,20 +19,14 @@ pub struct Engine {
 
 impl Default for Engine {
     fn default() -> Engine {
-        Engine {
-            network: Network::Regtest,
-            data_dir: "data".into(),
-        }
+        Engine { network: Network::Regtest, data_dir: "data".into() }
     }
 }
 
 impl Engine {
     pub(crate) fn check(&self, bounds: &mut Bounds) {
         if self.data_dir.as_os_str().is_empty() {
-            bounds.refuse(
-                "engine.data_dir",
-                "an empty path is not allowed: a folder".into(),
-            );
+            bounds.refuse("engine.data_dir", "an empty path is not allowed: a folder".into());
         }
     }
 }
@@ -81,11 +75,7 @@ pub struct Journal {
 
 impl Default for Journal {
     fn default() -> Journal {
-        Journal {
-            snapshot_every_events: 200_000,
-            disk_floor_mb: 512,
-            shard: 0,
-        }
+        Journal { snapshot_every_events: 200_000, disk_floor_mb: 512, shard: 0 }
     }
 }
 

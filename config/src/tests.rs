@@ -24,22 +24,14 @@ fn keys(table: &toml::Table, prefix: &str) -> Vec<String> {
 
 #[test]
 fn default_toml_says_what_the_code_does() {
-    assert_eq!(
-        Config::parse(DEFAULT_TOML, "default.toml").unwrap(),
-        Config::default()
-    );
+    assert_eq!(Config::parse(DEFAULT_TOML, "default.toml").unwrap(), Config::default());
 }
 
 #[test]
 fn default_toml_lists_every_key_with_a_comment() {
-    let config = Config {
-        nodes: vec![Node::default()],
-        ..Config::default()
-    };
+    let config = Config { nodes: vec![Node::default()], ..Config::default() };
     let mut table = toml::Table::try_from(&config).unwrap();
-    let Some(toml::Value::Array(nodes)) = table.remove("node") else {
-        panic!("no nodes")
-    };
+    let Some(toml::Value::Array(nodes)) = table.remove("node") else { panic!("no nodes") };
     let mut expected = keys(&table, "");
     expected.extend(keys(nodes[0].as_table().unwrap(), "node."));
     expected.sort();
@@ -53,9 +45,7 @@ fn default_toml_lists_every_key_with_a_comment() {
 
 #[test]
 fn the_example_of_a_node_can_be_used() {
-    let example = DEFAULT_TOML
-        .lines()
-        .filter_map(|line| line.strip_prefix("#|"));
+    let example = DEFAULT_TOML.lines().filter_map(|line| line.strip_prefix("#|"));
     let text: Vec<&str> = example.map(str::trim).collect();
     let config = Config::parse(&text.join("\n"), "example").unwrap();
     let required = Node {

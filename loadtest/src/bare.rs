@@ -64,11 +64,7 @@ pub async fn run(invoices: &Arc<Vec<Invoice>>, concurrency: usize) -> Result<Run
         paid += worker??;
     }
     let took = started.elapsed();
-    ensure!(
-        paid == invoices.len(),
-        "{paid} of {} payments were paid",
-        invoices.len()
-    );
+    ensure!(paid == invoices.len(), "{paid} of {} payments were paid", invoices.len());
     Ok(Run {
         concurrency,
         took,
@@ -108,19 +104,11 @@ async fn pay(router: &mut Router, invoice: &Invoice) -> Result<()> {
         max_parts: 16,
         ..SendPaymentRequest::default()
     };
-    let mut stream = router
-        .send_payment_v2(request)
-        .await
-        .context("SendPaymentV2")?
-        .into_inner();
+    let mut stream = router.send_payment_v2(request).await.context("SendPaymentV2")?.into_inner();
     let mut status = PaymentStatus::InFlight;
     while let Some(payment) = stream.message().await.context("SendPaymentV2")? {
         status = payment.status();
     }
-    ensure!(
-        status == PaymentStatus::Succeeded,
-        "a payment ended {}",
-        status.as_str_name()
-    );
+    ensure!(status == PaymentStatus::Succeeded, "a payment ended {}", status.as_str_name());
     Ok(())
 }

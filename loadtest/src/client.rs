@@ -89,10 +89,7 @@ impl Client {
             match message.content {
                 Some(response::Content::Accepted(accepted)) => {
                     let batch_id = accepted.batch.context("accepted without a batch")?.batch_id;
-                    return Ok(Accepted {
-                        batch_id,
-                        at: Instant::now(),
-                    });
+                    return Ok(Accepted { batch_id, at: Instant::now() });
                 }
                 Some(response::Content::Refused(rows)) => {
                     let first = rows.rows.first().map(|row| row.message.as_str());
@@ -115,12 +112,7 @@ impl Client {
             view: proto::View::Basic.into(),
             outcomes_only: true,
         };
-        let stream = self
-            .batches
-            .clone()
-            .watch_batch(request)
-            .await
-            .context("watch")?;
+        let stream = self.batches.clone().watch_batch(request).await.context("watch")?;
         let mut stream = stream.into_inner();
         let mut seen = vec![false; count];
         let mut outcomes = Vec::with_capacity(count);
@@ -129,10 +121,7 @@ impl Client {
             let message = tokio::time::timeout(SILENCE_MAX, stream.message()).await;
             let message = message.context("the watch is silent")?.context("watch")?;
             let message = message.with_context(|| {
-                format!(
-                    "the watch ended after {} of {count} outcomes",
-                    outcomes.len()
-                )
+                format!("the watch ended after {} of {count} outcomes", outcomes.len())
             })?;
             let now = Instant::now();
             for event in &message.events {
@@ -143,9 +132,7 @@ impl Client {
                     continue;
                 };
                 let row = usize::try_from(payment.row - 1)?;
-                let seen = seen
-                    .get_mut(row)
-                    .with_context(|| format!("there is no row {row}"))?;
+                let seen = seen.get_mut(row).with_context(|| format!("there is no row {row}"))?;
                 ensure!(!*seen, "row {} came out twice", payment.row);
                 *seen = true;
                 outcomes.push(outcome);
@@ -153,11 +140,7 @@ impl Client {
                 first.get_or_insert(now);
             }
         }
-        Ok(Watched {
-            first: first.unwrap_or(last),
-            last,
-            outcomes,
-        })
+        Ok(Watched { first: first.unwrap_or(last), last, outcomes })
     }
 
     /// How many payments of a batch are in flight, and how many are final.
@@ -167,41 +150,22 @@ impl Client {
     pub async fn in_flight(&self, batch_id: &str) -> Result<(usize, usize)> {
         let key = proto::get_batch_request::Key::BatchId(batch_id.to_owned());
         let request = proto::GetBatchRequest { key: Some(key) };
-        let batch = self
-            .batches
-            .clone()
-            .get_batch(request)
-            .await?
-            .into_inner()
-            .batch;
-        let counts = batch
-            .and_then(|batch| batch.counts)
-            .context("a batch without counts")?;
+        let batch = self.batches.clone().get_batch(request).await?.into_inner().batch;
+        let counts = batch.and_then(|batch| batch.counts).context("a batch without counts")?;
         let done = counts.succeeded_count + counts.failed_count + counts.cancelled_count;
-        Ok((
-            usize::try_from(counts.in_flight_count)?,
-            usize::try_from(done)?,
-        ))
+        Ok((usize::try_from(counts.in_flight_count)?, usize::try_from(done)?))
     }
 }
 
 /// What an upload needs of invoices.
 pub fn destinations(invoices: &[Invoice]) -> Vec<String> {
-    invoices
-        .iter()
-        .map(|invoice| invoice.bolt11.clone())
-        .collect()
+    invoices.iter().map(|invoice| invoice.bolt11.clone()).collect()
 }
 
 /// Sends header, orders and commit. Ends early when the call has ended.
 async fn feed(key: &str, bolt11: Vec<String>, messages: mpsc::Sender<proto::UploadBatchRequest>) {
     let send = async |content| {
-        messages
-            .send(proto::UploadBatchRequest {
-                content: Some(content),
-            })
-            .await
-            .is_ok()
+        messages.send(proto::UploadBatchRequest { content: Some(content) }).await.is_ok()
     };
     let order_count = i32::try_from(bolt11.len()).unwrap_or(i32::MAX);
     let header = request::Header {
@@ -216,12 +180,7 @@ async fn feed(key: &str, bolt11: Vec<String>, messages: mpsc::Sender<proto::Uplo
     while rest.len() > 0 {
         let orders: Vec<_> = rest.by_ref().take(CHUNK_ORDERS).map(order).collect();
         let rows = i32::try_from(orders.len()).unwrap_or(i32::MAX);
-        if !send(request::Content::Orders(request::Orders {
-            first_row,
-            orders,
-        }))
-        .await
-        {
+        if !send(request::Content::Orders(request::Orders { first_row, orders })).await {
             return;
         }
         first_row += rows;
@@ -231,19 +190,12 @@ async fn feed(key: &str, bolt11: Vec<String>, messages: mpsc::Sender<proto::Uplo
 
 fn order(bolt11: String) -> proto::PaymentOrder {
     let destination = Some(proto::payment_order::Destination::Bolt11(bolt11));
-    proto::PaymentOrder {
-        destination,
-        ..proto::PaymentOrder::default()
-    }
+    proto::PaymentOrder { destination, ..proto::PaymentOrder::default() }
 }
 
 /// `None` while it is not final.
 fn outcome(payment: &proto::Payment) -> Result<Option<Outcome>> {
-    ensure!(
-        payment.state() != State::Unresolved,
-        "row {} is unresolved",
-        payment.row
-    );
+    ensure!(payment.state() != State::Unresolved, "row {} is unresolved", payment.row);
     let Some(finish) = &payment.finish_time else {
         return Ok(None);
     };
@@ -266,16 +218,8 @@ impl Watched {
     /// # Errors
     /// How many were not.
     pub fn all_succeeded(&self) -> Result<()> {
-        let failed = self
-            .outcomes
-            .iter()
-            .filter(|outcome| !outcome.succeeded)
-            .count();
-        ensure!(
-            failed == 0,
-            "{failed} of {} payments were not paid",
-            self.outcomes.len()
-        );
+        let failed = self.outcomes.iter().filter(|outcome| !outcome.succeeded).count();
+        ensure!(failed == 0, "{failed} of {} payments were not paid", self.outcomes.len());
         Ok(())
     }
 }

@@ -57,10 +57,7 @@ pub async fn run(args: IngestArgs) -> Result<()> {
     eprintln!("signing {} invoices", args.rows);
     write_file(&file, args.rows)?;
     let fleet = Fleet::start(&folder.path, &Knobs::default()).await?;
-    let settings = Settings {
-        signatures: Signatures::Door,
-        window: None,
-    };
+    let settings = Settings { signatures: Signatures::Door, window: None };
     let mut engine = Engine::start(&folder.path, &fleet.nodes, settings).await?;
     eprintln!("uploading and paying");
     let measured = measure(&engine, &file, (machine, args.rows)).await;
@@ -75,10 +72,7 @@ async fn measure(engine: &Engine, file: &Path, (machine, rows): (Machine, u32)) 
     let accepted = engine.client.upload("ingest", orders).await?;
     let cpu = engine.process.cpu()? - cpu_before;
     let accepted_rss = engine.process.rss_bytes_max()?;
-    let watched = engine
-        .client
-        .watch(&accepted.batch_id, rows as usize)
-        .await?;
+    let watched = engine.client.watch(&accepted.batch_id, rows as usize).await?;
     let paid_rss = engine.process.rss_bytes_max()?;
     watched.all_succeeded()?;
     let since = |at: Instant| (at - accepted.at).as_secs_f64();
@@ -107,9 +101,7 @@ fn write_file(path: &Path, rows: u32) -> Result<()> {
 
 fn read_file(path: &Path) -> Result<Vec<String>> {
     let mut csv = csv::Reader::from_path(path)?;
-    let rows = csv
-        .records()
-        .map(|row| Ok(row?.get(0).context("an empty row")?.to_owned()));
+    let rows = csv.records().map(|row| Ok(row?.get(0).context("an empty row")?.to_owned()));
     rows.collect()
 }
 

@@ -27,9 +27,7 @@ enum Command {
 fn main() -> ExitCode {
     let command = Cli::parse().command;
     // One thread: as the best bare client has, and the children are those of a thread that lives.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
         runtime.block_on(async {
             let run = async {

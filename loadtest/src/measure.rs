@@ -19,19 +19,11 @@ impl Spread {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         let (Some(min), Some(max)) = (values.first(), values.last()) else {
-            return Spread {
-                median: 0.0,
-                min: 0.0,
-                max: 0.0,
-            };
+            return Spread { median: 0.0, min: 0.0, max: 0.0 };
         };
         let upper = values[values.len() / 2];
         let lower = values[(values.len() - 1) / 2];
-        Spread {
-            median: (lower + upper) / 2.0,
-            min: *min,
-            max: *max,
-        }
+        Spread { median: (lower + upper) / 2.0, min: *min, max: *max }
     }
 
     /// `median [min-max]` with so many decimals.

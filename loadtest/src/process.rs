@@ -30,13 +30,7 @@ impl Process {
     /// When there is no such program, or what the operating system says.
     pub fn start(name: &'static str, log: PathBuf, arguments: Vec<OsString>) -> Result<Process> {
         let program = std::env::current_exe()?.with_file_name("fulgurite");
-        let mut process = Process {
-            name,
-            program,
-            arguments,
-            log,
-            child: None,
-        };
+        let mut process = Process { name, program, arguments, log, child: None };
         process.spawn()?;
         Ok(process)
     }
@@ -46,24 +40,13 @@ impl Process {
     /// # Errors
     /// What the operating system says.
     pub fn spawn(&mut self) -> Result<()> {
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.log)?;
+        let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let mut command = Command::new(&self.program);
         // The program asks the kernel to end it with its parent, even when that is killed.
-        command
-            .args(&self.arguments)
-            .arg("--parent")
-            .arg(std::process::id().to_string());
+        command.args(&self.arguments).arg("--parent").arg(std::process::id().to_string());
         // What the user's own engine is told is not meant for this one.
-        command
-            .env_remove("FULGURITE_CONFIG")
-            .env_remove("RUST_LOG");
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        command.env_remove("FULGURITE_CONFIG").env_remove("RUST_LOG");
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         // A process group of its own: Ctrl-C is for the run, which then ends the others.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command.spawn();
@@ -85,9 +68,7 @@ impl Process {
     /// # Errors
     /// How it ended, and what it said last.
     pub fn still_runs(&mut self) -> Result<()> {
-        let Some(child) = &mut self.child else {
-            bail!("{} was killed", self.name)
-        };
+        let Some(child) = &mut self.child else { bail!("{} was killed", self.name) };
         match child.try_wait()? {
             None => Ok(()),
             Some(status) => bail!("{} ended ({status}):\n{}", self.name, self.last_words()),
@@ -122,11 +103,7 @@ impl Process {
     }
 
     fn pid(&self) -> Result<u32> {
-        Ok(self
-            .child
-            .as_ref()
-            .with_context(|| format!("{} does not run", self.name))?
-            .id())
+        Ok(self.child.as_ref().with_context(|| format!("{} does not run", self.name))?.id())
     }
 }
 

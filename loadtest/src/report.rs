@@ -21,9 +21,7 @@ impl Machine {
     /// This machine, now.
     pub fn now() -> Machine {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let name = cpuinfo
-            .lines()
-            .find_map(|line| line.strip_prefix("model name"));
+        let name = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
         let name = name.map(|rest| rest.trim_start_matches([' ', '\t', ':']).to_owned());
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let load = load.split(' ').next().and_then(|load| load.parse().ok());

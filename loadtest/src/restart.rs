@@ -84,10 +84,7 @@ pub async fn run(args: RestartArgs) -> Result<()> {
     let folder = Folder::new()?;
     let fleet = Fleet::start(&folder.path, &Knobs::default()).await?;
     let window = args.open.div_ceil(u32::try_from(NODES)?);
-    let settings = Settings {
-        signatures: Signatures::Node,
-        window: Some(window),
-    };
+    let settings = Settings { signatures: Signatures::Node, window: Some(window) };
     let mut engine = Engine::start(&folder.path, &fleet.nodes, settings).await?;
     let measured = measure(&mut engine, &fleet, (machine, &args)).await;
     let report = engine.explain(measured)?;
@@ -101,18 +98,11 @@ async fn measure(
     (machine, args): (Machine, &RestartArgs),
 ) -> Result<Report> {
     pay_history(engine, args.history).await?;
-    let slow = Knobs {
-        latency_ms: LATENCY_MS,
-        latency_sigma: LATENCY_SIGMA,
-        ..Knobs::default()
-    };
+    let slow = Knobs { latency_ms: LATENCY_MS, latency_sigma: LATENCY_SIGMA, ..Knobs::default() };
     fleet.turn(&slow).await?;
     let invoices = scene::invoices(u64::from(args.history), args.orders() as usize)?;
     eprintln!("bringing {} payments in flight", args.open);
-    let accepted = engine
-        .client
-        .upload("open", client::destinations(&invoices))
-        .await?;
+    let accepted = engine.client.upload("open", client::destinations(&invoices)).await?;
     let (in_flight, done) = fill(engine, &accepted.batch_id, args.open as usize).await?;
     eprintln!("killing the engine with {in_flight} payments in flight");
     engine.process.kill();
@@ -125,10 +115,7 @@ async fn measure(
     engine.ready().await?;
     let ready = started.elapsed();
     eprintln!("ready; waiting for all outcomes");
-    let watched = engine
-        .client
-        .watch(&accepted.batch_id, invoices.len())
-        .await?;
+    let watched = engine.client.watch(&accepted.batch_id, invoices.len()).await?;
     watched.all_succeeded()?;
     let (resumed, begun) = first_signs(&watched.outcomes, killed, started_at);
     let resumed = resumed.context("no payment that was in flight ended after the restart")?;
@@ -153,20 +140,10 @@ async fn pay_history(engine: &Engine, history: u32) -> Result<()> {
     while paid < history {
         let count = (history - paid).min(BATCH_ORDERS_MAX);
         let orders = client::destinations(&scene::invoices(u64::from(paid), count as usize)?);
-        let accepted = engine
-            .client
-            .upload(&format!("history-{paid}"), orders)
-            .await?;
-        engine
-            .client
-            .watch(&accepted.batch_id, count as usize)
-            .await?
-            .all_succeeded()?;
+        let accepted = engine.client.upload(&format!("history-{paid}"), orders).await?;
+        engine.client.watch(&accepted.batch_id, count as usize).await?.all_succeeded()?;
         paid += count;
-        eprintln!(
-            "history: {paid} of {history}, {} s",
-            started.elapsed().as_secs()
-        );
+        eprintln!("history: {paid} of {history}, {} s", started.elapsed().as_secs());
     }
     Ok(())
 }
@@ -181,13 +158,8 @@ fn first_signs(
     // An error is a time before the start.
     let since = |time: Option<SystemTime>| time?.duration_since(started).ok();
     let old = |outcome: &&Outcome| outcome.first_attempt.is_some_and(|first| first < killed);
-    let resumed = outcomes
-        .iter()
-        .filter(old)
-        .filter_map(|outcome| since(outcome.finished));
-    let begun = outcomes
-        .iter()
-        .filter_map(|outcome| since(outcome.first_attempt));
+    let resumed = outcomes.iter().filter(old).filter_map(|outcome| since(outcome.finished));
+    let begun = outcomes.iter().filter_map(|outcome| since(outcome.first_attempt));
     (resumed.min(), begun.min())
 }
 
@@ -213,11 +185,7 @@ fn paid_once(dir: &Path, count: u32) -> Result<()> {
     }
     let twice = paid.values().filter(|times| **times > 1).count();
     ensure!(twice == 0, "{twice} payments were paid twice");
-    ensure!(
-        paid.len() == count as usize,
-        "{} of {count} payments were paid",
-        paid.len()
-    );
+    ensure!(paid.len() == count as usize, "{} of {count} payments were paid", paid.len());
     Ok(())
 }
 

@@ -89,20 +89,8 @@ impl Fleet {
         fs::create_dir(&dir)?;
         knobs.store(&dir)?;
         let (nodes, channels, seed) = (NODES.to_string(), CHANNELS.to_string(), SEED.to_string());
-        let flags = [
-            "sim",
-            "--nodes",
-            &nodes,
-            "--channels",
-            &channels,
-            "--seed",
-            &seed,
-            "--dir",
-        ];
-        let arguments = flags
-            .into_iter()
-            .map(OsString::from)
-            .chain([dir.clone().into()]);
+        let flags = ["sim", "--nodes", &nodes, "--channels", &channels, "--seed", &seed, "--dir"];
+        let arguments = flags.into_iter().map(OsString::from).chain([dir.clone().into()]);
         let log = folder.join("sim.log");
         let mut process = Process::start("the simulated nodes", log, arguments.collect())?;
         let started = Instant::now();
@@ -111,18 +99,11 @@ impl Fleet {
             if let Ok(file) = FleetFile::read(&dir)
                 && file.nodes.len() == NODES
             {
-                return Ok(Fleet {
-                    process,
-                    nodes: file.nodes,
-                    dir,
-                });
+                return Ok(Fleet { process, nodes: file.nodes, dir });
             }
             process.still_runs()?;
             if started.elapsed() > START_MAX {
-                bail!(
-                    "the simulated nodes do not start:\n{}",
-                    process.last_words()
-                );
+                bail!("the simulated nodes do not start:\n{}", process.last_words());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -186,11 +167,7 @@ impl Engine {
         let arguments = vec!["serve".into(), "--config".into(), config.into_os_string()];
         let process = Process::start("the engine", folder.join("engine.log"), arguments)?;
         let client = Client::new(grpc)?;
-        let mut engine = Engine {
-            process,
-            client,
-            admin,
-        };
+        let mut engine = Engine { process, client, admin };
         engine.ready().await?;
         Ok(engine)
     }
@@ -205,10 +182,7 @@ impl Engine {
         while !tokio::task::spawn_blocking(move || admin::is_ready(admin)).await? {
             self.process.still_runs()?;
             if started.elapsed() > START_MAX {
-                bail!(
-                    "the engine does not get ready:\n{}",
-                    self.process.last_words()
-                );
+                bail!("the engine does not get ready:\n{}", self.process.last_words());
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }

@@ -35,12 +35,7 @@ pub struct SmokeArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// With how many payments in flight, over all nodes, the bare client is tried; the best counts.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "64,256,512",
-        value_name = "N,N"
-    )]
+    #[arg(long, value_delimiter = ',', default_value = "64,256,512", value_name = "N,N")]
     concurrency: Vec<usize>,
     /// Prints one JSON object.
     #[arg(long)]
@@ -98,21 +93,11 @@ pub async fn run(args: SmokeArgs) -> Result<()> {
     for number in 1..=args.rounds {
         eprintln!("round {number} of {}: the bare client", args.rounds);
         let bare = best_bare(&invoices, &args.concurrency).await?;
-        eprintln!(
-            "round {number} of {}: the engine, signatures left to the node",
-            args.rounds
-        );
+        eprintln!("round {number} of {}: the engine, signatures left to the node", args.rounds);
         let engine_node = engine(&invoices, Signatures::Node).await?;
-        eprintln!(
-            "round {number} of {}: the engine, signatures checked",
-            args.rounds
-        );
+        eprintln!("round {number} of {}: the engine, signatures checked", args.rounds);
         let engine_door = engine(&invoices, Signatures::Door).await?;
-        rounds.push(Round {
-            bare,
-            engine_node,
-            engine_door,
-        });
+        rounds.push(Round { bare, engine_node, engine_door });
     }
     let report = summary(machine, args.payments, rounds);
     report::print(args.json, &report, &text(&report)?)
@@ -141,10 +126,7 @@ async fn best_bare(invoices: &Arc<Vec<Invoice>>, concurrencies: &[usize]) -> Res
 async fn engine(invoices: &[Invoice], signatures: Signatures) -> Result<Run> {
     let folder = Folder::new()?;
     let fleet = Fleet::start(&folder.path, &Knobs::default()).await?;
-    let settings = Settings {
-        signatures,
-        window: None,
-    };
+    let settings = Settings { signatures, window: None };
     let mut engine = Engine::start(&folder.path, &fleet.nodes, settings).await?;
     let paid = pay(&engine, &fleet, invoices).await;
     engine.explain(paid)
@@ -156,10 +138,7 @@ async fn pay(engine: &Engine, fleet: &Fleet, invoices: &[Invoice]) -> Result<Run
     let before = (engine.process.cpu()?, fleet.process.cpu()?, own_cpu()?);
     let started = Instant::now();
     let accepted = engine.client.upload("smoke", orders).await?;
-    let watched = engine
-        .client
-        .watch(&accepted.batch_id, invoices.len())
-        .await?;
+    let watched = engine.client.watch(&accepted.batch_id, invoices.len()).await?;
     let us = |cpu: Duration| micros_each(cpu, invoices.len());
     let run = Run {
         upload_s: (accepted.at - started).as_secs_f64(),
@@ -201,45 +180,26 @@ type Of = fn(&Round) -> &Run;
 /// The clients, in the order of the lines.
 const CLIENTS: [(&str, Of); 3] = [
     ("bare client, keeps nothing", |round| &round.bare),
-    ("engine, signatures left to the node", |round| {
-        &round.engine_node
-    }),
+    ("engine, signatures left to the node", |round| &round.engine_node),
     ("engine, signatures checked", |round| &round.engine_door),
 ];
 
 fn text(report: &Report) -> Result<String> {
-    let Report {
-        machine,
-        payments,
-        nodes,
-        rounds,
-        ..
-    } = report;
+    let Report { machine, payments, nodes, rounds, .. } = report;
     let mut text = machine.text();
     writeln!(
         text,
         "\n{payments} payments in one batch over {nodes} simulated nodes without caps,"
     )?;
     writeln!(text, "{} rounds: median [min-max]\n", rounds.len())?;
-    writeln!(
-        text,
-        "{:36}{:>22}{:>20}{:>20}",
-        "", "payments/s in all", "upload s", "paying s"
-    )?;
+    writeln!(text, "{:36}{:>22}{:>20}{:>20}", "", "payments/s in all", "upload s", "paying s")?;
     for (name, of) in CLIENTS {
         let spread = spread_of(rounds, of);
         let rate = spread(&|run| f64::from(*payments) / (run.upload_s + run.pay_s)).text(0);
-        let (upload, pay) = (
-            spread(&|run| run.upload_s).text(2),
-            spread(&|run| run.pay_s).text(2),
-        );
+        let (upload, pay) = (spread(&|run| run.upload_s).text(2), spread(&|run| run.pay_s).text(2));
         writeln!(text, "{name:36}{rate:>22}{upload:>20}{pay:>20}")?;
     }
-    writeln!(
-        text,
-        "\n{:36}{:>22}{:>20}{:>20}",
-        "CPU us a payment", "engine", "nodes", "client"
-    )?;
+    writeln!(text, "\n{:36}{:>22}{:>20}{:>20}", "CPU us a payment", "engine", "nodes", "client")?;
     for (name, of) in CLIENTS {
         let spread = spread_of(rounds, of);
         let [engine, sim, client]: [fn(&Run) -> f64; 3] =
@@ -259,28 +219,15 @@ fn spread_of(rounds: &[Round], of: Of) -> impl Fn(&dyn Fn(&Run) -> f64) -> Sprea
 /// What the engine reaches of the bare client's rate.
 fn ratios(text: &mut String, report: &Report) -> Result<()> {
     let node = report.ratio_node.text(2);
-    let (after, door) = (
-        report.ratio_node_after_acceptance.text(2),
-        report.ratio_door.text(2),
-    );
-    writeln!(
-        text,
-        "\nof the bare client's rate, from the first message to the last outcome:"
-    )?;
-    writeln!(
-        text,
-        "  signatures left to the node  {node}   (without the upload {after})"
-    )?;
+    let (after, door) = (report.ratio_node_after_acceptance.text(2), report.ratio_door.text(2));
+    writeln!(text, "\nof the bare client's rate, from the first message to the last outcome:")?;
+    writeln!(text, "  signatures left to the node  {node}   (without the upload {after})")?;
     write!(text, "  signatures checked           {door}")?;
     for (number, round) in (1..).zip(&report.rounds) {
         let part = |run: &Run| round.bare.pay_s / (run.upload_s + run.pay_s);
         let (node, door) = (part(&round.engine_node), part(&round.engine_door));
         write!(text, "\n  round {number}: {node:.2}, checked {door:.2}; ")?;
-        write!(
-            text,
-            "the bare client was best with {} in flight",
-            round.bare.concurrency
-        )?;
+        write!(text, "the bare client was best with {} in flight", round.bare.concurrency)?;
     }
     Ok(())
 }
@@ -290,14 +237,7 @@ mod tests {
     use super::*;
 
     fn run(upload_s: f64, pay_s: f64, concurrency: usize) -> Run {
-        Run {
-            upload_s,
-            pay_s,
-            engine_us: 80.0,
-            sim_us: 40.0,
-            client_us: 30.0,
-            concurrency,
-        }
+        Run { upload_s, pay_s, engine_us: 80.0, sim_us: 40.0, client_us: 30.0, concurrency }
     }
 
     #[test]
@@ -309,14 +249,7 @@ mod tests {
         };
         let rounds = vec![round(1.0), round(7.0), round(2.0)];
         let report = summary(Machine::now(), 20_000, rounds);
-        assert_eq!(
-            report.ratio_node,
-            Spread {
-                median: 0.5,
-                min: 0.5,
-                max: 0.5
-            }
-        );
+        assert_eq!(report.ratio_node, Spread { median: 0.5, min: 0.5, max: 0.5 });
         assert_eq!(report.ratio_door.median, 0.25);
         assert_eq!(report.bare_per_second.median, 10_000.0);
         let text = text(&report).unwrap();

@@ -8,9 +8,7 @@ use fulgurite_proto::{
     invoicesrpc::{
         AddHoldInvoiceRequest, CancelInvoiceMsg, SettleInvoiceMsg, invoices_client::InvoicesClient,
     },
-    lnrpc::{
-        self, Payment, PaymentHash, invoice::InvoiceState, lightning_client::LightningClient,
-    },
+    lnrpc::{self, Payment, PaymentHash, invoice::InvoiceState, lightning_client::LightningClient},
     routerrpc::{TrackPaymentRequest, router_client::RouterClient},
 };
 use fulgurite_sim::{Fleet, FleetConfig, Knobs};
@@ -64,7 +62,8 @@ impl World {
         let dir = folder.join("sim");
         fs::create_dir_all(&dir)?;
         let channel_capacity_sat = 16_000_000;
-        let config = FleetConfig { channels, channel_capacity_sat, dir, knobs, ..FleetConfig::default() };
+        let config =
+            FleetConfig { channels, channel_capacity_sat, dir, knobs, ..FleetConfig::default() };
         Ok(World::Simulated(Box::new(Fleet::start(config).await?)))
     }
 
@@ -250,10 +249,8 @@ impl Peer {
     /// # Errors
     /// lnd's own answer, such as `NotFound`.
     pub async fn track(&self, payment_hash: [u8; 32]) -> Result<Payment, Status> {
-        let request = TrackPaymentRequest {
-            payment_hash: payment_hash.to_vec(),
-            ..Default::default()
-        };
+        let request =
+            TrackPaymentRequest { payment_hash: payment_hash.to_vec(), ..Default::default() };
         let mut client = RouterClient::new(self.connection.clone());
         let mut answers = client.track_payment_v2(request).await?.into_inner();
         answers.message().await?.ok_or_else(|| Status::unknown("no answer"))

@@ -25,13 +25,7 @@ const LND_FILES: [&str; 4] = [
 fn our_part_of_lnds_api_is_lnds() -> Result<()> {
     let lnd = lnds_files()?;
     let comparison = compare(&index(&our_files(&our_folder())?), &lnd);
-    let Comparison {
-        messages,
-        fields,
-        enum_values,
-        methods,
-        differences,
-    } = comparison;
+    let Comparison { messages, fields, enum_values, methods, differences } = comparison;
     println!(
         "compared with lnd: {messages} messages, {fields} fields, {enum_values} enum values, \
          {methods} methods"
@@ -51,10 +45,7 @@ fn a_wrong_field_number_is_named() -> Result<()> {
         fs::write(copy.path().join(file.file_name()), wrong)?;
     }
     let comparison = compare(&index(&our_files(copy.path())?), &lnds_files()?);
-    assert_eq!(
-        comparison.differences,
-        ["lnrpc.Payment.value_msat: lnd has number 8, we 18"]
-    );
+    assert_eq!(comparison.differences, ["lnrpc.Payment.value_msat: lnd has number 8, we 18"]);
     Ok(())
 }
 
@@ -92,10 +83,7 @@ fn index(set: &FileDescriptorSet) -> Index {
             index_message(&mut index, file.package(), message);
         }
         for declared in &file.enum_type {
-            index.enums.insert(
-                format!("{}.{}", file.package(), declared.name()),
-                declared.clone(),
-            );
+            index.enums.insert(format!("{}.{}", file.package(), declared.name()), declared.clone());
         }
         for service in &file.service {
             for method in &service.method {
@@ -113,9 +101,7 @@ fn index_message(index: &mut Index, outer: &str, message: &DescriptorProto) {
         index_message(index, &name, nested);
     }
     for declared in &message.enum_type {
-        index
-            .enums
-            .insert(format!("{name}.{}", declared.name()), declared.clone());
+        index.enums.insert(format!("{name}.{}", declared.name()), declared.clone());
     }
     index.messages.insert(name, message.clone());
 }
@@ -133,8 +119,7 @@ struct Comparison {
 impl Comparison {
     fn expect<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, part: &str, lnd: T, ours: T) {
         if lnd != ours {
-            self.differences
-                .push(format!("{what}: lnd has {part} {lnd:?}, we {ours:?}"));
+            self.differences.push(format!("{what}: lnd has {part} {lnd:?}, we {ours:?}"));
         }
     }
 }
@@ -145,26 +130,20 @@ fn compare(ours: &Index, lnd: &Index) -> Comparison {
         comparison.messages += 1;
         match lnd.messages.get(name) {
             Some(lnds) => compare_fields(&mut comparison, name, message, lnds),
-            None => comparison
-                .differences
-                .push(format!("{name}: lnd has no such message")),
+            None => comparison.differences.push(format!("{name}: lnd has no such message")),
         }
     }
     for (name, declared) in &ours.enums {
         match lnd.enums.get(name) {
             Some(lnds) => compare_values(&mut comparison, name, declared, lnds),
-            None => comparison
-                .differences
-                .push(format!("{name}: lnd has no such enum")),
+            None => comparison.differences.push(format!("{name}: lnd has no such enum")),
         }
     }
     for (name, method) in &ours.methods {
         comparison.methods += 1;
         match lnd.methods.get(name) {
             Some(lnds) => compare_method(&mut comparison, name, method, lnds),
-            None => comparison
-                .differences
-                .push(format!("{name}: lnd has no such method")),
+            None => comparison.differences.push(format!("{name}: lnd has no such method")),
         }
     }
     comparison.differences.sort();
@@ -174,17 +153,13 @@ fn compare(ours: &Index, lnd: &Index) -> Comparison {
 fn compare_fields(all: &mut Comparison, name: &str, ours: &DescriptorProto, lnd: &DescriptorProto) {
     let oneof = |message: &DescriptorProto, field: &FieldDescriptorProto| {
         let index = usize::try_from(field.oneof_index?).ok()?;
-        message
-            .oneof_decl
-            .get(index)
-            .map(|oneof| oneof.name().to_owned())
+        message.oneof_decl.get(index).map(|oneof| oneof.name().to_owned())
     };
     for field in &ours.field {
         all.fields += 1;
         let what = format!("{name}.{}", field.name());
         let Some(lnds) = lnd.field.iter().find(|lnds| lnds.name() == field.name()) else {
-            all.differences
-                .push(format!("{what}: lnd has no such field"));
+            all.differences.push(format!("{what}: lnd has no such field"));
             continue;
         };
         all.expect(&what, "number", lnds.number(), field.number());
@@ -206,9 +181,7 @@ fn compare_values(
         let what = format!("{name}.{}", value.name());
         match lnd.value.iter().find(|lnds| lnds.name() == value.name()) {
             Some(lnds) => all.expect(&what, "number", lnds.number(), value.number()),
-            None => all
-                .differences
-                .push(format!("{what}: lnd has no such value")),
+            None => all.differences.push(format!("{what}: lnd has no such value")),
         }
     }
 }
@@ -221,16 +194,6 @@ fn compare_method(
 ) {
     all.expect(name, "request", lnd.input_type(), ours.input_type());
     all.expect(name, "answer", lnd.output_type(), ours.output_type());
-    all.expect(
-        name,
-        "request stream",
-        lnd.client_streaming(),
-        ours.client_streaming(),
-    );
-    all.expect(
-        name,
-        "answer stream",
-        lnd.server_streaming(),
-        ours.server_streaming(),
-    );
+    all.expect(name, "request stream", lnd.client_streaming(), ours.client_streaming());
+    all.expect(name, "answer stream", lnd.server_streaming(), ours.server_streaming());
 }

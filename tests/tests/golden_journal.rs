@@ -34,12 +34,7 @@ fn every_released_event_decodes_and_encodes_to_the_same_bytes() {
         let events = events.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let mut bytes = Vec::new();
         codec::encode_event(&events[0], &mut bytes);
-        assert_eq!(
-            hex::encode(bytes),
-            hex::encode(golden),
-            "{}",
-            path.display()
-        );
+        assert_eq!(hex::encode(bytes), hex::encode(golden), "{}", path.display());
         let meaning = fs::read(path.with_extension("json")).expect("its meaning");
         let meaning: Value = serde_json::from_slice(&meaning).expect("JSON");
         assert_eq!(meaning, json(&events[0]), "{}", path.display());
@@ -62,11 +57,7 @@ fn every_kind_of_event_has_its_golden_file() {
         }
         let golden = fs::read(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(hex::encode(&bytes), hex::encode(&golden), "{name}");
-        assert_eq!(
-            codec::decode_events(1, &golden, 1).as_deref(),
-            Ok(&[event][..]),
-            "{name}"
-        );
+        assert_eq!(codec::decode_events(1, &golden, 1).as_deref(), Ok(&[event][..]), "{name}");
     }
 }
 
@@ -76,16 +67,10 @@ fn no_event_decodes_when_cut_or_with_bytes_behind_it() {
         let mut bytes = Vec::new();
         codec::encode_event(&event, &mut bytes);
         for length in 0..bytes.len() {
-            assert!(
-                codec::decode_events(1, &bytes[..length], 1).is_err(),
-                "{name} at {length}"
-            );
+            assert!(codec::decode_events(1, &bytes[..length], 1).is_err(), "{name} at {length}");
         }
         bytes.push(0);
-        assert!(
-            codec::decode_events(1, &bytes, 1).is_err(),
-            "{name} with a byte behind it"
-        );
+        assert!(codec::decode_events(1, &bytes, 1).is_err(), "{name} with a byte behind it");
     }
 }
 
@@ -104,70 +89,29 @@ fn samples() -> Vec<(String, Event)> {
     let (batch, time) = (BATCH, TIME);
     let mut all = vec![
         named("barrier", Event::Barrier),
-        named(
-            "engine_started",
-            Event::EngineStarted {
-                epoch: 7,
-                time,
-                version: "0.1.0".into(),
-            },
-        ),
-        named(
-            "orders_added",
-            Event::OrdersAdded {
-                batch,
-                orders: Arc::new(orders()),
-            },
-        ),
-        named(
-            "batch_accepted",
-            Event::BatchAccepted(Arc::new(accepted(false))),
-        ),
-        named(
-            "batch_accepted_single",
-            Event::BatchAccepted(Arc::new(accepted(true))),
-        ),
+        named("engine_started", Event::EngineStarted { epoch: 7, time, version: "0.1.0".into() }),
+        named("orders_added", Event::OrdersAdded { batch, orders: Arc::new(orders()) }),
+        named("batch_accepted", Event::BatchAccepted(Arc::new(accepted(false)))),
+        named("batch_accepted_single", Event::BatchAccepted(Arc::new(accepted(true)))),
         named("upload_dropped", Event::UploadDropped { batch }),
         named("batch_resumed", Event::BatchResumed { batch, time }),
-        named(
-            "batch_cancel_requested",
-            Event::BatchCancelRequested { batch, time },
-        ),
+        named("batch_cancel_requested", Event::BatchCancelRequested { batch, time }),
         named("batch_finished", Event::BatchFinished { batch, time }),
         named(
             "payments_cancelled",
-            Event::PaymentsCancelled {
-                batch,
-                rows: Arc::new(vec![1, 7, 100_000]),
-                time,
-            },
+            Event::PaymentsCancelled { batch, rows: Arc::new(vec![1, 7, 100_000]), time },
         ),
     ];
-    for reason in [
-        PauseReason::Requested,
-        PauseReason::StartPaused,
-        PauseReason::FailureThreshold,
-    ] {
+    for reason in [PauseReason::Requested, PauseReason::StartPaused, PauseReason::FailureThreshold]
+    {
         let name = format!("batch_paused_{}", reason as u8);
-        all.push((
-            name,
-            Event::BatchPaused {
-                batch,
-                reason,
-                time,
-            },
-        ));
+        all.push((name, Event::BatchPaused { batch, reason, time }));
     }
-    all.extend(changes().into_iter().map(|(name, change)| {
-        (
-            name,
-            Event::Payment {
-                payment: BATCH.payment(42),
-                time,
-                change,
-            },
-        )
-    }));
+    all.extend(
+        changes().into_iter().map(|(name, change)| {
+            (name, Event::Payment { payment: BATCH.payment(42), time, change })
+        }),
+    );
     all
 }
 
@@ -177,18 +121,12 @@ fn named(name: &str, event: Event) -> (String, Event) {
 
 fn changes() -> Vec<(String, PaymentChange)> {
     let (attempt, preimage) = (2, Preimage([0x5a; 32]));
-    let retry = Next::Retry {
-        not_before: TIME.plus_ms(2_000),
-    };
+    let retry = Next::Retry { not_before: TIME.plus_ms(2_000) };
     let mut all = vec![
         ("attempt_started".to_owned(), attempt_started()),
         (
             "attempt_settled".to_owned(),
-            PaymentChange::AttemptSettled {
-                attempt,
-                preimage,
-                fee_paid: msat(1_234),
-            },
+            PaymentChange::AttemptSettled { attempt, preimage, fee_paid: msat(1_234) },
         ),
         ("payment_cancelled".to_owned(), PaymentChange::Cancelled),
     ];
@@ -202,11 +140,7 @@ fn changes() -> Vec<(String, PaymentChange)> {
         FailureReason::Canceled,
     ]) {
         let next = if number == 0 { Next::Cancelled } else { retry };
-        let change = PaymentChange::AttemptFailed {
-            attempt,
-            reason,
-            next,
-        };
+        let change = PaymentChange::AttemptFailed { attempt, reason, next };
         all.push((format!("attempt_failed_{number}"), change));
     }
     for cause in [
@@ -217,18 +151,11 @@ fn changes() -> Vec<(String, PaymentChange)> {
         NeverSent::NotDelivered,
     ] {
         let next = Next::Failed(Failure::InvoiceExpired);
-        let change = PaymentChange::AttemptNeverSent {
-            attempt,
-            cause,
-            next,
-        };
+        let change = PaymentChange::AttemptNeverSent { attempt, cause, next };
         all.push((format!("attempt_never_sent_{}", cause as u8), change));
     }
     for failure in Failure::ALL {
-        all.push((
-            format!("payment_failed_{}", failure as u8),
-            PaymentChange::Failed(failure),
-        ));
+        all.push((format!("payment_failed_{}", failure as u8), PaymentChange::Failed(failure)));
     }
     for contradiction in [
         Contradiction::WrongPreimage,
@@ -236,10 +163,7 @@ fn changes() -> Vec<(String, PaymentChange)> {
         Contradiction::SucceededAfterFinal,
         Contradiction::PaidBefore,
     ] {
-        let change = PaymentChange::Contradicted {
-            attempt,
-            contradiction,
-        };
+        let change = PaymentChange::Contradicted { attempt, contradiction };
         all.push((format!("contradicted_{}", contradiction as u8), change));
     }
     all
@@ -252,10 +176,7 @@ fn attempt_started() -> PaymentChange {
         epoch: 7,
         amount: msat(1_000_000),
         fee_limit: msat(5_000),
-        channels: vec![
-            (0x0c_5000_0001_0001, msat(1_005_000)),
-            (u64::MAX, Msat::ZERO),
-        ],
+        channels: vec![(0x0c_5000_0001_0001, msat(1_005_000)), (u64::MAX, Msat::ZERO)],
         cltv_limit: 1_008,
         timeout_seconds: 30,
         send_until: TIME.plus_ms(600_000),
@@ -274,10 +195,7 @@ fn orders() -> Vec<(u32, Arc<Order>)> {
         deadline: Some(TIME.plus_ms(1_800_000)),
         reference: Some(Sealed::plain("Löhne 11/2026")),
     };
-    let encrypted = Sealed {
-        key_id: 9,
-        bytes: [0xff, 0x00, 0x80].as_slice().into(),
-    };
+    let encrypted = Sealed { key_id: 9, bytes: [0xff, 0x00, 0x80].as_slice().into() };
     let other = Order {
         payment_hash: PaymentHash([0xcd; 32]),
         payee: None,
@@ -305,29 +223,18 @@ fn accepted(single: bool) -> Accepted {
         account: "default".into(),
         idempotency_key: "file:sha256-00".into(),
         fingerprint: [0x11; 32],
-        content_digest: if single {
-            "".into()
-        } else {
-            "sha256-00".into()
-        },
+        content_digest: if single { "".into() } else { "sha256-00".into() },
         single,
         options: BatchOptions {
             start_paused: !single,
             accept_valid: !single,
-            priority: if single {
-                Priority::High
-            } else {
-                Priority::Low
-            },
+            priority: if single { Priority::High } else { Priority::Low },
             in_flight_max: 1_000,
             payments_per_second_max: 250,
             per_destination_in_flight_max: 3,
             failed_count_max: 10,
             failed_percent_max: 5,
-            fee_policy: FeePolicy {
-                base: msat(10_000),
-                proportional_ppm: 5_000,
-            },
+            fee_policy: FeePolicy { base: msat(10_000), proportional_ppm: 5_000 },
             deadline: (!single).then(|| TIME.plus_ms(86_400_000)),
             attempts_max: 100,
             cltv_limit_blocks: 1_008,

@@ -34,36 +34,20 @@ async fn pays_once(payer: &Node, receiver: &Node) -> Result<()> {
     let invoice = receiver.add_invoice(AMOUNT_MSAT, HOUR).await?;
     let payment = payer.pay(plain_payment(&invoice)).await?;
     ensure!(payment.status() == PaymentStatus::Succeeded, "{payment:?}");
-    let preimage: [u8; 32] = hex::decode(&payment.payment_preimage)?
-        .as_slice()
-        .try_into()?;
-    ensure!(
-        payment_hash(&preimage) == invoice.payment_hash,
-        "a wrong preimage"
-    );
+    let preimage: [u8; 32] = hex::decode(&payment.payment_preimage)?.as_slice().try_into()?;
+    ensure!(payment_hash(&preimage) == invoice.payment_hash, "a wrong preimage");
 
     let again = payer.pay(plain_payment(&invoice)).await;
     let refusal = again.expect_err("lnd pays a hash once");
     ensure!(refusal.code() == Code::AlreadyExists, "{refusal}");
-    ensure!(
-        receiver.received_msat(&[invoice]).await? == AMOUNT_MSAT,
-        "not paid once"
-    );
+    ensure!(receiver.received_msat(&[invoice]).await? == AMOUNT_MSAT, "not paid once");
     Ok(())
 }
 
 async fn an_unknown_hash_is_not_found(network: &Network) -> Result<()> {
     let unknown = payment_hash(&[0xfe; 32]);
-    let payer = network
-        .alice()
-        .track(unknown)
-        .await
-        .expect_err("nobody has paid it");
-    let receiver = network
-        .carol()
-        .lookup(unknown)
-        .await
-        .expect_err("nobody has given it out");
+    let payer = network.alice().track(unknown).await.expect_err("nobody has paid it");
+    let receiver = network.carol().lookup(unknown).await.expect_err("nobody has given it out");
     ensure!(payer.code() == Code::NotFound, "{payer}");
     ensure!(receiver.code() == Code::NotFound, "{receiver}");
     Ok(())
@@ -72,9 +56,7 @@ async fn an_unknown_hash_is_not_found(network: &Network) -> Result<()> {
 async fn a_held_payment_survives_a_kill(network: &Network) -> Result<()> {
     let (alice, carol) = (network.alice(), network.carol());
     let preimage = [7; 32];
-    let invoice = carol
-        .add_hold_invoice(payment_hash(&preimage), AMOUNT_MSAT)
-        .await?;
+    let invoice = carol.add_hold_invoice(payment_hash(&preimage), AMOUNT_MSAT).await?;
     let _messages = alice.start_payment(plain_payment(&invoice)).await?;
     until("the payment to be held", HELD_MAX, async || {
         let seen = carol.lookup(invoice.payment_hash).await?;
@@ -109,10 +91,7 @@ async fn a_payment_fails_while_the_peer_is_away(network: &Network) -> Result<()>
     println!("peer away: {:?}", payment.failure_reason());
     ensure!(payment.status() == PaymentStatus::Failed, "{payment:?}");
     let reason = payment.failure_reason();
-    ensure!(
-        reason == PaymentFailureReason::FailureReasonInsufficientBalance,
-        "{payment:?}"
-    );
+    ensure!(reason == PaymentFailureReason::FailureReasonInsufficientBalance, "{payment:?}");
 
     bob.restart().await?;
     network.wait_usable().await?;
@@ -131,25 +110,17 @@ async fn a_run_of_payments_succeeds(network: &Network) -> Result<()> {
         print(receiver.name(), &outcome);
         ensure!(outcome.succeeded == invoices.len(), "{outcome:?}");
         let received_msat = receiver.received_msat(&invoices).await?;
-        ensure!(
-            received_msat == 300 * AMOUNT_MSAT,
-            "received {received_msat} msat"
-        );
+        ensure!(received_msat == 300 * AMOUNT_MSAT, "received {received_msat} msat");
     }
     let balance = network.alice().balance().await?;
-    ensure!(
-        balance.unsettled_msat == 0,
-        "something is still in flight: {balance:?}"
-    );
+    ensure!(balance.unsettled_msat == 0, "something is still in flight: {balance:?}");
     let payments = network.alice().list_payments().await?.len();
     println!("alice knows {payments} payments, {balance:?}");
     Ok(())
 }
 
 fn print(receiver: &str, outcome: &Outcome) {
-    let Outcome {
-        succeeded, failed, ..
-    } = outcome;
+    let Outcome { succeeded, failed, .. } = outcome;
     let (rate, p50, p99) = (outcome.rate(), outcome.latency(50), outcome.latency(99));
     println!(
         "to {receiver}: {succeeded} paid, {rate:.0}/s, p50 {p50:.0?}, p99 {p99:.0?}, {failed:?}"

@@ -61,10 +61,8 @@ async fn a_thousand_payments_through_one_channel_all_succeed() -> Result<()> {
         capacity_sat: 16_000_000,
         push_sat: 0,
     };
-    let options = Options {
-        links: vec![link("alice", "bob"), link("bob", "carol")],
-        ..Options::default()
-    };
+    let options =
+        Options { links: vec![link("alice", "bob"), link("bob", "carol")], ..Options::default() };
     let world = World::real(&options).await?;
     let folder = tempfile::tempdir()?;
     let ours = scenarios::all_succeed(&world, folder.path(), 1_000).await?;
@@ -74,7 +72,11 @@ async fn a_thousand_payments_through_one_channel_all_succeed() -> Result<()> {
     for at_once in [100, 200] {
         let invoices = near.invoices(500, 1_000_000).await?;
         let naive = pay_naively(network.alice(), &invoices, at_once).await;
-        println!("naive client, {at_once} at once: {} of 500 at {:.0}/s", naive.succeeded, naive.rate());
+        println!(
+            "naive client, {at_once} at once: {} of 500 at {:.0}/s",
+            naive.succeeded,
+            naive.rate()
+        );
         best = best.max(naive.rate());
     }
     let invoices = near.invoices(1_000, 1_000_000).await?;

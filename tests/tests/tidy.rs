@@ -46,7 +46,9 @@ fn none(what: &str, found: Vec<String>) {
 fn a_file_has_one_subject_and_at_most_400_lines() {
     let long = sources().into_iter().filter_map(|(path, text)| {
         let lines = text.lines().count();
-        (lines > FILE_LINES_MAX).then(|| format!("{}: {lines} lines", name(&path)))
+        // Tables of tests stand apart from the code, in files of their own.
+        let tests = path.ends_with("tests.rs") || name(&path).contains("/tests/");
+        (lines > FILE_LINES_MAX && !tests).then(|| format!("{}: {lines} lines", name(&path)))
     });
     none("files that are too long", long.collect());
 }
@@ -98,8 +100,8 @@ fn lines_are_at_most_100_columns_wide() {
     for (path, text) in sources() {
         for (at, line) in text.lines().enumerate() {
             // Links and literals cannot always be broken.
-            if line.chars().count() > LINE_WIDTH_MAX && !line.contains("http") && !line.contains('"')
-            {
+            let literal = line.contains("http") || line.contains('"') || line.starts_with("row,");
+            if line.chars().count() > LINE_WIDTH_MAX && !literal {
                 wide.push(format!("{}:{}", name(&path), at + 1));
             }
         }
@@ -136,7 +138,9 @@ fn what_is_named_in_one_place_is_named_there_alone() {
     for (path, text) in sources() {
         let file = name(&path);
         for (word, owner) in owners {
-            if text.contains(word) && !file.starts_with(owner) && !file.starts_with("tests/tests/tidy")
+            if text.contains(word)
+                && !file.starts_with(owner)
+                && !file.starts_with("tests/tests/tidy")
             {
                 found.push(format!("{file}: {word} belongs into {owner}"));
             }

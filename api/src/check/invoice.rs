@@ -59,10 +59,7 @@ pub struct Bad {
 }
 
 fn bad<T>(reason: RowReason, message: impl Into<String>) -> Result<T, Bad> {
-    Err(Bad {
-        reason,
-        message: message.into(),
-    })
+    Err(Bad { reason, message: message.into() })
 }
 
 /// Reads invoices; holds the tables of the signature check.
@@ -75,19 +72,13 @@ pub struct Reader {
 impl Reader {
     /// A reader of invoices of this network.
     pub fn new(network: Network, signatures: Signatures) -> Reader {
-        Reader {
-            secp: Secp256k1::verification_only(),
-            network,
-            signatures,
-        }
+        Reader { secp: Secp256k1::verification_only(), network, signatures }
     }
 
     /// Reads an invoice, or says what is wrong with it.
     pub fn read(&self, text: &str) -> Result<Facts, Bad> {
         let text = normal(text)?;
-        let signed = text
-            .parse::<SignedRawBolt11Invoice>()
-            .or_else(|error| refuse(&error))?;
+        let signed = text.parse::<SignedRawBolt11Invoice>().or_else(|error| refuse(&error))?;
         let raw = signed.raw_invoice();
         self.check_network(raw)?;
         let payment_hash = payment_hash(raw)?;
@@ -98,17 +89,9 @@ impl Reader {
             Signatures::Node => None,
         };
         let expiry = expiry(raw);
-        let final_cltv_delta = raw
-            .min_final_cltv_expiry_delta()
-            .map_or(FINAL_CLTV_DELTA_DEFAULT, |delta| delta.0);
-        Ok(Facts {
-            text,
-            payment_hash,
-            amount,
-            expiry,
-            final_cltv_delta,
-            payee,
-        })
+        let final_cltv_delta =
+            raw.min_final_cltv_expiry_delta().map_or(FINAL_CLTV_DELTA_DEFAULT, |delta| delta.0);
+        Ok(Facts { text, payment_hash, amount, expiry, final_cltv_delta, payee })
     }
 
     fn check_network(&self, raw: &RawBolt11Invoice) -> Result<(), Bad> {
@@ -138,15 +121,10 @@ impl Reader {
         let message = Message::from_digest(signable_hash(text).ok_or_else(wrong)?);
         if let Some(included) = signed.raw_invoice().payee_pub_key() {
             let signature = signed.signature().to_standard();
-            self.secp
-                .verify_ecdsa(&message, &signature, included)
-                .map_err(|_| wrong())?;
+            self.secp.verify_ecdsa(&message, &signature, included).map_err(|_| wrong())?;
             return Ok(included.serialize());
         }
-        let key = self
-            .secp
-            .recover_ecdsa(&message, signed.signature())
-            .map_err(|_| wrong())?;
+        let key = self.secp.recover_ecdsa(&message, signed.signature()).map_err(|_| wrong())?;
         Ok(key.serialize())
     }
 }
@@ -154,24 +132,15 @@ impl Reader {
 /// The invoice in lower case, or why it cannot be one.
 fn normal(text: &str) -> Result<String, Bad> {
     if text.len() > CHARS_MAX {
-        let message = format!(
-            "{} characters; an invoice has at most {CHARS_MAX}",
-            text.len()
-        );
+        let message = format!("{} characters; an invoice has at most {CHARS_MAX}", text.len());
         return bad(RowReason::Malformed, message);
     }
     let lower = text.to_ascii_lowercase();
     if lower != text && text.bytes().any(|byte| byte.is_ascii_lowercase()) {
-        return bad(
-            RowReason::Malformed,
-            "lower and upper case are mixed; copy the invoice again",
-        );
+        return bad(RowReason::Malformed, "lower and upper case are mixed; copy the invoice again");
     }
     if lower.starts_with("lightning:") {
-        return bad(
-            RowReason::Malformed,
-            "remove lightning: in front of the invoice",
-        );
+        return bad(RowReason::Malformed, "remove lightning: in front of the invoice");
     }
     let others = [
         ("lno1", "a BOLT 12 offer"),
@@ -186,10 +155,7 @@ fn normal(text: &str) -> Result<String, Bad> {
         return bad(RowReason::UnsupportedDestination, message);
     }
     if !lower.starts_with("ln") {
-        return bad(
-            RowReason::Malformed,
-            "not a BOLT 11 invoice: it does not start with ln",
-        );
+        return bad(RowReason::Malformed, "not a BOLT 11 invoice: it does not start with ln");
     }
     Ok(lower)
 }
@@ -200,30 +166,21 @@ fn refuse<T>(error: &Bolt11ParseError) -> Result<T, Bad> {
             RowReason::BadChecksum,
             "the invoice's checksum is wrong: a character was changed or lost; copy it again",
         ),
-        Bolt11ParseError::UnknownCurrency => bad(
-            RowReason::WrongNetwork,
-            "the invoice is for an unknown network",
-        ),
+        Bolt11ParseError::UnknownCurrency => {
+            bad(RowReason::WrongNetwork, "the invoice is for an unknown network")
+        }
         Bolt11ParseError::MalformedSignature(_) => bad(
             RowReason::BadSignature,
             "the invoice's signature cannot be read; ask the payee for a new invoice",
         ),
-        error => bad(
-            RowReason::Malformed,
-            format!("not a BOLT 11 invoice: {error}"),
-        ),
+        error => bad(RowReason::Malformed, format!("not a BOLT 11 invoice: {error}")),
     }
 }
 
 fn payment_hash(raw: &RawBolt11Invoice) -> Result<PaymentHash, Bad> {
-    let hashes = raw
-        .known_tagged_fields()
-        .filter(|f| matches!(f, TaggedField::PaymentHash(_)));
+    let hashes = raw.known_tagged_fields().filter(|f| matches!(f, TaggedField::PaymentHash(_)));
     if hashes.count() > 1 {
-        return bad(
-            RowReason::Malformed,
-            "the invoice has several payment hashes",
-        );
+        return bad(RowReason::Malformed, "the invoice has several payment hashes");
     }
     match raw.payment_hash() {
         Some(hash) => Ok(PaymentHash(hash.0.to_byte_array())),
@@ -233,22 +190,13 @@ fn payment_hash(raw: &RawBolt11Invoice) -> Result<PaymentHash, Bad> {
 
 /// The fields that lnd asks for, and the features that it cannot honour.
 fn check_fields(raw: &RawBolt11Invoice) -> Result<(), Bad> {
-    let (described, hashed) = (
-        raw.description().is_some(),
-        raw.description_hash().is_some(),
-    );
+    let (described, hashed) = (raw.description().is_some(), raw.description_hash().is_some());
     if described == hashed {
         let message = "the invoice must have either a description or the hash of one";
         return bad(RowReason::Malformed, message);
     }
-    let flags = raw
-        .features()
-        .map_or(&[][..], |features| features.le_flags());
-    let is_set = |bit: usize| {
-        flags
-            .get(bit / 8)
-            .is_some_and(|byte| byte & (1 << (bit % 8)) != 0)
-    };
+    let flags = raw.features().map_or(&[][..], |features| features.le_flags());
+    let is_set = |bit: usize| flags.get(bit / 8).is_some_and(|byte| byte & (1 << (bit % 8)) != 0);
     if is_set(FEATURE_AMP) {
         let message = "the invoice can only be paid by AMP, which is not supported; ask the payee \
                        for another one";
@@ -273,29 +221,20 @@ fn amount(raw: &RawBolt11Invoice) -> Result<Option<Msat>, Bad> {
     // BOLT 11: "If the p multiplier is used the last decimal of amount MUST be 0."
     match raw.amount_pico_btc() {
         Some(0) => bad(RowReason::Malformed, "the invoice's amount is zero"),
-        Some(pico) if pico % 10 != 0 => bad(
-            RowReason::Malformed,
-            "the invoice's amount is not a whole number of millisatoshi",
-        ),
+        Some(pico) if pico % 10 != 0 => {
+            bad(RowReason::Malformed, "the invoice's amount is not a whole number of millisatoshi")
+        }
         Some(pico) => match Msat::new(pico / 10) {
             Ok(amount) => Ok(Some(amount)),
-            Err(error) => bad(
-                RowReason::Malformed,
-                format!("the invoice's amount: {error}"),
-            ),
+            Err(error) => bad(RowReason::Malformed, format!("the invoice's amount: {error}")),
         },
-        None => bad(
-            RowReason::Malformed,
-            "the invoice's amount is more than all bitcoin",
-        ),
+        None => bad(RowReason::Malformed, "the invoice's amount is more than all bitcoin"),
     }
 }
 
 fn expiry(raw: &RawBolt11Invoice) -> UnixMs {
     let created_s = raw.data.timestamp.as_unix_timestamp();
-    let expiry_s = raw
-        .expiry_time()
-        .map_or(EXPIRY_DEFAULT_S, |expiry| expiry.as_seconds());
+    let expiry_s = raw.expiry_time().map_or(EXPIRY_DEFAULT_S, |expiry| expiry.as_seconds());
     let ms = created_s.saturating_add(expiry_s).saturating_mul(1_000);
     UnixMs(i64::try_from(ms).unwrap_or(i64::MAX))
 }
@@ -318,11 +257,5 @@ fn signable_hash(text: &str) -> Option<[u8; 32]> {
     if held > 0 {
         bytes.push(u8::try_from(bits << (8 - held) & 0xff).ok()?);
     }
-    Some(
-        Sha256::new()
-            .chain_update(hrp)
-            .chain_update(bytes)
-            .finalize()
-            .into(),
-    )
+    Some(Sha256::new().chain_update(hrp).chain_update(bytes).finalize().into())
 }

@@ -97,12 +97,7 @@ impl Judge {
             Some(order) if problems.0.is_empty() => Ok(order),
             Some(_) | None => Err(problems.0),
         };
-        CheckedRow {
-            fingerprint: fingerprint::of_order(order),
-            reference,
-            payment_hash,
-            verdict,
-        }
+        CheckedRow { fingerprint: fingerprint::of_order(order), reference, payment_hash, verdict }
     }
 
     fn invoice(&self, order: &PaymentOrder, problems: &mut Problems) -> Option<Facts> {
@@ -143,10 +138,7 @@ impl Judge {
             );
             problems.add(RowReason::CltvTooLong, "bolt11", message);
         }
-        if facts
-            .payee
-            .is_some_and(|payee| self.own_nodes.contains(&payee))
-        {
+        if facts.payee.is_some_and(|payee| self.own_nodes.contains(&payee)) {
             let message = "the payee is one of this engine's own nodes";
             problems.add(RowReason::OwnInvoice, "bolt11", message);
         }
@@ -227,18 +219,12 @@ struct Problems(Vec<Problem>);
 
 impl Problems {
     fn add(&mut self, reason: RowReason, field: &'static str, message: impl Into<String>) {
-        self.0.push(Problem {
-            reason,
-            field,
-            message: message.into(),
-        });
+        self.0.push(Problem { reason, field, message: message.into() });
     }
 }
 
 fn msat_of(msat: i64) -> Option<Msat> {
-    u64::try_from(msat)
-        .ok()
-        .and_then(|msat| Msat::new(msat).ok())
+    u64::try_from(msat).ok().and_then(|msat| Msat::new(msat).ok())
 }
 
 fn reference(order: &PaymentOrder, problems: &mut Problems) -> Option<Arc<str>> {
@@ -254,11 +240,7 @@ fn reference(order: &PaymentOrder, problems: &mut Problems) -> Option<Arc<str>> 
 fn deadline(order: &PaymentOrder, terms: &Terms, problems: &mut Problems) -> Option<UnixMs> {
     let stamp = order.deadline.as_ref()?;
     let Some(deadline) = time::from_proto(stamp) else {
-        problems.add(
-            RowReason::Malformed,
-            "deadline",
-            "the deadline is not a time",
-        );
+        problems.add(RowReason::Malformed, "deadline", "the deadline is not a time");
         return None;
     };
     if deadline <= terms.now {

@@ -83,14 +83,10 @@ impl Invoice {
 
     /// The invoice after `change`, signed again.
     pub fn changed(&self, change: impl FnOnce(&mut RawBolt11Invoice)) -> String {
-        let signed = self
-            .text()
-            .parse::<lightning_invoice::SignedRawBolt11Invoice>();
+        let signed = self.text().parse::<lightning_invoice::SignedRawBolt11Invoice>();
         let (mut raw, _, _) = signed.expect("an invoice").into_parts();
         change(&mut raw);
-        raw.sign(|message| Ok::<_, ()>(sign(message)))
-            .expect("a signature")
-            .to_string()
+        raw.sign(|message| Ok::<_, ()>(sign(message))).expect("a signature").to_string()
     }
 
     /// The invoice without the tagged fields that `removes` picks.

@@ -19,10 +19,7 @@ use crate::{doors::Limits, fingerprint::Fingerprint};
 
 fn order(bolt11: impl Into<String>) -> PaymentOrder {
     let destination = Some(payment_order::Destination::Bolt11(bolt11.into()));
-    PaymentOrder {
-        destination,
-        ..Default::default()
-    }
+    PaymentOrder { destination, ..Default::default() }
 }
 
 fn amount(msat: i64) -> Option<payment_order::Amount> {
@@ -30,23 +27,12 @@ fn amount(msat: i64) -> Option<payment_order::Amount> {
 }
 
 fn terms() -> Terms {
-    let fee_policy = FeePolicy {
-        base: Msat::from_sat_clamped(10),
-        proportional_ppm: 5_000,
-    };
-    Terms {
-        now: NOW,
-        fee_policy,
-        fee_policy_chosen: false,
-    }
+    let fee_policy = FeePolicy { base: Msat::from_sat_clamped(10), proportional_ppm: 5_000 };
+    Terms { now: NOW, fee_policy, fee_policy_chosen: false }
 }
 
 fn rules(signatures: Signatures) -> Rules {
-    Rules {
-        network: Network::Regtest,
-        signatures,
-        limits: Limits::default(),
-    }
+    Rules { network: Network::Regtest, signatures, limits: Limits::default() }
 }
 
 fn judge(signatures: Signatures) -> Judge {
@@ -87,20 +73,13 @@ fn features(bits: &[usize]) -> String {
 #[test]
 fn a_good_order_becomes_valid_types() {
     for includes_payee in [false, true] {
-        let text = Invoice {
-            includes_payee,
-            ..Default::default()
-        }
-        .text();
+        let text = Invoice { includes_payee, ..Default::default() }.text();
         let upper = order(text.to_ascii_uppercase());
         let checked = judge(Signatures::Door).check(&upper, &terms());
         let order = checked.verdict.expect("a good order");
         assert_eq!(*order.invoice, *text);
         assert_eq!(order.payee, Some(payee()));
-        assert_eq!(
-            (order.amount.get(), order.amount_in_send),
-            (1_000_000, false)
-        );
+        assert_eq!((order.amount.get(), order.amount_in_send), (1_000_000, false));
         assert_eq!(order.fee_limit.get(), 15_000);
         assert_eq!(order.invoice_expiry, NOW.plus_ms(3_600_000));
         assert_eq!(Some(order.payment_hash), checked.payment_hash);
@@ -110,35 +89,19 @@ fn a_good_order_becomes_valid_types() {
 #[test]
 fn with_signatures_checked_by_the_node_the_payee_is_unknown() {
     let text = forged();
-    let order = judge(Signatures::Node)
-        .check(&order(text), &terms())
-        .verdict
-        .expect("taken");
+    let order = judge(Signatures::Node).check(&order(text), &terms()).verdict.expect("taken");
     assert_eq!(order.payee, None);
 }
 
 /// The invoice with the payee's key included and another signature.
 fn forged() -> String {
-    let invoice = Invoice {
-        includes_payee: true,
-        ..Default::default()
-    };
-    let other = Invoice {
-        preimage: 8,
-        ..invoice.clone()
-    }
-    .text();
-    let signature = other
-        .parse::<lightning_invoice::SignedRawBolt11Invoice>()
-        .expect("an invoice");
+    let invoice = Invoice { includes_payee: true, ..Default::default() };
+    let other = Invoice { preimage: 8, ..invoice.clone() }.text();
+    let signature = other.parse::<lightning_invoice::SignedRawBolt11Invoice>().expect("an invoice");
     let signature = signature.into_parts().2;
-    let signed = invoice
-        .text()
-        .parse::<lightning_invoice::SignedRawBolt11Invoice>();
+    let signed = invoice.text().parse::<lightning_invoice::SignedRawBolt11Invoice>();
     let raw = signed.expect("an invoice").into_parts().0;
-    raw.sign(|_| Ok::<_, ()>(signature.0))
-        .expect("a signature")
-        .to_string()
+    raw.sign(|_| Ok::<_, ()>(signature.0)).expect("a signature").to_string()
 }
 
 #[test]
@@ -223,30 +186,16 @@ fn an_invoice_of_our_own_nodes_is_refused() {
     let judge = judge(Signatures::Door);
     judge.own_nodes.add(&hex::encode(payee()));
     judge.own_nodes.add("not a key");
-    let problems = judge
-        .check(&order(Invoice::default().text()), &terms())
-        .verdict;
+    let problems = judge.check(&order(Invoice::default().text()), &terms()).verdict;
     let problems = problems.expect_err("refused");
     assert_eq!(problems[0].reason, RowReason::OwnInvoice);
 }
 
 #[test]
 fn a_row_names_all_of_its_problems() {
-    let text = Invoice {
-        expires_in_s: 0,
-        final_cltv_delta: 500,
-        ..Default::default()
-    }
-    .text();
-    let bad = PaymentOrder {
-        reference: "x".repeat(300),
-        ..order(text)
-    };
-    let expected = [
-        RowReason::Malformed,
-        RowReason::Expired,
-        RowReason::CltvTooLong,
-    ];
+    let text = Invoice { expires_in_s: 0, final_cltv_delta: 500, ..Default::default() }.text();
+    let bad = PaymentOrder { reference: "x".repeat(300), ..order(text) };
+    let expected = [RowReason::Malformed, RowReason::Expired, RowReason::CltvTooLong];
     assert_eq!(reasons(&bad), expected);
 }
 
@@ -254,54 +203,26 @@ fn upload(orders: &[PaymentOrder], amount_max: u64) -> (Vec<u32>, Vec<RefusedRow
     let judge = judge(Signatures::Door);
     let amount_max = Msat::new(amount_max).expect("an amount");
     let mut check = UploadCheck::new(Fingerprint::of_single(None), amount_max);
-    let checked = orders
-        .iter()
-        .map(|order| judge.check(order, &terms()))
-        .collect();
+    let checked = orders.iter().map(|order| judge.check(order, &terms())).collect();
     let sorted = check.take(checked);
-    (
-        sorted.orders.iter().map(|(row, _)| *row).collect(),
-        sorted.refused,
-    )
+    (sorted.orders.iter().map(|(row, _)| *row).collect(), sorted.refused)
 }
 
 fn nth(preimage: u8, reference: &str) -> PaymentOrder {
-    let text = Invoice {
-        preimage,
-        ..Default::default()
-    }
-    .text();
-    PaymentOrder {
-        reference: reference.into(),
-        ..order(text)
-    }
+    let text = Invoice { preimage, ..Default::default() }.text();
+    PaymentOrder { reference: reference.into(), ..order(text) }
 }
 
 #[test]
 fn a_hash_or_reference_that_came_before_names_the_other_row() {
-    let orders = [
-        nth(1, "a"),
-        nth(2, "b"),
-        nth(1, "c"),
-        nth(3, "b"),
-        nth(4, ""),
-        nth(5, ""),
-    ];
+    let orders = [nth(1, "a"), nth(2, "b"), nth(1, "c"), nth(3, "b"), nth(4, ""), nth(5, "")];
     let (rows, refused) = upload(&orders, 1 << 60);
     assert_eq!(rows, [1, 2, 5, 6]);
-    let found: Vec<_> = refused
-        .iter()
-        .map(|r| (r.row, r.reason, r.other_row))
-        .collect();
-    let expected = [
-        (3, RowReason::DuplicateHash, Some(1)),
-        (4, RowReason::DuplicateReference, Some(2)),
-    ];
+    let found: Vec<_> = refused.iter().map(|r| (r.row, r.reason, r.other_row)).collect();
+    let expected =
+        [(3, RowReason::DuplicateHash, Some(1)), (4, RowReason::DuplicateReference, Some(2))];
     assert_eq!(found, expected);
-    let reference = refused[0]
-        .reference
-        .as_ref()
-        .and_then(|sealed| sealed.text());
+    let reference = refused[0].reference.as_ref().and_then(|sealed| sealed.text());
     assert_eq!(reference, Some("c"));
 }
 
@@ -309,10 +230,7 @@ fn a_hash_or_reference_that_came_before_names_the_other_row() {
 fn rows_above_the_batch_s_limit_are_refused() {
     let (rows, refused) = upload(&[nth(1, ""), nth(2, ""), nth(3, "")], 2_000_000);
     assert_eq!(rows, [1, 2]);
-    assert_eq!(
-        (refused[0].row, refused[0].reason),
-        (3, RowReason::BatchAboveLimit)
-    );
+    assert_eq!((refused[0].row, refused[0].reason), (3, RowReason::BatchAboveLimit));
 }
 
 #[tokio::test]
@@ -341,9 +259,7 @@ fn an_example_of_bolt_11_is_read_as_the_specification_says() {
                 q5rqwzqfqqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqypqdq5xysxxatsyp3k7enxv4jsxqzpu9qrsgquk0rl\
                 77nj30yxdy8j9vdx85fkpmdla2087ne0xh8nhedh8w27kyke0lp53ut353s06fv3qfegext0eh0ymjpf39t\
                 uven09sam30g4vgpfna3rh";
-    let facts = Reader::new(Network::Bitcoin, Signatures::Door)
-        .read(text)
-        .expect("an invoice");
+    let facts = Reader::new(Network::Bitcoin, Signatures::Door).read(text).expect("an invoice");
     let hash = "0001020304050607080900010203040506070809000102030405060708090102";
     assert_eq!(facts.payment_hash.to_string(), hash);
     assert_eq!(facts.amount.map(Msat::get), Some(250_000_000));

@@ -79,15 +79,8 @@ impl Checker {
             own_nodes: checker.own_nodes.clone(),
             reader: Reader::new(checker.rules.network, checker.rules.signatures),
         };
-        let worker = Worker {
-            judge,
-            record,
-            chunks: chunk_jobs,
-            singles: single_jobs,
-        };
-        thread::Builder::new()
-            .name("invoice check".into())
-            .spawn(move || worker.run())?;
+        let worker = Worker { judge, record, chunks: chunk_jobs, singles: single_jobs };
+        thread::Builder::new().name("invoice check".into()).spawn(move || worker.run())?;
         Ok(checker)
     }
 
@@ -105,10 +98,7 @@ impl Checker {
     pub fn waiting(&self) -> usize {
         let slots = usize::try_from(self.rules.limits.unchecked_rows_max.max(1_000));
         let free = self.places.available_permits() + self.single_places.available_permits();
-        slots
-            .unwrap_or(usize::MAX)
-            .saturating_mul(2)
-            .saturating_sub(free)
+        slots.unwrap_or(usize::MAX).saturating_mul(2).saturating_sub(free)
     }
 
     /// Sends a chunk of an upload; waits while too many rows wait.
@@ -118,17 +108,10 @@ impl Checker {
         terms: Terms,
     ) -> Result<Waiting, Unchecked> {
         let rows = u32::try_from(orders.len()).map_err(|_| Unchecked::Overloaded)?;
-        let places = Arc::clone(&self.places)
-            .acquire_many_owned(rows.max(1))
-            .await;
+        let places = Arc::clone(&self.places).acquire_many_owned(rows.max(1)).await;
         let places = places.map_err(|_| Unchecked::Ended)?;
         let (reply, waiting) = oneshot::channel();
-        let sent = self.chunks.try_send(Job {
-            orders,
-            terms,
-            reply,
-            places,
-        });
+        let sent = self.chunks.try_send(Job { orders, terms, reply, places });
         sent.map_err(|_| Unchecked::Ended)?;
         Ok(Waiting(waiting))
     }
@@ -138,12 +121,7 @@ impl Checker {
         let place = Arc::clone(&self.single_places).try_acquire_owned();
         let places = place.map_err(|_| Unchecked::Overloaded)?;
         let (reply, waiting) = oneshot::channel();
-        let sent = self.singles.try_send(Job {
-            orders: vec![order],
-            terms,
-            reply,
-            places,
-        });
+        let sent = self.singles.try_send(Job { orders: vec![order], terms, reply, places });
         sent.map_err(|_| Unchecked::Ended)?;
         let rows = Waiting(waiting).rows().await?;
         rows.into_iter().next().ok_or(Unchecked::Ended)

@@ -87,9 +87,7 @@ impl UploadCheck {
                 },
                 Ok(_) => {}
                 Err(problems) => refused.extend(
-                    problems
-                        .into_iter()
-                        .map(|p| p.of_row(self.rows, checked.reference.as_ref())),
+                    problems.into_iter().map(|p| p.of_row(self.rows, checked.reference.as_ref())),
                 ),
             }
             sorted.refused.append(&mut refused);
@@ -120,25 +118,14 @@ impl UploadCheck {
         let row = self.rows;
         let mut refuse = |reason, field, (what, other): (&str, u32)| {
             let message = format!("row {other} has the same {what}; remove one of them");
-            let problem = Problem {
-                reason,
-                field,
-                message,
-            };
+            let problem = Problem { reason, field, message };
             let found = problem.of_row(row, checked.reference.as_ref());
-            refused.push(RefusedRow {
-                other_row: Some(other),
-                ..found
-            });
+            refused.push(RefusedRow { other_row: Some(other), ..found });
         };
         if let Some(hash) = checked.payment_hash {
             match self.hashes.entry(hash) {
                 Entry::Occupied(other) => {
-                    refuse(
-                        RowReason::DuplicateHash,
-                        "bolt11",
-                        ("payment hash", *other.get()),
-                    );
+                    refuse(RowReason::DuplicateHash, "bolt11", ("payment hash", *other.get()));
                 }
                 Entry::Vacant(free) => {
                     free.insert(row);

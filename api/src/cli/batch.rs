@@ -77,12 +77,7 @@ pub struct ResultsArgs {
     #[arg(long, value_enum)]
     state: Option<PaymentState>,
     /// Results, or a file that can be submitted again.
-    #[arg(
-        long = "as",
-        value_enum,
-        default_value = "results",
-        value_name = "FORM"
-    )]
+    #[arg(long = "as", value_enum, default_value = "results", value_name = "FORM")]
     form: Form,
 }
 
@@ -140,28 +135,19 @@ pub async fn run(to: To, command: BatchCommand) -> Result<Exit, Fault> {
             let batch_id = which.find(&to.client).await?.batch_id;
             let request = proto::PauseBatchRequest { batch_id };
             let call = async || to.client.batches().pause_batch(request.clone()).await;
-            show(
-                &to.client.repeat(call).await?.batch.unwrap_or_default(),
-                to.json,
-            );
+            show(&to.client.repeat(call).await?.batch.unwrap_or_default(), to.json);
         }
         BatchCommand::Resume(which) => {
             let batch_id = which.find(&to.client).await?.batch_id;
             let request = proto::ResumeBatchRequest { batch_id };
             let call = async || to.client.batches().resume_batch(request.clone()).await;
-            show(
-                &to.client.repeat(call).await?.batch.unwrap_or_default(),
-                to.json,
-            );
+            show(&to.client.repeat(call).await?.batch.unwrap_or_default(), to.json);
         }
         BatchCommand::Cancel(which) => {
             let batch_id = which.find(&to.client).await?.batch_id;
             let request = proto::CancelBatchRequest { batch_id };
             let call = async || to.client.batches().cancel_batch(request.clone()).await;
-            show(
-                &to.client.repeat(call).await?.batch.unwrap_or_default(),
-                to.json,
-            );
+            show(&to.client.repeat(call).await?.batch.unwrap_or_default(), to.json);
         }
         BatchCommand::List(args) => list(&to, &args).await?,
         BatchCommand::Results(args) => print_results(&to, &args).await?,
@@ -178,10 +164,7 @@ impl Which {
         };
         let request = proto::GetBatchRequest { key: Some(key) };
         let answer = client.repeat(async || client.batches().get_batch(request.clone()).await);
-        answer
-            .await?
-            .batch
-            .ok_or_else(|| Fault::Failed("the answer has no batch".into()))
+        answer.await?.batch.ok_or_else(|| Fault::Failed("the answer has no batch".into()))
     }
 }
 
@@ -273,10 +256,7 @@ async fn follow(to: &To, batch: &proto::Batch) -> Result<Followed, Fault> {
         }
     };
     let mut note = |note| progress.note(&note);
-    let shown = Shown {
-        payment: &mut payment,
-        note: &mut note,
-    };
+    let shown = Shown { payment: &mut payment, note: &mut note };
     let watched = tokio::select! {
         watched = watch::watch(&to.client, &batch.batch_id, shown) => Some(watched?),
         _ = tokio::signal::ctrl_c() => None,
@@ -293,10 +273,7 @@ async fn follow(to: &To, batch: &proto::Batch) -> Result<Followed, Fault> {
         let left = Results::fetch(&to.client, &batch.batch_id, &states).await?;
         eprintln!("a person must resolve:");
         left.payments.iter().for_each(|payment| {
-            eprintln!(
-                "  row {} {} {}",
-                payment.row, payment.payment_id, payment.payment_hash
-            );
+            eprintln!("  row {} {} {}", payment.row, payment.payment_id, payment.payment_hash);
         });
     }
     Ok(Followed::Ended(watched))

@@ -38,11 +38,8 @@ impl Client {
     /// # Errors
     /// [`Fault::Usage`] if that is not an address.
     pub fn new(endpoint: &str, patience: Duration) -> Result<Client, Fault> {
-        let url = if endpoint.contains("://") {
-            endpoint.into()
-        } else {
-            format!("http://{endpoint}")
-        };
+        let url =
+            if endpoint.contains("://") { endpoint.into() } else { format!("http://{endpoint}") };
         let channel = Endpoint::from_shared(url)
             .map_err(|error| Fault::Usage(format!("{endpoint} is not an address: {error}")))?
             .connect_timeout(Duration::from_secs(5))
@@ -52,11 +49,7 @@ impl Client {
             .initial_stream_window_size(1 << 20)
             .initial_connection_window_size(4 << 20)
             .connect_lazy();
-        Ok(Client {
-            endpoint: endpoint.to_owned(),
-            channel,
-            patience,
-        })
+        Ok(Client { endpoint: endpoint.to_owned(), channel, patience })
     }
 
     /// Batches.
@@ -164,10 +157,7 @@ enum Meaning {
 
 fn meaning(status: &Status) -> Meaning {
     // What the engine says carries its reason; anything else is the connection's own.
-    if status
-        .get_details_error_info()
-        .is_none_or(|info| info.domain != "fulgurite")
-    {
+    if status.get_details_error_info().is_none_or(|info| info.domain != "fulgurite") {
         return match status.code() {
             Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied => {
                 Meaning::Refused
@@ -177,11 +167,9 @@ fn meaning(status: &Status) -> Meaning {
         };
     }
     match status.code() {
-        Code::Unavailable | Code::ResourceExhausted | Code::Aborted => Meaning::Later(
-            status
-                .get_details_retry_info()
-                .and_then(|info| info.retry_delay),
-        ),
+        Code::Unavailable | Code::ResourceExhausted | Code::Aborted => {
+            Meaning::Later(status.get_details_retry_info().and_then(|info| info.retry_delay))
+        }
         Code::Internal | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled => Meaning::Away,
         _ => Meaning::Refused,
     }
@@ -189,10 +177,7 @@ fn meaning(status: &Status) -> Meaning {
 
 /// The reason that the engine gives, such as `ROWS_REFUSED`; empty when it gave none.
 pub fn reason(status: &Status) -> String {
-    status
-        .get_details_error_info()
-        .map(|info| info.reason)
-        .unwrap_or_default()
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
 }
 
 /// A status for a person.

@@ -33,11 +33,7 @@ pub fn run(command: ConfigCommand, json: bool) -> Result<Exit, Fault> {
     match command {
         ConfigCommand::Check { file } => match Config::load(&file) {
             Ok(config) => {
-                print_line(&format!(
-                    "{}: good, {} nodes",
-                    file.display(),
-                    config.nodes.len()
-                ));
+                print_line(&format!("{}: good, {} nodes", file.display(), config.nodes.len()));
                 Ok(Exit::SUCCESS)
             }
             Err(fault) => {
@@ -56,9 +52,7 @@ fn explain(key: Option<&str>, json: bool) -> Result<Exit, Fault> {
     let entries: Vec<Entry> = manual().into_iter().filter(wanted).collect();
     if entries.is_empty() {
         let key = key.unwrap_or_default();
-        return Err(Fault::Usage(format!(
-            "there is no key {key}: `config explain` lists all"
-        )));
+        return Err(Fault::Usage(format!("there is no key {key}: `config explain` lists all")));
     }
     for entry in &entries {
         if json {
@@ -67,10 +61,7 @@ fn explain(key: Option<&str>, json: bool) -> Result<Exit, Fault> {
             });
             print_line(&value.to_string());
         } else {
-            print_line(&format!(
-                "{} = {}\n    {}",
-                entry.key, entry.default, entry.comment
-            ));
+            print_line(&format!("{} = {}\n    {}", entry.key, entry.default, entry.comment));
         }
     }
     Ok(Exit::SUCCESS)

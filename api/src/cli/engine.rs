@@ -30,12 +30,7 @@ pub enum NodeCommand {
 /// What the engine refuses, or that it was not reached.
 pub async fn engine(to: To, command: EngineCommand) -> Result<Exit, Fault> {
     let EngineCommand::Get = command;
-    let call = async || {
-        to.client
-            .engine()
-            .get_engine(proto::GetEngineRequest {})
-            .await
-    };
+    let call = async || to.client.engine().get_engine(proto::GetEngineRequest {}).await;
     let engine = wire::json::engine(&to.client.repeat(call).await?.engine.unwrap_or_default());
     if to.json {
         print_line(&engine.to_string());
@@ -51,17 +46,10 @@ pub async fn engine(to: To, command: EngineCommand) -> Result<Exit, Fault> {
 /// What the engine refuses, or that it was not reached.
 pub async fn node(to: To, command: NodeCommand) -> Result<Exit, Fault> {
     let NodeCommand::List = command;
-    let call = async || {
-        to.client
-            .engine()
-            .list_nodes(proto::ListNodesRequest {})
-            .await
-    };
+    let call = async || to.client.engine().list_nodes(proto::ListNodesRequest {}).await;
     let nodes = to.client.repeat(call).await?.nodes;
     if to.json {
-        nodes
-            .iter()
-            .for_each(|node| print_line(&wire::json::node(node).to_string()));
+        nodes.iter().for_each(|node| print_line(&wire::json::node(node).to_string()));
         return Ok(Exit::SUCCESS);
     }
     print_line(&format!(
@@ -69,11 +57,7 @@ pub async fn node(to: To, command: NodeCommand) -> Result<Exit, Fault> {
         "NAME", "BREAKER", "IN FLIGHT", "WINDOW", "QUEUED", "CHANNELS", "SPENDABLE SAT", "PROBLEM"
     ));
     for node in &nodes {
-        let connected = if node.connected {
-            ""
-        } else {
-            "not connected: "
-        };
+        let connected = if node.connected { "" } else { "not connected: " };
         print_line(&format!(
             "{:<16} {:<10} {:>9} {:>9} {:>8} {:>8} {:>16}  {connected}{}",
             node.name,

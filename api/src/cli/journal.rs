@@ -44,18 +44,9 @@ pub enum JournalCommand {
 pub fn run(command: JournalCommand) -> Result<Exit, Fault> {
     match command {
         JournalCommand::Verify { dir } => Ok(verify(&dir)),
-        JournalCommand::Dump {
-            dir,
-            from,
-            to,
-            with_content,
-        } => dump(
-            &dir,
-            &DumpOptions {
-                lsns: from..=to,
-                with_content,
-            },
-        ),
+        JournalCommand::Dump { dir, from, to, with_content } => {
+            dump(&dir, &DumpOptions { lsns: from..=to, with_content })
+        }
     }
 }
 
@@ -72,10 +63,7 @@ fn verify(dir: &Path) -> Exit {
         }
         Verdict::Damaged { lsn, reason } => {
             print_line(&format!("{folder}: damaged from event {lsn} on: {reason}"));
-            eprintln!(
-                "{} events before it are clean; restore the newest copy",
-                report.last_lsn
-            );
+            eprintln!("{} events before it are clean; restore the newest copy", report.last_lsn);
             Exit::INCOMPLETE
         }
         Verdict::NotAJournal => {

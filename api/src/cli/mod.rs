@@ -118,22 +118,13 @@ async fn connected<F: Future<Output = Result<Exit, Fault>>>(
     remote: Remote,
     command: impl FnOnce(To) -> F,
 ) -> Result<Exit, Fault> {
-    let client = Client::new(
-        &remote.endpoint,
-        std::time::Duration::from_secs(remote.patience),
-    )?;
-    command(To {
-        client,
-        json: remote.json,
-    })
-    .await
+    let client = Client::new(&remote.endpoint, std::time::Duration::from_secs(remote.patience))?;
+    command(To { client, json: remote.json }).await
 }
 
 /// Runs `work` on a runtime of its own.
 fn blocking(work: impl Future<Output = Result<Exit, Fault>>) -> Result<Exit, Fault> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Fault::Failed(format!("no runtime: {error}")))?;
     runtime.block_on(work)
 }

@@ -105,8 +105,7 @@ pub async fn run(to: To, command: PaymentCommand) -> Result<Exit, Fault> {
 
 async fn create(to: &To, args: CreateArgs) -> Result<Exit, Fault> {
     let from_sat = args.amount_sat.map(|sat| {
-        sat.checked_mul(1_000)
-            .ok_or_else(|| Fault::Usage(format!("{sat} sat is too large")))
+        sat.checked_mul(1_000).ok_or_else(|| Fault::Usage(format!("{sat} sat is too large")))
     });
     let amount_msat = from_sat.transpose()?.or(args.amount_msat);
     let deadline = args.deadline.as_deref().map(input::timestamp).transpose();
@@ -163,10 +162,7 @@ async fn get(client: &Client, payment_id: &str) -> Result<proto::Payment, Fault>
         view: proto::View::Full.into(),
     };
     let answer = client.repeat(async || client.payments().get_payment(request.clone()).await);
-    answer
-        .await?
-        .payment
-        .ok_or_else(|| Fault::Failed("the answer has no payment".into()))
+    answer.await?.payment.ok_or_else(|| Fault::Failed("the answer has no payment".into()))
 }
 
 async fn list(to: &To, args: ListArgs) -> Result<Exit, Fault> {
@@ -183,11 +179,8 @@ async fn list(to: &To, args: ListArgs) -> Result<Exit, Fault> {
         let call = async || to.client.payments().list_payments(request.clone()).await;
         let page = to.client.repeat(call).await?;
         page.payments.iter().for_each(|payment| {
-            let line = if to.json {
-                wire::json::payment(payment).to_string()
-            } else {
-                line(payment)
-            };
+            let line =
+                if to.json { wire::json::payment(payment).to_string() } else { line(payment) };
             print_line(&line);
         });
         if page.next_page_token.is_empty() {

@@ -39,13 +39,7 @@ impl Progress {
             );
             bar
         });
-        Progress {
-            bar,
-            started: Instant::now(),
-            said: None,
-            final_first: None,
-            away: false,
-        }
+        Progress { bar, started: Instant::now(), said: None, final_first: None, away: false }
     }
 
     /// Shows what happens.
@@ -94,19 +88,14 @@ impl Progress {
         }
         let done_now = done - self.final_first.unwrap_or_default();
         let pace = pace(done_now, total - done, self.started.elapsed());
-        let mut text = format!(
-            "{} in flight, {} failed",
-            counts.in_flight_count, counts.failed_count
-        );
+        let mut text =
+            format!("{} in flight, {} failed", counts.in_flight_count, counts.failed_count);
         if counts.unresolved_count > 0 {
             text += &format!(", {} UNRESOLVED", counts.unresolved_count);
         }
         let state = batch.state();
         if state == proto::batch::State::Paused {
-            text += &format!(
-                ", paused; resume: fulgurite batch resume {}",
-                batch.batch_id
-            );
+            text += &format!(", paused; resume: fulgurite batch resume {}", batch.batch_id);
         } else {
             text += &pace;
         }

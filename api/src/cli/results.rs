@@ -31,13 +31,8 @@ pub const COLUMNS: [&str; 13] = [
 ];
 
 /// The columns of a file that can be submitted again.
-const INPUT_COLUMNS: [&str; 5] = [
-    "destination",
-    "amount_msat",
-    "fee_limit_msat",
-    "reference",
-    "deadline",
-];
+const INPUT_COLUMNS: [&str; 5] =
+    ["destination", "amount_msat", "fee_limit_msat", "reference", "deadline"];
 
 const PAGE_SIZE: i32 = 1_000;
 
@@ -61,11 +56,7 @@ impl Results {
         states: &[proto::payment::State],
     ) -> Result<Results, Fault> {
         let payments = payments(client, batch_id, states).await?;
-        let refused = if states.is_empty() {
-            refused(client, batch_id).await?
-        } else {
-            Vec::new()
-        };
+        let refused = if states.is_empty() { refused(client, batch_id).await? } else { Vec::new() };
         Ok(Results { payments, refused })
     }
 
@@ -73,9 +64,7 @@ impl Results {
     pub fn table(&self, lines: &[u64]) -> Vec<[String; COLUMNS.len()]> {
         let line = |row: i32| {
             let at = usize::try_from(row).ok().and_then(|row| row.checked_sub(1));
-            at.and_then(|at| lines.get(at))
-                .map(u64::to_string)
-                .unwrap_or_default()
+            at.and_then(|at| lines.get(at)).map(u64::to_string).unwrap_or_default()
         };
         let mut table = BTreeMap::new();
         for payment in &self.payments {
@@ -105,9 +94,7 @@ impl Results {
     /// Notes rows that neither were refused nor became payments: their batch was not accepted.
     pub fn not_accepted(&mut self, orders: &[proto::PaymentOrder]) {
         let refused: Vec<i32> = self.refused.iter().map(|row| row.row).collect();
-        let rows = (1..)
-            .zip(orders)
-            .filter(|(row, _)| refused.binary_search(row).is_err());
+        let rows = (1..).zip(orders).filter(|(row, _)| refused.binary_search(row).is_err());
         self.payments = rows
             .map(|(row, order)| proto::Payment {
                 row,
@@ -127,20 +114,14 @@ fn payment_line(payment: &proto::Payment, line: String) -> [String; COLUMNS.len(
         payment.payment_id.clone(),
         payment.payment_hash.clone(),
         payment.reference.clone(),
-        if state.is_empty() {
-            "not_accepted".into()
-        } else {
-            state
-        },
+        if state.is_empty() { "not_accepted".into() } else { state },
         payment.amount_msat.to_string(),
         payment.fee_msat.to_string(),
         payment.preimage.clone(),
         payment.node.clone(),
         payment.attempt_count.to_string(),
         failure.map(words::failure_reason).unwrap_or_default(),
-        failure
-            .map(|failure| failure.message.clone())
-            .unwrap_or_default(),
+        failure.map(|failure| failure.message.clone()).unwrap_or_default(),
     ]
 }
 
@@ -156,19 +137,14 @@ fn refused_line(refused: &proto::RefusedRow, line: String) -> [String; COLUMNS.l
 }
 
 fn input_line(payment: &proto::Payment) -> [String; INPUT_COLUMNS.len()] {
-    let proto::payment::Destination::Bolt11(bolt11) = payment
-        .destination
-        .clone()
-        .unwrap_or(proto::payment::Destination::Bolt11(String::new()));
+    let proto::payment::Destination::Bolt11(bolt11) =
+        payment.destination.clone().unwrap_or(proto::payment::Destination::Bolt11(String::new()));
     [
         bolt11,
         payment.amount_msat.to_string(),
         payment.fee_limit_msat.to_string(),
         payment.reference.clone(),
-        payment
-            .deadline
-            .map(|deadline| wire::time::proto_text(&deadline))
-            .unwrap_or_default(),
+        payment.deadline.map(|deadline| wire::time::proto_text(&deadline)).unwrap_or_default(),
     ]
 }
 
@@ -233,16 +209,10 @@ pub fn write_file(path: &Path, table: &[[String; COLUMNS.len()]]) -> Result<(), 
 }
 
 fn write_new(path: &Path, table: &[[String; COLUMNS.len()]]) -> std::io::Result<()> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let mut out = BufWriter::new(file);
     write_csv(&mut out, &COLUMNS, table)?;
-    out.into_inner()
-        .map_err(std::io::IntoInnerError::into_error)?
-        .sync_all()
+    out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
 }
 
 /// Writes a header and lines as CSV.
@@ -309,10 +279,8 @@ mod tests {
             node: "node-0".into(),
             ..payment(1, proto::payment::State::Succeeded)
         };
-        let failed = proto::Payment {
-            failure: Some(failure),
-            ..payment(4, proto::payment::State::Failed)
-        };
+        let failed =
+            proto::Payment { failure: Some(failure), ..payment(4, proto::payment::State::Failed) };
         let refused = |row: i32, reason: proto::refused_row::Reason| proto::RefusedRow {
             row,
             reason: reason.into(),
@@ -350,19 +318,10 @@ row,line,payment_id,payment_hash,reference,state,amount_msat,fee_msat,preimage,n
 
     #[test]
     fn rows_of_a_refused_file_that_are_good_were_not_accepted() {
-        let mut results = Results {
-            refused: results().refused,
-            ..Results::default()
-        };
+        let mut results = Results { refused: results().refused, ..Results::default() };
         results.not_accepted(&vec![proto::PaymentOrder::default(); 4]);
-        let states: Vec<String> = results
-            .table(&[])
-            .into_iter()
-            .map(|line| line[5].clone())
-            .collect();
-        assert_eq!(
-            states,
-            ["not_accepted", "refused", "refused", "not_accepted"]
-        );
+        let states: Vec<String> =
+            results.table(&[]).into_iter().map(|line| line[5].clone()).collect();
+        assert_eq!(states, ["not_accepted", "refused", "refused", "not_accepted"]);
     }
 }

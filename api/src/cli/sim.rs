@@ -57,11 +57,8 @@ pub async fn run(args: SimArgs) -> Result<Exit, Fault> {
     if let Some(parent) = args.parent {
         crate::demo::child::die_with_parent(parent);
     }
-    let knobs = Knobs {
-        latency_ms: args.latency_ms,
-        fail_share: args.fail_share,
-        ..Knobs::default()
-    };
+    let knobs =
+        Knobs { latency_ms: args.latency_ms, fail_share: args.fail_share, ..Knobs::default() };
     let config = FleetConfig {
         nodes: args.nodes,
         channels: args.channels,
@@ -74,9 +71,7 @@ pub async fn run(args: SimArgs) -> Result<Exit, Fault> {
         knobs,
     };
     let mut stop = StopSignal::new().map_err(|error| Fault::Failed(error.to_string()))?;
-    let fleet = Fleet::start(config)
-        .await
-        .map_err(|fault| Fault::Failed(fault.to_string()))?;
+    let fleet = Fleet::start(config).await.map_err(|fault| Fault::Failed(fault.to_string()))?;
     for node in fleet.nodes() {
         let (cert, macaroon) = (node.tls_cert.display(), node.macaroon.display());
         print_line(&format!("{} {} {cert} {macaroon}", node.name, node.address));

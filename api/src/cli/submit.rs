@@ -111,11 +111,7 @@ async fn once(
     }
     let accepted = accepted.ok_or_else(|| Status::unavailable("the answer was cut off"))?;
     let batch = Box::new(accepted.batch.unwrap_or_default());
-    Ok(Uploaded::Accepted {
-        batch,
-        replayed: accepted.replayed,
-        refused,
-    })
+    Ok(Uploaded::Accepted { batch, replayed: accepted.replayed, refused })
 }
 
 /// Sends header, orders and commit. Ends early when the call has ended.
@@ -125,12 +121,7 @@ async fn feed(
     note: &mut dyn FnMut(Note),
 ) {
     let send = async |content| {
-        messages
-            .send(proto::UploadBatchRequest {
-                content: Some(content),
-            })
-            .await
-            .is_ok()
+        messages.send(proto::UploadBatchRequest { content: Some(content) }).await.is_ok()
     };
     let order_count = i32::try_from(upload.orders.len()).expect("a batch has at most 100,000 rows");
     let header = request::Header {
@@ -151,10 +142,7 @@ async fn feed(
         note(Note::Sending(first + orders.len()));
         let first_row = i32::try_from(first + 1).expect("a batch has at most 100,000 rows");
         first += orders.len();
-        let orders = request::Orders {
-            first_row,
-            orders: orders.to_vec(),
-        };
+        let orders = request::Orders { first_row, orders: orders.to_vec() };
         if !send(request::Content::Orders(orders)).await {
             return;
         }
@@ -178,10 +166,7 @@ mod tests {
     use super::*;
 
     fn orders(count: usize, length: usize) -> Vec<proto::PaymentOrder> {
-        let order = proto::PaymentOrder {
-            reference: "r".repeat(length),
-            ..Default::default()
-        };
+        let order = proto::PaymentOrder { reference: "r".repeat(length), ..Default::default() };
         vec![order; count]
     }
 

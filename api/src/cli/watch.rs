@@ -142,11 +142,7 @@ mod tests {
 
     fn batch(counts: proto::Counts, finished: bool) -> proto::Batch {
         let finish_time = finished.then(prost_types::Timestamp::default);
-        proto::Batch {
-            counts: Some(counts),
-            finish_time,
-            ..Default::default()
-        }
+        proto::Batch { counts: Some(counts), finish_time, ..Default::default() }
     }
 
     fn counts(order: i32, unresolved: i32, succeeded: i32, queued: i32) -> proto::Counts {

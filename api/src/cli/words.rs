@@ -7,15 +7,8 @@ use crate::wire;
 
 /// The lower-case word of an enum value, such as `in_flight`; empty when it is unset.
 pub fn word(name: &str, prefix: &str) -> String {
-    let word = name
-        .strip_prefix(prefix)
-        .unwrap_or(name)
-        .to_ascii_lowercase();
-    if word == "unspecified" {
-        String::new()
-    } else {
-        word
-    }
+    let word = name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase();
+    if word == "unspecified" { String::new() } else { word }
 }
 
 /// A payment's state, such as `in_flight`.

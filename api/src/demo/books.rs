@@ -73,15 +73,9 @@ impl Books {
         let (channel, macaroon) = connected.map_err(|fault| fault.to_string())?;
         let mut client =
             LightningClient::with_interceptor(channel, macaroon).max_decoding_message_size(1 << 30);
-        let mut request = lnrpc::ListPaymentsRequest {
-            max_payments: PAGE,
-            ..Default::default()
-        };
+        let mut request = lnrpc::ListPaymentsRequest { max_payments: PAGE, ..Default::default() };
         loop {
-            let page = client
-                .list_payments(request)
-                .await
-                .map_err(|status| status.to_string())?;
+            let page = client.list_payments(request).await.map_err(|status| status.to_string())?;
             let page = page.into_inner();
             for payment in &page.payments {
                 self.note(payment);
@@ -111,10 +105,7 @@ impl Books {
         }
         let mut ordered = 0;
         for payment in results {
-            let times = self
-                .paid
-                .get(&payment.payment_hash)
-                .map_or(0, |paid| paid.times);
+            let times = self.paid.get(&payment.payment_hash).map_or(0, |paid| paid.times);
             ordered += usize::from(times > 0);
             let succeeded = payment.state() == proto::payment::State::Succeeded;
             if succeeded {

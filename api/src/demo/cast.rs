@@ -28,7 +28,6 @@ pub fn knobs() -> Knobs {
         latency_sigma: 0.6,
         fail_share: 0.05,
         // Lost twice at one node, a send ends behind the fence, as never sent.
-        drop_share: 0.05,
         drop_share: 0.02,
         cut_silent_share: 0.005,
         cut_first_share: 0.005,
@@ -94,9 +93,7 @@ impl Cast {
     pub async fn start(folder: &Path, seed: u64) -> Result<Cast, Fault> {
         let sim = folder.join("sim");
         fs::create_dir(&sim).map_err(failed)?;
-        knobs()
-            .store(&sim)
-            .map_err(|fault| Fault::Failed(fault.to_string()))?;
+        knobs().store(&sim).map_err(|fault| Fault::Failed(fault.to_string()))?;
         let mut nodes = Vec::new();
         for number in 0..NODES {
             nodes.push(start_node(folder, number, seed).map_err(failed)?);
@@ -164,20 +161,14 @@ fn still_runs(process: &mut Process, started: Instant) -> Result<(), Fault> {
         }
         None => return Ok(()),
     };
-    Err(Fault::Failed(format!(
-        "{} {why}:\n    {}",
-        process.name,
-        process.last_words()
-    )))
+    Err(Fault::Failed(format!("{} {why}:\n    {}", process.name, process.last_words())))
 }
 
 fn start_node(folder: &Path, number: usize, seed: u64) -> io::Result<Process> {
     let name = fulgurite_sim::node_name(number);
     let (nodes, seed) = (NODES.to_string(), seed.to_string());
     let sim = folder.join("sim").into_os_string();
-    let flags = [
-        "sim", "--nodes", &nodes, "--only", &name, "--seed", &seed, "--dir",
-    ];
+    let flags = ["sim", "--nodes", &nodes, "--only", &name, "--seed", &seed, "--dir"];
     let arguments = flags.into_iter().map(Into::into).chain([sim]);
     Process::start(&name, folder.join(format!("{name}.log")), arguments)
 }

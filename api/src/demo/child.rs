@@ -33,13 +33,7 @@ impl Process {
         arguments.push("--parent".into());
         arguments.push(std::process::id().to_string().into());
         let program = std::env::current_exe()?;
-        let mut process = Process {
-            name: name.to_owned(),
-            program,
-            arguments,
-            log,
-            child: None,
-        };
+        let mut process = Process { name: name.to_owned(), program, arguments, log, child: None };
         process.spawn()?;
         Ok(process)
     }
@@ -58,16 +52,9 @@ impl Process {
     /// # Errors
     /// What the operating system says.
     pub fn spawn(&mut self) -> io::Result<()> {
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.log)?;
+        let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let mut command = Command::new(&self.program);
-        command
-            .args(&self.arguments)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        command.args(&self.arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         // A process group of its own: Ctrl-C is for the demo, which then ends the others.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         self.child = Some(command.spawn()?);

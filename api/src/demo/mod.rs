@@ -54,22 +54,13 @@ pub async fn run(args: DemoArgs) -> Result<Exit, Fault> {
 async fn play(args: &DemoArgs) -> Result<Exit, Fault> {
     let started = Instant::now();
     let folder = cast::Folder::new(args.keep).map_err(|error| Fault::Failed(error.to_string()))?;
-    eprintln!(
-        "starting {} simulated nodes and the engine, as processes of their own",
-        cast::NODES
-    );
+    eprintln!("starting {} simulated nodes and the engine, as processes of their own", cast::NODES);
     let mut cast = cast::Cast::start(&folder.path, args.seed).await?;
     let played = play::play(&mut cast, &folder.path, args).await;
     let played = played.map_err(|fault| explain(fault, &mut cast))?;
     let counted = cast.counted()?;
-    let verdict = books::Books::read(&cast.infos)
-        .await?
-        .compare(&played.results);
-    let page = page::Page {
-        played: &played,
-        verdict,
-        counted: &counted,
-    };
+    let verdict = books::Books::read(&cast.infos).await?.compare(&played.results);
+    let page = page::Page { played: &played, verdict, counted: &counted };
     page.print();
     let wrong = page.wrong();
     drop(cast);

@@ -40,36 +40,22 @@ impl Page<'_> {
             ("not proven", verdict.unproven),
             ("not paid, as the engine says", verdict.not_paid),
             ("paid and never ordered", verdict.unordered),
-            (
-                "unresolved",
-                u64::try_from(counts.unresolved_count).unwrap_or_default(),
-            ),
+            ("unresolved", u64::try_from(counts.unresolved_count).unwrap_or_default()),
             ("batches of the repeated upload", played.batches as u64),
         ] {
             println!("  {what:<32} {value:>12}");
         }
         println!("  {:<32} {:>12} sat", "paid", verdict.amount_msat / 1_000);
         println!("  {:<32} {:>12} sat", "fees", verdict.fee_msat / 1_000);
-        println!(
-            "  {:<32} {:>12.1} s",
-            "upload, with a kill",
-            played.upload_took.as_secs_f64()
-        );
-        println!(
-            "  {:<32} {:>12.1} s, {rate:.0} payments/s",
-            "all",
-            played.took.as_secs_f64()
-        );
+        println!("  {:<32} {:>12.1} s", "upload, with a kill", played.upload_took.as_secs_f64());
+        println!("  {:<32} {:>12.1} s, {rate:.0} payments/s", "all", played.took.as_secs_f64());
         self.print_recovery();
         self.print_latency();
     }
 
     fn print_recovery(&self) {
         println!("\nRecovery at work");
-        println!(
-            "  {:<32} {:>12}",
-            "kills of the engine (SIGKILL)", self.played.engine_kills
-        );
+        println!("  {:<32} {:>12}", "kills of the engine (SIGKILL)", self.played.engine_kills);
         println!("  {:<32} {:>12}", "kills of a node", 1);
         for (what, counter) in [
             ("sent again, to the same node", RESENDS),
@@ -118,52 +104,25 @@ impl Page<'_> {
             }
         };
         must(verdict.paid_twice == 0, "orders were paid twice");
-        must(
-            verdict.lost == 0,
-            "nodes paid orders that the engine does not call paid",
-        );
-        must(
-            verdict.unproven == 0,
-            "orders are called paid that no node has paid",
-        );
+        must(verdict.lost == 0, "nodes paid orders that the engine does not call paid");
+        must(verdict.unproven == 0, "orders are called paid that no node has paid");
         must(verdict.unordered == 0, "nodes paid what nobody ordered");
         must(verdict.paid_once == orders, "not every order was paid once");
-        must(
-            verdict.fee_msat == verdict.books_fee_msat,
-            "the fees differ from the nodes' books",
-        );
+        must(verdict.fee_msat == verdict.books_fee_msat, "the fees differ from the nodes' books");
         let amounts = verdict.amount_msat == verdict.books_amount_msat;
         must(amounts, "the amounts differ from the nodes' books");
         let batch = &played.batch;
         let sums = batch.fee_msat == verdict.fee_msat
             && batch.amount_succeeded_msat == verdict.amount_msat;
         must(sums, "the batch's sums differ from its payments'");
-        must(
-            played.results.len() as u64 == orders,
-            "the engine lists another number of payments",
-        );
-        must(
-            played.batches == 1,
-            "the repeated upload became more than one batch",
-        );
-        must(
-            played.replayed,
-            "uploading the file once more did not lead to the same batch",
-        );
+        must(played.results.len() as u64 == orders, "the engine lists another number of payments");
+        must(played.batches == 1, "the repeated upload became more than one batch");
+        must(played.replayed, "uploading the file once more did not lead to the same batch");
         must(played.engine_kills == 2, "the engine was not killed twice");
         for (counter, text) in [
-            (
-                RESENDS,
-                "nothing was sent again: recovery was not seen at work",
-            ),
-            (
-                FENCES,
-                "no fence was waited for: recovery was not seen at work",
-            ),
-            (
-                NEVER_SENT,
-                "no attempt was never sent: recovery was not seen at work",
-            ),
+            (RESENDS, "nothing was sent again: recovery was not seen at work"),
+            (FENCES, "no fence was waited for: recovery was not seen at work"),
+            (NEVER_SENT, "no attempt was never sent: recovery was not seen at work"),
         ] {
             must(self.counted.total(counter) > 0.0, text);
         }

@@ -107,10 +107,7 @@ fn upload(folder: &Path, args: &DemoArgs) -> Result<Upload, Fault> {
         key: input.default_key(),
         orders: input.orders,
         digest: input.digest,
-        options: proto::BatchOptions {
-            attempts_max: Some(20),
-            ..Default::default()
-        },
+        options: proto::BatchOptions { attempts_max: Some(20), ..Default::default() },
         description: "demo".into(),
         validate_only: false,
     })
@@ -138,14 +135,9 @@ async fn upload_with_kill(
     match uploaded? {
         Uploaded::Accepted { batch, .. } => Ok((*batch, kills)),
         Uploaded::Refused(rows) => {
-            let first = rows
-                .first()
-                .map(|row| format!("row {}: {}", row.row, row.message));
+            let first = rows.first().map(|row| format!("row {}: {}", row.row, row.message));
             let first = first.unwrap_or_default();
-            Err(Fault::Refused(format!(
-                "{} rows were refused; {first}",
-                rows.len()
-            )))
+            Err(Fault::Refused(format!("{} rows were refused; {first}", rows.len())))
         }
     }
 }
@@ -159,10 +151,7 @@ async fn watch_with_kills(
     let (outcomes, seen) = latest::channel(0);
     let mut payment = |_: &proto::Payment| outcomes.send_modify(|count| *count += 1);
     let mut note = |note: Note| progress.borrow_mut().note(&note);
-    let shown = Shown {
-        payment: &mut payment,
-        note: &mut note,
-    };
+    let shown = Shown { payment: &mut payment, note: &mut note };
     let orders = accepted.counts.unwrap_or_default().order_count;
     let watching = async {
         let watched = watch::watch(client, &accepted.batch_id, shown).await;
@@ -182,32 +171,22 @@ async fn kills(
 ) -> Result<(), Fault> {
     let mut after = async |percent: i32| {
         // The sender lives as long as the watch.
-        let _ = seen
-            .wait_for(|count| *count >= orders / 100 * percent)
-            .await;
+        let _ = seen.wait_for(|count| *count >= orders / 100 * percent).await;
     };
     after(30).await;
-    progress
-        .borrow()
-        .line("killing the engine in the middle of the batch");
+    progress.borrow().line("killing the engine in the middle of the batch");
     cast.kill_engine()?;
     after(60).await;
     let node = &mut cast.nodes[NODE_KILLED];
     progress.borrow().line(&format!("killing {}", node.name));
     node.kill();
     tokio::time::sleep(NODE_AWAY).await;
-    progress
-        .borrow()
-        .line(&format!("starting {} again", node.name));
-    node.spawn()
-        .map_err(|error| Fault::Failed(error.to_string()))
+    progress.borrow().line(&format!("starting {} again", node.name));
+    node.spawn().map_err(|error| Fault::Failed(error.to_string()))
 }
 
 async fn count_batches(client: &Client) -> Result<usize, Fault> {
-    let request = proto::ListBatchesRequest {
-        page_size: 1_000,
-        ..Default::default()
-    };
+    let request = proto::ListBatchesRequest { page_size: 1_000, ..Default::default() };
     let page = client.repeat(async || client.batches().list_batches(request.clone()).await);
     Ok(page.await?.batches.len())
 }

@@ -81,10 +81,7 @@ fn label_of(labels: &str, label: &str) -> Option<String> {
 /// The value below which a share `q` of a histogram lies, linear within its bucket; `None` when
 /// it is empty. In the last, open bucket it is the bucket's lower bound.
 pub fn quantile(buckets: &[(f64, f64)], q: f64) -> Option<f64> {
-    let total = buckets
-        .last()
-        .map(|(_, count)| *count)
-        .filter(|total| *total > 0.0)?;
+    let total = buckets.last().map(|(_, count)| *count).filter(|total| *total > 0.0)?;
     let (mut bound_below, mut count_below) = (0.0, 0.0);
     for (bound, count) in buckets {
         if *count >= q * total {
@@ -112,9 +109,7 @@ pub fn get(address: SocketAddr, path: &str) -> io::Result<String> {
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .ok_or(io::ErrorKind::InvalidData)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::InvalidData)?;
     let first = head.lines().next().unwrap_or_default();
     if first.split(' ').nth(1) != Some("200") {
         return Err(io::Error::other(first.to_owned()));

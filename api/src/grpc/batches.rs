@@ -23,9 +23,7 @@ impl BatchService for Batches {
         &self,
         request: Request<Streaming<UploadBatchRequest>>,
     ) -> Result<Response<Self::UploadBatchStream>, Status> {
-        Ok(Response::new(
-            upload::upload(&self.0, request.into_inner()).await?,
-        ))
+        Ok(Response::new(upload::upload(&self.0, request.into_inner()).await?))
     }
 
     async fn get_batch(
@@ -67,9 +65,7 @@ impl BatchService for Batches {
         request: Request<v1::ResumeBatchRequest>,
     ) -> Result<Response<v1::ResumeBatchResponse>, Status> {
         let batch = query::request(&self.0, &request.get_ref().batch_id, Input::Resume).await?;
-        Ok(Response::new(v1::ResumeBatchResponse {
-            batch: Some(batch),
-        }))
+        Ok(Response::new(v1::ResumeBatchResponse { batch: Some(batch) }))
     }
 
     async fn cancel_batch(
@@ -77,9 +73,7 @@ impl BatchService for Batches {
         request: Request<v1::CancelBatchRequest>,
     ) -> Result<Response<v1::CancelBatchResponse>, Status> {
         let batch = query::request(&self.0, &request.get_ref().batch_id, Input::Cancel).await?;
-        Ok(Response::new(v1::CancelBatchResponse {
-            batch: Some(batch),
-        }))
+        Ok(Response::new(v1::CancelBatchResponse { batch: Some(batch) }))
     }
 
     async fn watch_batch(

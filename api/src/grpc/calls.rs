@@ -35,12 +35,7 @@ async fn pass(State(places): State<Arc<Semaphore>>, request: Request, next: Next
     };
     let response = dress(next.run(request).await);
     // A stream is a call until its end.
-    response.map(|body| {
-        Body::new(Held {
-            body,
-            _place: place,
-        })
-    })
+    response.map(|body| Body::new(Held { body, _place: place }))
 }
 
 /// Gives a status that tonic made by itself the details that all of ours have.

@@ -13,12 +13,8 @@ use crate::Doors;
 /// How often readiness is looked at.
 const PERIOD: Duration = Duration::from_millis(500);
 /// The whole engine, and each service of ours.
-const SERVICES: [&str; 4] = [
-    "",
-    "fulgurite.v1.BatchService",
-    "fulgurite.v1.PaymentService",
-    "fulgurite.v1.EngineService",
-];
+const SERVICES: [&str; 4] =
+    ["", "fulgurite.v1.BatchService", "fulgurite.v1.PaymentService", "fulgurite.v1.EngineService"];
 
 /// The health service and what sets it; not serving yet.
 pub async fn of() -> (HealthReporter, HealthServer<HealthService>) {
@@ -33,11 +29,7 @@ pub async fn follow(doors: Doors, reporter: HealthReporter) {
     let mut shown = ServingStatus::NotServing;
     loop {
         let is_ready = doors.engine.readiness().is_ready() && !doors.is_stopping();
-        let status = if is_ready {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
-        };
+        let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
         if status != shown {
             report(&reporter, status).await;
             shown = status;

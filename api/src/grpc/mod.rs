@@ -46,12 +46,8 @@ pub fn routes(doors: &Doors, health: HealthServer<HealthService>) -> axum::Route
             .register_encoded_file_descriptor_set(FULGURITE_FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let v1 = reflection()
-        .build_v1()
-        .expect("the descriptors come from our own build");
-    let v1alpha = reflection()
-        .build_v1alpha()
-        .expect("the descriptors come from our own build");
+    let v1 = reflection().build_v1().expect("the descriptors come from our own build");
+    let v1alpha = reflection().build_v1alpha().expect("the descriptors come from our own build");
     let routes = Routes::new(batches)
         .add_service(payments)
         .add_service(engine)
@@ -73,9 +69,7 @@ pub async fn serve(listener: TcpListener, doors: Doors) {
         .http2_keepalive_interval(Some(doors.limits.keepalive))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT));
     let stop = async move { doors.stopped().await };
-    let end = server
-        .serve_with_incoming_shutdown(routes, incoming, stop)
-        .await;
+    let end = server.serve_with_incoming_shutdown(routes, incoming, stop).await;
     if let Err(fault) = end {
         tracing::error!(%fault, "the gRPC door ended");
     }

@@ -14,9 +14,7 @@ impl PaymentService for Payments {
         &self,
         request: Request<v1::CreatePaymentRequest>,
     ) -> Result<Response<v1::CreatePaymentResponse>, Status> {
-        Ok(Response::new(
-            intake::create_payment(&self.0, request.into_inner()).await?,
-        ))
+        Ok(Response::new(intake::create_payment(&self.0, request.into_inner()).await?))
     }
 
     async fn get_payment(

@@ -77,12 +77,7 @@ impl Messages {
     fn of(doors: &Doors, stream: Streaming<UploadBatchRequest>) -> Messages {
         let end = Instant::now() + doors.limits.upload_time_max;
         let silence_max = doors.limits.upload_silence_max;
-        Messages {
-            doors: doors.clone(),
-            stream,
-            end,
-            silence_max,
-        }
+        Messages { doors: doors.clone(), stream, end, silence_max }
     }
 
     async fn next(&mut self) -> Result<Content, Problem> {
@@ -93,9 +88,7 @@ impl Messages {
         };
         match message {
             Err(_) => Err(Problem::new(Code::UploadTimeout)),
-            Ok(Ok(Some(UploadBatchRequest {
-                content: Some(content),
-            }))) => Ok(content),
+            Ok(Ok(Some(UploadBatchRequest { content: Some(content) }))) => Ok(content),
             Ok(Ok(Some(UploadBatchRequest { content: None }))) => {
                 Err(invalid("content", "is missing or not known to this engine"))
             }
@@ -103,9 +96,7 @@ impl Messages {
             Ok(Err(status)) => {
                 let problem = calls::problem_of(&status);
                 let incomplete = || Problem::new(Code::UploadIncomplete);
-                Err(problem
-                    .filter(|p| p.code != Code::Internal)
-                    .unwrap_or_else(incomplete))
+                Err(problem.filter(|p| p.code != Code::Internal).unwrap_or_else(incomplete))
             }
         }
     }
@@ -153,11 +144,7 @@ impl<'a> Session<'a> {
         let terms = intake::terms(&checked.options, header.options.as_ref(), now);
         let goal = if header.validate_only {
             let options = checked.options;
-            Goal::Validate(Validation {
-                options,
-                refused: Vec::new(),
-                orders: 0,
-            })
+            Goal::Validate(Validation { options, refused: Vec::new(), orders: 0 })
         } else if let Some(summary) = replayed(doors, &checked) {
             return Ok(Opened::Replayed(summary));
         } else {
@@ -166,14 +153,7 @@ impl<'a> Session<'a> {
         let fingerprint = Fingerprint::of_batch(header);
         let check = UploadCheck::new(fingerprint, doors.limits.batch_amount_max);
         let waiting = VecDeque::new();
-        let session = Session {
-            doors,
-            terms,
-            check,
-            waiting,
-            received: 0,
-            goal,
-        };
+        let session = Session { doors, terms, check, waiting, received: 0, goal };
         Ok(Opened::Session(Box::new(session)))
     }
 
@@ -200,12 +180,8 @@ impl<'a> Session<'a> {
         if self.waiting.len() >= CHUNKS_UNDER_WAY_MAX {
             self.take_first().await?;
         }
-        let terms = Terms {
-            now: now(),
-            ..self.terms
-        };
-        self.waiting
-            .push_back(self.doors.checker.send(message.orders, terms).await?);
+        let terms = Terms { now: now(), ..self.terms };
+        self.waiting.push_back(self.doors.checker.send(message.orders, terms).await?);
         Ok(())
     }
 
@@ -222,10 +198,7 @@ impl<'a> Session<'a> {
             })
             .await?;
         }
-        let Sorted {
-            orders,
-            mut refused,
-        } = sorted;
+        let Sorted { orders, mut refused } = sorted;
         match &mut self.goal {
             Goal::Accept(upload) => upload.add(orders, refused)?,
             Goal::Validate(validation) => {
@@ -253,10 +226,7 @@ impl<'a> Session<'a> {
             Goal::Accept(upload) => upload,
             Goal::Validate(validation) => return Ok(validated(validation, self.check)),
         };
-        match upload
-            .commit(self.received, self.check.fingerprint())
-            .await?
-        {
+        match upload.commit(self.received, self.check.fingerprint()).await? {
             runtime::Commit::Accepted { batch, replayed } => {
                 intake::until_readable(&self.doors.engine, batch.version).await;
                 Ok(accepted(&batch, replayed))
@@ -270,10 +240,7 @@ impl<'a> Session<'a> {
 }
 
 fn too_large(doors: &Doors) -> Problem {
-    let detail = format!(
-        "a batch has at most {} orders",
-        doors.limits.batch_orders_max
-    );
+    let detail = format!("a batch has at most {} orders", doors.limits.batch_orders_max);
     Problem::of(Code::BatchTooLarge, detail)
 }
 
@@ -282,9 +249,7 @@ fn replayed(doors: &Doors, header: &runtime::Header) -> Option<Box<Summary>> {
     if header.content_digest.is_empty() {
         return None;
     }
-    let found = doors
-        .engine
-        .replay(&header.idempotency_key, &header.content_digest)?;
+    let found = doors.engine.replay(&header.idempotency_key, &header.content_digest)?;
     let runtime::Commit::Accepted { batch, .. } = found else {
         return None;
     };
@@ -310,11 +275,7 @@ fn rows_refused(rows: Vec<RefusedRow>) -> Responses {
 
 /// The answer to an upload that was only validated: the batch that it would become, without id.
 fn validated(validation: Validation, check: UploadCheck) -> Responses {
-    let Validation {
-        options,
-        refused,
-        orders,
-    } = validation;
+    let Validation { options, refused, orders } = validation;
     if !refused.is_empty() && (!options.accept_valid || orders == 0) {
         return rows_refused(refused);
     }
@@ -332,13 +293,7 @@ fn validated(validation: Validation, check: UploadCheck) -> Responses {
         fingerprint: hex::encode(check.fingerprint()),
         ..Default::default()
     };
-    responses(
-        refused,
-        Ok(v1::Accepted {
-            batch: Some(batch),
-            replayed: false,
-        }),
-    )
+    responses(refused, Ok(v1::Accepted { batch: Some(batch), replayed: false }))
 }
 
 /// The refused rows in messages that are made as they are read, then the end.
@@ -351,14 +306,10 @@ fn responses(refused: Vec<RefusedRow>, end: Result<v1::Accepted, Status>) -> Res
             return None;
         }
         let refused = upload_batch_response::Content::Refused(v1::RefusedRows { rows });
-        Some(Ok(UploadBatchResponse {
-            content: Some(refused),
-        }))
+        Some(Ok(UploadBatchResponse { content: Some(refused) }))
     });
     let end = end.map(|accepted| UploadBatchResponse {
         content: Some(upload_batch_response::Content::Accepted(accepted)),
     });
-    stream::iter(messages)
-        .chain(stream::once(std::future::ready(end)))
-        .boxed()
+    stream::iter(messages).chain(stream::once(std::future::ready(end))).boxed()
 }

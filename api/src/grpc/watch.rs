@@ -40,13 +40,7 @@ pub fn watch(doors: &Doors, request: &WatchBatchRequest) -> Result<Responses, Pr
     let watcher = doors.engine.watch(batch, position, request.outcomes_only);
     let watcher = watcher.ok_or_else(|| Problem::new(Code::BatchNotFound))?;
     let doors = doors.clone();
-    let watch = Watch {
-        doors,
-        watcher: Some(watcher),
-        bound,
-        view,
-        shown: None,
-    };
+    let watch = Watch { doors, watcher: Some(watcher), bound, view, shown: None };
     let responses = stream::unfold(Some(watch), |watch| async move {
         let mut watch = watch?;
         match watch.next().await {
@@ -104,9 +98,7 @@ impl Watch {
             let changes = watcher.next(EVENTS_MAX);
             (watcher, changes)
         };
-        let (watcher, changes) = tokio::task::spawn_blocking(read)
-            .await
-            .map_err(|_| gone())?;
+        let (watcher, changes) = tokio::task::spawn_blocking(read).await.map_err(|_| gone())?;
         self.watcher = Some(watcher);
         changes.ok_or_else(|| Problem::new(Code::BatchNotFound))
     }
@@ -134,13 +126,7 @@ impl Watch {
     /// When the batch is to be sent next; `None` when it never was.
     fn due(&self, batch: &Summary) -> Option<Instant> {
         let (version, time) = self.shown?;
-        Some(
-            time + if version == batch.version {
-                HEARTBEAT
-            } else {
-                BATCH_PERIOD
-            },
-        )
+        Some(time + if version == batch.version { HEARTBEAT } else { BATCH_PERIOD })
     }
 
     /// Waits for something new after `seen`, or until the batch is due.

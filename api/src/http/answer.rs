@@ -67,17 +67,9 @@ impl IntoResponse for Refused {
         }
         let status = StatusCode::from_u16(code.http());
         let mut response = with(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &body);
-        set(
-            &mut response,
-            header::CONTENT_TYPE,
-            "application/problem+json",
-        );
+        set(&mut response, header::CONTENT_TYPE, "application/problem+json");
         if let Retry::After(ms) = code.retry() {
-            set(
-                &mut response,
-                header::RETRY_AFTER,
-                &ms.div_ceil(1_000).to_string(),
-            );
+            set(&mut response, header::RETRY_AFTER, &ms.div_ceil(1_000).to_string());
         }
         response
     }
@@ -97,9 +89,7 @@ mod tests {
     use crate::problem::{Code, invalid};
 
     async fn body(response: Response) -> Value {
-        let bytes = axum::body::to_bytes(response.into_body(), 1 << 16)
-            .await
-            .expect("a body");
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 16).await.expect("a body");
         serde_json::from_slice(&bytes).expect("JSON")
     }
 
@@ -107,10 +97,7 @@ mod tests {
     async fn a_problem_says_code_retry_and_field() {
         let response = Refused(invalid("options.in_flight_max", "must be 1")).into_response();
         assert_eq!(response.status(), 400);
-        assert_eq!(
-            response.headers()[header::CONTENT_TYPE],
-            "application/problem+json"
-        );
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
         let body = body(response).await;
         assert_eq!(body["type"], "/errors/INVALID_FIELD");
         assert_eq!(body["retry"], false);

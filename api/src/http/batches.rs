@@ -22,12 +22,8 @@ pub async fn get(
     Query(pairs): Pairs,
 ) -> Result<Response, Refused> {
     Params::of(pairs).finish()?;
-    let request = v1::GetBatchRequest {
-        key: Some(Key::BatchId(id)),
-    };
-    Ok(answer::ok(&wire::json::batch(&query::get_batch(
-        &doors, &request,
-    )?)))
+    let request = v1::GetBatchRequest { key: Some(Key::BatchId(id)) };
+    Ok(answer::ok(&wire::json::batch(&query::get_batch(&doors, &request)?)))
 }
 
 /// `GET /v1/batches`: a page of batches; with `idempotency_key` the one batch that has it.
@@ -36,9 +32,7 @@ pub async fn list(State(doors): State<Doors>, Query(pairs): Pairs) -> Result<Res
     let key = params.text("idempotency_key")?;
     if !key.is_empty() {
         params.finish()?;
-        let request = v1::GetBatchRequest {
-            key: Some(Key::IdempotencyKey(key)),
-        };
+        let request = v1::GetBatchRequest { key: Some(Key::IdempotencyKey(key)) };
         let batch = wire::json::batch(&query::get_batch(&doors, &request)?);
         return Ok(answer::ok(&json!({ "batches": [batch] })));
     }
@@ -66,11 +60,7 @@ pub async fn refused_rows(
     let page_size = params.number("page_size", 1_000)?;
     let page_token = params.text("page_token")?;
     params.finish()?;
-    let request = v1::ListRefusedRowsRequest {
-        batch_id,
-        page_size,
-        page_token,
-    };
+    let request = v1::ListRefusedRowsRequest { batch_id, page_size, page_token };
     let read = move |doors: &Doors| query::list_refused_rows(doors, &request);
     let found = query::off_workers(&doors, read).await?;
     let rows = found.rows.iter().map(wire::json::refused_row).collect();
@@ -97,7 +87,5 @@ async fn request(
     Path(id): Path<String>,
     input: Input,
 ) -> Result<Response, Refused> {
-    Ok(answer::ok(&wire::json::batch(
-        &query::request(&doors, &id, input).await?,
-    )))
+    Ok(answer::ok(&wire::json::batch(&query::request(&doors, &id, input).await?)))
 }

@@ -30,26 +30,16 @@ impl Guard {
     /// `requests_max` requests are let in at once.
     pub fn new(port: u16, is_open: bool, requests_max: u32) -> Guard {
         let places = usize::try_from(requests_max).unwrap_or(Semaphore::MAX_PERMITS);
-        Guard {
-            port,
-            is_open,
-            places: Semaphore::new(places.min(Semaphore::MAX_PERMITS)),
-        }
+        Guard { port, is_open, places: Semaphore::new(places.min(Semaphore::MAX_PERMITS)) }
     }
 
     fn check(&self, request: &Request) -> Result<(), Problem> {
         let headers = request.headers();
         if headers.contains_key(header::ORIGIN) {
-            return Err(Problem::of(
-                Code::NotLocal,
-                "requests of web pages are not taken",
-            ));
+            return Err(Problem::of(Code::NotLocal, "requests of web pages are not taken"));
         }
         if !self.is_open && !self.is_ours(request.uri(), headers) {
-            let detail = format!(
-                "the Host must be localhost:{} or a loopback address",
-                self.port
-            );
+            let detail = format!("the Host must be localhost:{} or a loopback address", self.port);
             return Err(Problem::of(Code::NotLocal, detail));
         }
         if request.method() == Method::POST && !is_json(headers) {
@@ -80,12 +70,8 @@ impl Guard {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let essence = value
-        .and_then(|value| value.split(';').next())
-        .map(str::trim);
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next()).map(str::trim);
     essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
 }
 
@@ -140,15 +126,8 @@ mod tests {
     #[test]
     fn an_open_guard_still_refuses_web_pages() {
         let guard = Guard::new(8080, true, 1);
-        assert!(
-            guard
-                .check(&request("GET", &[("host", "engine.example:8080")]))
-                .is_ok()
-        );
-        let page = request(
-            "GET",
-            &[("host", "engine.example:8080"), ("origin", "null")],
-        );
+        assert!(guard.check(&request("GET", &[("host", "engine.example:8080")])).is_ok());
+        let page = request("GET", &[("host", "engine.example:8080"), ("origin", "null")]);
         assert!(guard.check(&page).is_err());
     }
 }

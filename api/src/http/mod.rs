@@ -66,10 +66,7 @@ pub async fn serve(listener: TcpListener, doors: Doors) {
         }
     });
     let stop = async move { doors.stopped().await };
-    if let Err(fault) = axum::serve(listener, router)
-        .with_graceful_shutdown(stop)
-        .await
-    {
+    if let Err(fault) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
         tracing::error!(%fault, "the HTTP door ended");
     }
 }

@@ -74,9 +74,7 @@ impl Params {
         let mut states = Vec::new();
         for text in self.list("state") {
             let name = format!("STATE_{}", text.to_ascii_uppercase());
-            let is_lower = text
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            let is_lower = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
             match read(&name).filter(|state| *state != 0 && is_lower) {
                 Some(state) => states.push(state),
                 None => return Err(invalid("state", "is not a state that this engine knows")),
@@ -99,32 +97,20 @@ mod tests {
     use super::*;
 
     fn params(pairs: &[(&str, &str)]) -> Params {
-        Params::of(
-            pairs
-                .iter()
-                .map(|(key, value)| ((*key).into(), (*value).into()))
-                .collect(),
-        )
+        Params::of(pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect())
     }
 
     #[test]
     fn unknown_and_repeated_parameters_are_refused() {
         assert!(params(&[("x", "1")]).finish().is_err());
-        assert!(
-            params(&[("view", "full"), ("view", "full")])
-                .view()
-                .is_err()
-        );
+        assert!(params(&[("view", "full"), ("view", "full")]).view().is_err());
         assert!(params(&[]).finish().is_ok());
     }
 
     #[test]
     fn values_are_read_within_their_range() {
         assert!(params(&[("wait_ms", "30001")]).wait().is_err());
-        assert_eq!(
-            params(&[("wait_ms", "5")]).wait(),
-            Ok(Duration::from_millis(5))
-        );
+        assert_eq!(params(&[("wait_ms", "5")]).wait(), Ok(Duration::from_millis(5)));
         assert!(params(&[("view", "FULL")]).view().is_err());
         let read = |name: &str| v1::payment::State::from_str_name(name).map(i32::from);
         let states = params(&[("state", "in_flight"), ("state", "failed")]).states(read);

@@ -43,12 +43,7 @@ pub async fn create(
     };
     let (order, options) = wire::json_read::payment_request(&body).map_err(invalid_all)?;
     let order = Some(order);
-    let request = v1::CreatePaymentRequest {
-        idempotency_key,
-        order,
-        options,
-        validate_only,
-    };
+    let request = v1::CreatePaymentRequest { idempotency_key, order, options, validate_only };
     let created = intake::create_payment(&doors, request).await?;
     let payment = created.payment.unwrap_or_default();
     let body = wire::json::payment(&payment);
@@ -59,21 +54,14 @@ pub async fn create(
     let location = format!("/v1/payments/{}", payment.payment_id);
     answer::set(&mut response, header::LOCATION, &location);
     if created.replayed {
-        answer::set(
-            &mut response,
-            HeaderName::from_static(IDEMPOTENT_REPLAYED),
-            "true",
-        );
+        answer::set(&mut response, HeaderName::from_static(IDEMPOTENT_REPLAYED), "true");
     }
     Ok(response)
 }
 
 fn key(headers: &HeaderMap) -> Result<String, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
-    match (
-        values.next().and_then(|value| value.to_str().ok()),
-        values.next(),
-    ) {
+    match (values.next().and_then(|value| value.to_str().ok()), values.next()) {
         (Some(key), None) => Ok(key.to_owned()),
         (None, _) | (Some(_), Some(_)) => Err(Problem::new(Code::IdempotencyKeyMissing)),
     }
@@ -127,11 +115,7 @@ pub async fn list(State(doors): State<Doors>, Query(pairs): Pairs) -> Result<Res
     let read = move |doors: &Doors| query::list_payments(doors, &request);
     let found = query::off_workers(&doors, read).await?;
     let payments = found.payments.iter().map(wire::json::payment).collect();
-    Ok(answer::ok(&page(
-        "payments",
-        payments,
-        found.next_page_token,
-    )))
+    Ok(answer::ok(&page("payments", payments, found.next_page_token)))
 }
 
 /// A page of items; the token is absent at the end.

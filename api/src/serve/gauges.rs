@@ -13,10 +13,7 @@ use crate::Doors;
 
 /// Adds the gauges of the doors and the nodes to the engine's metrics.
 pub(super) fn register(engine: &Engine, doors: &Doors, open_network: bool) {
-    let gauges = Gauges {
-        doors: doors.clone(),
-        open_network,
-    };
+    let gauges = Gauges { doors: doors.clone(), open_network };
     engine.metrics().register_collector(Box::new(gauges));
 }
 
@@ -41,52 +38,25 @@ type OfNode = fn(&NodeStatus) -> i64;
 
 /// The gauges of a node: name, help, value.
 const OF_NODES: [(&str, &str, OfNode); 6] = [
-    (
-        "fulgurite_node_connected",
-        "1 while the node can be used",
-        |node| i64::from(node.connected),
-    ),
-    (
-        "fulgurite_node_breaker_open",
-        "1 while the node gets nothing",
-        |node| i64::from(node.breaker != "closed"),
-    ),
-    (
-        "fulgurite_node_window",
-        "Payments that may be in flight there",
-        |node| i64::from(node.window),
-    ),
-    (
-        "fulgurite_node_in_flight",
-        "Payments in flight there",
-        |node| i64::from(node.in_flight),
-    ),
-    (
-        "fulgurite_node_queued",
-        "Orders that wait for its window",
-        |node| i64::from(node.queued),
-    ),
-    (
-        "fulgurite_node_spendable_msat",
-        "What its active channels can send",
-        |node| i64::try_from(node.spendable.get()).unwrap_or(i64::MAX),
-    ),
+    ("fulgurite_node_connected", "1 while the node can be used", |node| i64::from(node.connected)),
+    ("fulgurite_node_breaker_open", "1 while the node gets nothing", |node| {
+        i64::from(node.breaker != "closed")
+    }),
+    ("fulgurite_node_window", "Payments that may be in flight there", |node| {
+        i64::from(node.window)
+    }),
+    ("fulgurite_node_in_flight", "Payments in flight there", |node| i64::from(node.in_flight)),
+    ("fulgurite_node_queued", "Orders that wait for its window", |node| i64::from(node.queued)),
+    ("fulgurite_node_spendable_msat", "What its active channels can send", |node| {
+        i64::try_from(node.spendable.get()).unwrap_or(i64::MAX)
+    }),
 ];
 
 /// The gauges of the engine: name, help.
 const OF_ENGINE: [(&str, &str); 3] = [
-    (
-        "fulgurite_ready",
-        "1 while orders are taken and can be paid",
-    ),
-    (
-        "fulgurite_check_waiting",
-        "Orders that wait for the invoice check",
-    ),
-    (
-        "fulgurite_unauthenticated_network",
-        "1 when anybody who reaches a listener may pay",
-    ),
+    ("fulgurite_ready", "1 while orders are taken and can be paid"),
+    ("fulgurite_check_waiting", "Orders that wait for the invoice check"),
+    ("fulgurite_unauthenticated_network", "1 when anybody who reaches a listener may pay"),
 ];
 
 impl Collector for Gauges {
@@ -95,9 +65,7 @@ impl Collector for Gauges {
         for (name, help, value) in OF_NODES {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for node in &nodes {
-                let label = NodeLabel {
-                    node: node.name.to_string(),
-                };
+                let label = NodeLabel { node: node.name.to_string() };
                 ConstGauge::new(value(node)).encode(family.encode_family(&label)?)?;
             }
         }
@@ -131,13 +99,9 @@ mod tests {
         let rows = include_str!("../../../docs/metrics.md").lines();
         let rows = rows.filter_map(|row| row.strip_prefix("| `fulgurite_"));
         rows.map(|row| {
-            let cells: Vec<&str> = row
-                .split('|')
-                .map(|cell| cell.trim().trim_matches('`'))
-                .collect();
-            format!("fulgurite_{} {} {}", cells[0], cells[1], cells[2])
-                .trim_end()
-                .to_owned()
+            let cells: Vec<&str> =
+                row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+            format!("fulgurite_{} {} {}", cells[0], cells[1], cells[2]).trim_end().to_owned()
         })
         .collect()
     }
@@ -150,22 +114,12 @@ mod tests {
                 let (name, kind) = line.split_once(' ')?;
                 let suffix = if kind == "counter" { "_total" } else { "" };
                 let series = text.lines().find(|line| {
-                    line.strip_prefix(name)
-                        .is_some_and(|rest| rest.starts_with(['_', '{', ' ']))
+                    line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['_', '{', ' ']))
                 });
-                let labels = series?
-                    .split_once('{')
-                    .map(|(_, labels)| labels)
-                    .unwrap_or_default();
+                let labels = series?.split_once('{').map(|(_, labels)| labels).unwrap_or_default();
                 let mut labels = labels.split(',').filter_map(|label| label.split_once('='));
-                let label = labels
-                    .find(|(label, _)| *label != "le")
-                    .map_or("", |(label, _)| label);
-                Some(
-                    format!("{name}{suffix} {kind} {label}")
-                        .trim_end()
-                        .to_owned(),
-                )
+                let label = labels.find(|(label, _)| *label != "le").map_or("", |(label, _)| label);
+                Some(format!("{name}{suffix} {kind} {label}").trim_end().to_owned())
             })
             .collect()
     }

@@ -33,11 +33,7 @@ pub(super) fn journal(config: &Config) -> JournalOptions {
 pub(super) fn runtime(config: &Config) -> Options {
     let (sends, channels) = (&config.sends, &config.channels);
     Options {
-        nodes: config
-            .nodes
-            .iter()
-            .map(|node| node_options(config, node))
-            .collect(),
+        nodes: config.nodes.iter().map(|node| node_options(config, node)).collect(),
         retry: RetryPolicy {
             backoff_ms_first: i64::from(config.retry.backoff_ms_first),
             backoff_ms_max: i64::from(config.retry.backoff_ms_max),
@@ -65,11 +61,7 @@ pub(super) fn runtime(config: &Config) -> Options {
 
 fn node_options(config: &Config, node: &Node) -> NodeOptions {
     let window = &config.window;
-    let max = if node.in_flight_max == 0 {
-        window.in_flight_max
-    } else {
-        node.in_flight_max
-    };
+    let max = if node.in_flight_max == 0 { window.in_flight_max } else { node.in_flight_max };
     let limits = node::Limits {
         window: window::Limits {
             start: window.in_flight_start.min(max),
@@ -189,12 +181,6 @@ mod tests {
         let runtime = runtime(&config);
         assert_eq!(runtime.retry, RetryPolicy::default());
         let open_payments_max = config.limits.open_payments_max;
-        assert_eq!(
-            limits(&config),
-            Limits {
-                open_payments_max,
-                ..Limits::default()
-            }
-        );
+        assert_eq!(limits(&config), Limits { open_payments_max, ..Limits::default() });
     }
 }

@@ -24,11 +24,7 @@ pub fn to_proto(summary: &Summary) -> v1::Batch {
         pause_reason: pause_reason.into(),
         options: Some(options::to_proto(&accepted.options)),
         description: accepted.description.as_ref().map(text).unwrap_or_default(),
-        metadata: accepted
-            .metadata
-            .iter()
-            .map(|(key, value)| (text(key), text(value)))
-            .collect(),
+        metadata: accepted.metadata.iter().map(|(key, value)| (text(key), text(value))).collect(),
         counts: Some(counts(&summary.counts)),
         amount_msat: large(accepted.amount.get()),
         fee_limit_msat: large(accepted.fee_limit.get()),
@@ -83,20 +79,12 @@ fn counts(counts: &Counts) -> v1::Counts {
 pub fn refused_to_proto(row: &RefusedRow) -> v1::RefusedRow {
     v1::RefusedRow {
         row: count(row.row),
-        reference: row
-            .reference
-            .as_ref()
-            .and_then(Sealed::text)
-            .unwrap_or_default()
-            .into(),
+        reference: row.reference.as_ref().and_then(Sealed::text).unwrap_or_default().into(),
         // The numbers are the contract's own.
         reason: row.reason as i32,
         message: row.message.to_string(),
         field: row.field.into(),
-        payment_id: row
-            .payment
-            .map(|payment| payment.to_string())
-            .unwrap_or_default(),
+        payment_id: row.payment.map(|payment| payment.to_string()).unwrap_or_default(),
         other_row: row.other_row.map(count).unwrap_or_default(),
     }
 }

@@ -19,11 +19,7 @@ impl Object {
 
     /// Absent when empty.
     fn text(self, name: &str, value: &str) -> Object {
-        if value.is_empty() {
-            self
-        } else {
-            self.put(name, value)
-        }
+        if value.is_empty() { self } else { self.put(name, value) }
     }
 
     /// 64 bits do not fit a JavaScript number.
@@ -48,21 +44,13 @@ impl Object {
 
     /// Absent when zero.
     fn number(self, name: &str, value: i32) -> Object {
-        if value == 0 {
-            self
-        } else {
-            self.put(name, value)
-        }
+        if value == 0 { self } else { self.put(name, value) }
     }
 
     /// An enum's value by its proto name, such as `STATE_RUNNING`; absent when unspecified.
     fn word(self, name: &str, proto_name: &str, prefix: &str) -> Object {
         let word = proto_name.trim_start_matches(prefix);
-        if word == "UNSPECIFIED" {
-            self
-        } else {
-            self.put(name, word.to_ascii_lowercase())
-        }
+        if word == "UNSPECIFIED" { self } else { self.put(name, word.to_ascii_lowercase()) }
     }
 
     fn done(self) -> Value {
@@ -98,10 +86,7 @@ pub fn payment(payment: &v1::Payment) -> Value {
         .time("finish_time", payment.finish_time.as_ref())
         .time("update_time", payment.update_time.as_ref())
         .time("deadline", payment.deadline.as_ref())
-        .time(
-            "outcome_unknown_since",
-            payment.outcome_unknown_since.as_ref(),
-        )
+        .time("outcome_unknown_since", payment.outcome_unknown_since.as_ref())
         .number("htlc_expiry_height", payment.htlc_expiry_height)
         .large("version", payment.version)
         .done()
@@ -134,11 +119,7 @@ pub fn batch(batch: &v1::Batch) -> Value {
         .text("batch_id", &batch.batch_id)
         .text("idempotency_key", &batch.idempotency_key)
         .word("state", batch.state().as_str_name(), "STATE_")
-        .word(
-            "pause_reason",
-            batch.pause_reason().as_str_name(),
-            "PAUSE_REASON_",
-        )
+        .word("pause_reason", batch.pause_reason().as_str_name(), "PAUSE_REASON_")
         .maybe("options", batch.options.as_ref().map(options))
         .text("description", &batch.description)
         .maybe("metadata", metadata)
@@ -183,10 +164,7 @@ fn options(options: &v1::BatchOptions) -> Value {
         .word("priority", options.priority().as_str_name(), "PRIORITY_")
         .maybe("in_flight_max", options.in_flight_max)
         .maybe("payments_per_second_max", options.payments_per_second_max)
-        .maybe(
-            "per_destination_in_flight_max",
-            options.per_destination_in_flight_max,
-        )
+        .maybe("per_destination_in_flight_max", options.per_destination_in_flight_max)
         .maybe("failed_count_max", options.failed_count_max)
         .maybe("failed_percent_max", options.failed_percent_max)
         .maybe("fee_policy", policy)
@@ -251,15 +229,9 @@ pub fn engine(engine: &v1::Engine) -> Value {
         .text("version", &engine.version)
         .text("network", &engine.network)
         .put("ready", engine.ready)
-        .maybe(
-            "not_ready_reasons",
-            (!reasons.is_empty()).then(|| json!(reasons)),
-        )
+        .maybe("not_ready_reasons", (!reasons.is_empty()).then(|| json!(reasons)))
         .maybe("limits", engine.limits.as_ref().map(limits))
-        .maybe(
-            "default_options",
-            engine.default_options.as_ref().map(options),
-        )
+        .maybe("default_options", engine.default_options.as_ref().map(options))
         .put("node_count", engine.node_count)
         .put("connected_node_count", engine.connected_node_count)
         .text("verify_signatures", &engine.verify_signatures)
@@ -274,10 +246,7 @@ fn limits(limits: &v1::Limits) -> Value {
         .large("payment_amount_msat_max", limits.payment_amount_msat_max)
         .large("batch_amount_msat_max", limits.batch_amount_msat_max)
         .put("final_cltv_delta_max", limits.final_cltv_delta_max)
-        .put(
-            "invoice_expiry_margin_seconds",
-            limits.invoice_expiry_margin_seconds,
-        )
+        .put("invoice_expiry_margin_seconds", limits.invoice_expiry_margin_seconds)
         .large("fee_limit_base_msat_max", limits.fee_limit_base_msat_max)
         .put("fee_limit_ppm_max", limits.fee_limit_ppm_max)
         .put("upload_idle_seconds_max", limits.upload_idle_seconds_max)
@@ -300,10 +269,7 @@ mod tests {
             payment_id: "pay_1".into(),
             state: v1::payment::State::InFlight.into(),
             amount_msat: i64::MAX,
-            create_time: Some(Timestamp {
-                seconds: 0,
-                nanos: 1_000_000,
-            }),
+            create_time: Some(Timestamp { seconds: 0, nanos: 1_000_000 }),
             failure: Some(v1::Failure {
                 reason: v1::failure::Reason::NoRoute.into(),
                 ..Default::default()
@@ -326,17 +292,8 @@ mod tests {
 
     #[test]
     fn unset_values_of_a_batch_are_absent() {
-        let value = batch(&v1::Batch {
-            batch_id: "bat_1".into(),
-            ..Default::default()
-        });
-        for absent in [
-            "state",
-            "pause_reason",
-            "options",
-            "description",
-            "finish_time",
-        ] {
+        let value = batch(&v1::Batch { batch_id: "bat_1".into(), ..Default::default() });
+        for absent in ["state", "pause_reason", "options", "description", "finish_time"] {
             assert_eq!(value.get(absent), None, "{absent}");
         }
     }

@@ -31,12 +31,8 @@ pub fn payment_order(text: &[u8]) -> Result<v1::PaymentOrder, Vec<Violation>> {
 
 fn order_of(fields: &mut Fields) -> v1::PaymentOrder {
     v1::PaymentOrder {
-        destination: fields
-            .text("bolt11")
-            .map(payment_order::Destination::Bolt11),
-        amount: fields
-            .large("amount_msat")
-            .map(payment_order::Amount::AmountMsat),
+        destination: fields.text("bolt11").map(payment_order::Destination::Bolt11),
+        amount: fields.large("amount_msat").map(payment_order::Amount::AmountMsat),
         fee_limit_msat: fields.large("fee_limit_msat"),
         deadline: fields.time("deadline"),
         reference: fields.text("reference").unwrap_or_default(),
@@ -77,18 +73,11 @@ struct Fields {
 
 impl Fields {
     fn parse(text: &[u8]) -> Result<Fields, Vec<Violation>> {
-        let error = |message: String| {
-            vec![Violation {
-                field: String::new(),
-                message,
-            }]
-        };
+        let error = |message: String| vec![Violation { field: String::new(), message }];
         match serde_json::from_slice(text) {
-            Ok(Value::Object(left)) => Ok(Fields {
-                left,
-                pointer: String::new(),
-                errors: Vec::new(),
-            }),
+            Ok(Value::Object(left)) => {
+                Ok(Fields { left, pointer: String::new(), errors: Vec::new() })
+            }
             Ok(_) => Err(error("must be an object".into())),
             Err(fault) => Err(error(format!("is not JSON: {fault}"))),
         }
@@ -97,11 +86,7 @@ impl Fields {
     /// The value, when it was read well and every field was taken.
     fn finish<T>(mut self, value: T) -> Result<T, Vec<Violation>> {
         self.refuse_left();
-        if self.errors.is_empty() {
-            Ok(value)
-        } else {
-            Err(self.errors)
-        }
+        if self.errors.is_empty() { Ok(value) } else { Err(self.errors) }
     }
 
     fn take_errors(&mut self, mut inner: Fields) {
@@ -119,10 +104,7 @@ impl Fields {
         // RFC 6901, section 3.
         let name = name.replace('~', "~0").replace('/', "~1");
         let field = format!("{}/{name}", self.pointer);
-        self.errors.push(Violation {
-            field,
-            message: message.to_owned(),
-        });
+        self.errors.push(Violation { field, message: message.to_owned() });
     }
 
     /// Takes a field; `null` reads as unset.
@@ -178,10 +160,7 @@ impl Fields {
         let text = self.text(name)?;
         let stamp = time::parse(&text);
         if stamp.is_none() {
-            self.refuse(
-                name,
-                "must be a time in RFC 3339, such as 2030-01-31T12:00:00Z",
-            );
+            self.refuse(name, "must be a time in RFC 3339, such as 2030-01-31T12:00:00Z");
         }
         stamp
     }
@@ -204,11 +183,7 @@ impl Fields {
         match self.take(name)? {
             Value::Object(left) => {
                 let pointer = format!("{}/{name}", self.pointer);
-                Some(Fields {
-                    left,
-                    pointer,
-                    errors: Vec::new(),
-                })
+                Some(Fields { left, pointer, errors: Vec::new() })
             }
             _ => {
                 self.refuse(name, "must be an object");
@@ -229,14 +204,8 @@ mod tests {
             {"priority": "high", "attempts_max": 3, "fee_policy": {"base_msat": 1}}}"#;
         let (order, options) = payment_request(text).expect("an order");
         assert_eq!(order.amount, Some(payment_order::Amount::AmountMsat(12)));
-        assert_eq!(
-            (order.fee_limit_msat, order.reference.as_str()),
-            (Some(0), "a")
-        );
-        assert_eq!(
-            order.deadline.map(|stamp| stamp.seconds),
-            Some(1_896_091_200)
-        );
+        assert_eq!((order.fee_limit_msat, order.reference.as_str()), (Some(0), "a"));
+        assert_eq!(order.deadline.map(|stamp| stamp.seconds), Some(1_896_091_200));
         let options = options.expect("options");
         assert_eq!(options.attempts_max, Some(3));
         assert_eq!(options.fee_policy.map(|policy| policy.base_msat), Some(1));

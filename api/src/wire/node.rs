@@ -46,10 +46,7 @@ pub fn engine(doors: &Doors) -> v1::Engine {
         version: env!("CARGO_PKG_VERSION").into(),
         network: doors.network().name().into(),
         ready: readiness.is_ready() && !doors.is_stopping(),
-        not_ready_reasons: not_ready(&readiness)
-            .iter()
-            .map(|&text| text.into())
-            .collect(),
+        not_ready_reasons: not_ready(&readiness).iter().map(|&text| text.into()).collect(),
         limits: Some(limits(&doors.limits)),
         default_options: Some(options::to_proto(&doors.defaults)),
         node_count: count(readiness.nodes),
@@ -62,17 +59,10 @@ pub fn engine(doors: &Doors) -> v1::Engine {
 pub fn not_ready(readiness: &Readiness) -> Vec<&'static str> {
     let reasons = [
         (!readiness.recovered, "the journal is being recovered"),
-        (
-            readiness.nodes_connected == 0,
-            "no node was connected since the start",
-        ),
+        (readiness.nodes_connected == 0, "no node was connected since the start"),
         (readiness.stopping, "the engine is stopping"),
     ];
-    reasons
-        .into_iter()
-        .filter(|(holds, _)| *holds)
-        .map(|(_, reason)| reason)
-        .collect()
+    reasons.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| reason).collect()
 }
 
 fn limits(limits: &Limits) -> v1::Limits {

@@ -73,33 +73,21 @@ fn priority(set: i32, default: Priority) -> Result<Priority, Problem> {
         Ok(batch_options::Priority::Low) => Ok(Priority::Low),
         Ok(batch_options::Priority::Normal) => Ok(Priority::Normal),
         Ok(batch_options::Priority::High) => Ok(Priority::High),
-        Err(_) => Err(invalid(
-            "options.priority",
-            "is a value that this engine does not know",
-        )),
+        Err(_) => Err(invalid("options.priority", "is a value that this engine does not know")),
     }
 }
 
 fn fee_policy(set: Option<&v1::FeePolicy>, default: FeePolicy) -> Result<FeePolicy, Problem> {
     let Some(set) = set else { return Ok(default) };
-    let base = u64::try_from(set.base_msat)
-        .ok()
-        .and_then(|msat| Msat::new(msat).ok());
+    let base = u64::try_from(set.base_msat).ok().and_then(|msat| Msat::new(msat).ok());
     let Some(base) = base else {
-        return Err(invalid(
-            "options.fee_policy.base_msat",
-            "must be an amount, at least 0",
-        ));
+        return Err(invalid("options.fee_policy.base_msat", "must be an amount, at least 0"));
     };
     match u32::try_from(set.proportional_ppm) {
-        Ok(ppm) if ppm <= 1_000_000 => Ok(FeePolicy {
-            base,
-            proportional_ppm: ppm,
-        }),
-        Ok(_) | Err(_) => Err(invalid(
-            "options.fee_policy.proportional_ppm",
-            "must be 0 to 1000000",
-        )),
+        Ok(ppm) if ppm <= 1_000_000 => Ok(FeePolicy { base, proportional_ppm: ppm }),
+        Ok(_) | Err(_) => {
+            Err(invalid("options.fee_policy.proportional_ppm", "must be 0 to 1000000"))
+        }
     }
 }
 
@@ -154,10 +142,7 @@ pub(crate) fn of_tests() -> BatchOptions {
         per_destination_in_flight_max: 0,
         failed_count_max: 0,
         failed_percent_max: 0,
-        fee_policy: FeePolicy {
-            base: Msat::from_sat_clamped(10),
-            proportional_ppm: 5_000,
-        },
+        fee_policy: FeePolicy { base: Msat::from_sat_clamped(10), proportional_ppm: 5_000 },
         deadline: None,
         attempts_max: 5,
         cltv_limit_blocks: 1_008,
@@ -172,14 +157,8 @@ mod tests {
     fn unset_options_are_the_defaults() {
         let defaults = of_tests();
         let unset = v1::BatchOptions::default();
-        assert_eq!(
-            effective(None, &defaults, UnixMs(0)).ok(),
-            Some(defaults.clone())
-        );
-        assert_eq!(
-            effective(Some(&unset), &defaults, UnixMs(0)).ok(),
-            Some(defaults)
-        );
+        assert_eq!(effective(None, &defaults, UnixMs(0)).ok(), Some(defaults.clone()));
+        assert_eq!(effective(Some(&unset), &defaults, UnixMs(0)).ok(), Some(defaults));
     }
 
     #[test]
@@ -198,26 +177,11 @@ mod tests {
     #[test]
     fn a_value_out_of_range_names_its_field() {
         let bad = [
-            v1::BatchOptions {
-                in_flight_max: Some(0),
-                ..Default::default()
-            },
-            v1::BatchOptions {
-                failed_percent_max: Some(101),
-                ..Default::default()
-            },
-            v1::BatchOptions {
-                attempts_max: Some(-1),
-                ..Default::default()
-            },
-            v1::BatchOptions {
-                priority: 9,
-                ..Default::default()
-            },
-            v1::BatchOptions {
-                deadline: Some(Default::default()),
-                ..Default::default()
-            },
+            v1::BatchOptions { in_flight_max: Some(0), ..Default::default() },
+            v1::BatchOptions { failed_percent_max: Some(101), ..Default::default() },
+            v1::BatchOptions { attempts_max: Some(-1), ..Default::default() },
+            v1::BatchOptions { priority: 9, ..Default::default() },
+            v1::BatchOptions { deadline: Some(Default::default()), ..Default::default() },
         ];
         for options in bad {
             let problem = effective(Some(&options), &of_tests(), UnixMs(1)).expect_err("refused");

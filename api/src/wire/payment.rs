@@ -34,20 +34,12 @@ impl View {
 pub fn to_proto(payment: &Payment, view: View) -> v1::Payment {
     let order = &payment.order;
     let last = payment.attempts.last();
-    let attempts = payment
-        .attempts
-        .iter()
-        .map(|attempt| attempt_to_proto(payment, attempt));
+    let attempts = payment.attempts.iter().map(|attempt| attempt_to_proto(payment, attempt));
     v1::Payment {
         payment_id: payment.id.to_string(),
         batch_id: payment.id.batch().to_string(),
         row: super::count(payment.id.row()),
-        reference: order
-            .reference
-            .as_ref()
-            .and_then(Sealed::text)
-            .unwrap_or_default()
-            .into(),
+        reference: order.reference.as_ref().and_then(Sealed::text).unwrap_or_default().into(),
         state: state(&payment.state).into(),
         destination: Some(v1::payment::Destination::Bolt11(order.invoice.to_string())),
         payment_hash: order.payment_hash.to_string(),
@@ -59,20 +51,11 @@ pub fn to_proto(payment: &Payment, view: View) -> v1::Payment {
             _ => String::new(),
         },
         failure: failure(payment),
-        node: last
-            .map(|attempt| attempt.node.to_string())
-            .unwrap_or_default(),
+        node: last.map(|attempt| attempt.node.to_string()).unwrap_or_default(),
         attempt_count: i32::try_from(payment.attempts.len()).unwrap_or(i32::MAX),
-        attempts: if view == View::Full {
-            attempts.collect()
-        } else {
-            Vec::new()
-        },
+        attempts: if view == View::Full { attempts.collect() } else { Vec::new() },
         create_time: Some(time::to_proto(payment.created)),
-        first_attempt_time: payment
-            .attempts
-            .first()
-            .map(|first| time::to_proto(first.started)),
+        first_attempt_time: payment.attempts.first().map(|first| time::to_proto(first.started)),
         finish_time: payment.finished().map(time::to_proto),
         update_time: Some(time::to_proto(payment.updated)),
         deadline: order.deadline.map(time::to_proto),
@@ -112,11 +95,7 @@ fn attempt_to_proto(payment: &Payment, attempt: &Attempt) -> v1::Attempt {
         start_time: Some(time::to_proto(attempt.started)),
         end_time: attempt.ended.map(time::to_proto),
         node_code: node_code(attempt.end).into(),
-        fee_msat: if attempt.end == AttemptEnd::Settled {
-            fee_msat(payment)
-        } else {
-            0
-        },
+        fee_msat: if attempt.end == AttemptEnd::Settled { fee_msat(payment) } else { 0 },
     }
 }
 
@@ -130,10 +109,7 @@ fn failure(payment: &Payment) -> Option<v1::Failure> {
         // The numbers are the contract's own.
         reason: failure as i32,
         message: message.into(),
-        node_code: last
-            .map(|attempt| node_code(attempt.end))
-            .unwrap_or_default()
-            .into(),
+        node_code: last.map(|attempt| node_code(attempt.end)).unwrap_or_default().into(),
         same_invoice_may_succeed,
     })
 }

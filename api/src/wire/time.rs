@@ -17,10 +17,7 @@ pub fn to_proto(time: UnixMs) -> Timestamp {
 pub fn from_proto(stamp: &Timestamp) -> Option<UnixMs> {
     let valid =
         (0..=SECONDS_MAX).contains(&stamp.seconds) && (0..1_000_000_000).contains(&stamp.nanos);
-    let ms = stamp
-        .seconds
-        .checked_mul(1_000)?
-        .checked_add(i64::from(stamp.nanos) / 1_000_000)?;
+    let ms = stamp.seconds.checked_mul(1_000)?.checked_add(i64::from(stamp.nanos) / 1_000_000)?;
     valid.then_some(UnixMs(ms))
 }
 
@@ -40,10 +37,7 @@ pub fn proto_text(stamp: &Timestamp) -> String {
 /// Reads RFC 3339, with any offset.
 pub fn parse(text: &str) -> Option<Timestamp> {
     let time: jiff::Timestamp = text.parse().ok()?;
-    let stamp = Timestamp {
-        seconds: time.as_second(),
-        nanos: time.subsec_nanosecond(),
-    };
+    let stamp = Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() };
     from_proto(&stamp).map(|_| stamp)
 }
 
@@ -53,10 +47,7 @@ mod tests {
 
     #[test]
     fn a_time_is_written_in_utc_with_microseconds() {
-        assert_eq!(
-            text(UnixMs(1_700_000_000_123)),
-            "2023-11-14T22:13:20.123000Z"
-        );
+        assert_eq!(text(UnixMs(1_700_000_000_123)), "2023-11-14T22:13:20.123000Z");
         let stamp = parse("2023-11-14T23:13:20.123+01:00").expect("a time");
         assert_eq!(from_proto(&stamp), Some(UnixMs(1_700_000_000_123)));
     }

@@ -61,6 +61,12 @@ impl Msat {
     }
 
     /// `ppm` millionths of the amount, rounded down (BOLT 7, `fee_proportional_millionths`).
+    ///
+    /// ```
+    /// # use fulgurite_core::{Msat, amount::TooLarge};
+    /// assert_eq!(Msat::new(1_000_199)?.parts_per_million(5_000), Msat::new(5_000)?);
+    /// # Ok::<(), TooLarge>(())
+    /// ```
     pub fn parts_per_million(self, ppm: u32) -> Msat {
         // The maximum is below 2^61 and ppm below 2^32: the product fits 128 bits.
         let part = u128::from(self.0) * u128::from(ppm) / 1_000_000;

@@ -167,11 +167,7 @@ impl Batch {
         let summary = Summary {
             accepted,
             state,
-            counts: Counts {
-                refused,
-                queued,
-                ..Counts::default()
-            },
+            counts: Counts { refused, queued, ..Counts::default() },
             counts_resumed: Counts::default(),
             amount_succeeded: Msat::ZERO,
             fee_paid: Msat::ZERO,
@@ -193,11 +189,9 @@ impl Batch {
                 Ok(Event::BatchCancelRequested { batch, time: now })
             }
             (Input::Pause | Input::Resume, State::Cancelling) => Err(Refusal::Cancelling),
-            (Input::Pause, State::Running) => Ok(Event::BatchPaused {
-                batch,
-                reason: PauseReason::Requested,
-                time: now,
-            }),
+            (Input::Pause, State::Running) => {
+                Ok(Event::BatchPaused { batch, reason: PauseReason::Requested, time: now })
+            }
             (Input::Resume, State::Paused(_)) => Ok(Event::BatchResumed { batch, time: now }),
             (Input::Pause, State::Paused(_)) | (Input::Resume, State::Running) => {
                 Err(Refusal::AlreadySo)
@@ -217,18 +211,11 @@ impl Batch {
             return Err(payment::Refusal::AlreadyFinal);
         };
         // Rule E9: no attempt starts while the batch is paused.
-        if matches!(
-            (input, self.summary.state),
-            (payment::Input::Start(_), State::Paused(_))
-        ) {
+        if matches!((input, self.summary.state), (payment::Input::Start(_), State::Paused(_))) {
             return Err(payment::Refusal::TooEarly);
         }
         let change = found.decide(input, &self.terms(retry), now)?;
-        Ok(Event::Payment {
-            payment,
-            time: now,
-            change,
-        })
+        Ok(Event::Payment { payment, time: now, change })
     }
 
     /// What the batch itself must do by now: pause at its failure threshold, cancel what waits,
@@ -246,19 +233,11 @@ impl Batch {
         if self.summary.state == State::Cancelling && self.summary.counts.queued > 0 {
             let waiting = self.payments.iter().filter(|payment| payment.is_queued());
             let rows = Arc::new(waiting.map(|payment| payment.id.row()).collect());
-            return Some(Event::PaymentsCancelled {
-                batch,
-                rows,
-                time: now,
-            });
+            return Some(Event::PaymentsCancelled { batch, rows, time: now });
         }
         if self.summary.state == State::Running && self.too_many_failed() {
             let reason = PauseReason::FailureThreshold;
-            return Some(Event::BatchPaused {
-                batch,
-                reason,
-                time: now,
-            });
+            return Some(Event::BatchPaused { batch, reason, time: now });
         }
         None
     }
@@ -282,11 +261,7 @@ impl Batch {
     /// are ignored.
     pub fn apply(&mut self, event: &Event, lsn: Lsn) -> Option<Effect> {
         match event {
-            Event::Payment {
-                payment,
-                time,
-                change,
-            } => {
+            Event::Payment { payment, time, change } => {
                 self.touch(*time, lsn);
                 return self.apply_payment(*payment, change, *time, lsn);
             }
@@ -341,18 +316,14 @@ impl Batch {
         time: UnixMs,
         lsn: Lsn,
     ) -> Option<Effect> {
-        let at = self
-            .position(id)
-            .expect("an event names a payment of its batch");
+        let at = self.position(id).expect("an event names a payment of its batch");
         let payment = &mut self.payments[at as usize];
         *self.summary.counts.of(&payment.state) -= 1;
         let effect = payment.apply(change, time, lsn);
         *self.summary.counts.of(&payment.state) += 1;
         if let PaymentChange::AttemptSettled { fee_paid, .. } = change {
-            self.summary.amount_succeeded = self
-                .summary
-                .amount_succeeded
-                .saturating_add(payment.order.amount);
+            self.summary.amount_succeeded =
+                self.summary.amount_succeeded.saturating_add(payment.order.amount);
             self.summary.fee_paid = self.summary.fee_paid.saturating_add(*fee_paid);
         }
         effect
@@ -367,17 +338,10 @@ impl Batch {
     pub fn position(&self, id: PaymentId) -> Option<u32> {
         let at = id.row() - 1;
         // Without refused rows, a row is its own position.
-        if self
-            .payments
-            .get(at as usize)
-            .is_some_and(|payment| payment.id == id)
-        {
+        if self.payments.get(at as usize).is_some_and(|payment| payment.id == id) {
             return Some(at);
         }
-        let found = self
-            .payments
-            .binary_search_by_key(&id, |payment| payment.id)
-            .ok()?;
+        let found = self.payments.binary_search_by_key(&id, |payment| payment.id).ok()?;
         u32::try_from(found).ok()
     }
 

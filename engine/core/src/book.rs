@@ -1,6 +1,9 @@
 //! All open batches, as the journal tells them: the read model, the content of a snapshot and
 //! what a rebuilt actor starts from.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -61,10 +64,7 @@ impl Book {
                 Changed::Nothing
             }
             Event::OrdersAdded { batch, orders } => {
-                self.uploads
-                    .entry(*batch)
-                    .or_default()
-                    .extend(orders.iter().cloned());
+                self.uploads.entry(*batch).or_default().extend(orders.iter().cloned());
                 Changed::Nothing
             }
             Event::UploadDropped { batch } => {
@@ -107,10 +107,7 @@ impl Book {
 
     fn change(&mut self, batch: BatchId, event: &Event, time: UnixMs, lsn: Lsn) {
         self.time = self.time.max(time);
-        let batch = self
-            .batches
-            .get_mut(&batch)
-            .expect("events follow their batch's seal");
+        let batch = self.batches.get_mut(&batch).expect("events follow their batch's seal");
         batch.apply(event, lsn);
     }
 

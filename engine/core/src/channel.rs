@@ -117,7 +117,12 @@ impl Channel {
     }
 
     /// Reserves a slot and `amount` (its fee included) for an attempt.
-    pub fn reserve(&mut self, attempt: AttemptId, amount: Msat, now: UnixMs) -> Result<(), Refusal> {
+    pub fn reserve(
+        &mut self,
+        attempt: AttemptId,
+        amount: Msat,
+        now: UnixMs,
+    ) -> Result<(), Refusal> {
         let room = self.room();
         if self.reservations.contains_key(&attempt) {
             return Err(Refusal::Duplicate);
@@ -152,7 +157,9 @@ impl Channel {
 
     /// Frees a reservation. What was `spent` stays counted until the node's next report.
     pub fn release(&mut self, attempt: AttemptId, spent: bool) {
-        let Some(own) = self.reservations.remove(&attempt) else { return };
+        let Some(own) = self.reservations.remove(&attempt) else {
+            return;
+        };
         if !spent {
             self.unseen = self.unseen.saturating_sub(own.amount);
         }

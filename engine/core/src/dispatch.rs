@@ -33,10 +33,7 @@ pub enum Choice {
 pub fn choose(candidates: &[Candidate], avoid: Option<usize>) -> Choice {
     let carried = candidates.iter().any(|node| node.usable && node.carries);
     let fits = |node: &Candidate| node.usable && (node.carries || !carried);
-    let others = candidates
-        .iter()
-        .enumerate()
-        .any(|(at, node)| fits(node) && Some(at) != avoid);
+    let others = candidates.iter().enumerate().any(|(at, node)| fits(node) && Some(at) != avoid);
     let possible = || {
         candidates
             .iter()

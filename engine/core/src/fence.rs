@@ -43,12 +43,7 @@ impl Fence {
     /// A fence that is down. `wait_ms` is the deadline of a send plus a margin for requests that
     /// wait inside the node; at least 0.
     pub fn new(wait_ms: i64) -> Fence {
-        Fence {
-            wait_ms,
-            up_to: UnixMs(i64::MIN),
-            wanted: UnixMs(i64::MIN),
-            phase: Phase::Idle,
-        }
+        Fence { wait_ms, up_to: UnixMs(i64::MIN), wanted: UnixMs(i64::MIN), phase: Phase::Idle }
     }
 
     /// Every send that expires at or before this is fenced.
@@ -75,11 +70,7 @@ impl Fence {
             return;
         }
         let expires = self.wanted.plus_ms(-clock_offset_ms);
-        self.phase = Phase::Probe {
-            expiry: self.wanted,
-            again: now,
-            at: now.max(expires),
-        };
+        self.phase = Phase::Probe { expiry: self.wanted, again: now, at: now.max(expires) };
     }
 
     /// Moves with time: the expiry to probe now, if any. Rises when the wait is over.
@@ -90,18 +81,12 @@ impl Fence {
         }
         match self.phase {
             Phase::Probe { expiry, at, .. } if at <= now => {
-                self.phase = Phase::Probing {
-                    expiry,
-                    again: now.plus_ms(10 * PROBE_AGAIN_MS),
-                };
+                self.phase = Phase::Probing { expiry, again: now.plus_ms(10 * PROBE_AGAIN_MS) };
                 Some(expiry)
             }
             // An answer that was lost with its connection.
             Phase::Probing { expiry, again } if again <= now => {
-                self.phase = Phase::Probing {
-                    expiry,
-                    again: now.plus_ms(10 * PROBE_AGAIN_MS),
-                };
+                self.phase = Phase::Probing { expiry, again: now.plus_ms(10 * PROBE_AGAIN_MS) };
                 Some(expiry)
             }
             Phase::Waiting { expiry, until } if until <= now => {
@@ -124,17 +109,10 @@ impl Fence {
             return;
         }
         self.phase = match answer {
-            ProbeAnswer::Expired => Phase::Waiting {
-                expiry,
-                until: now.plus_ms(self.wait_ms),
-            },
+            ProbeAnswer::Expired => Phase::Waiting { expiry, until: now.plus_ms(self.wait_ms) },
             ProbeAnswer::NotYet | ProbeAnswer::Unreachable => {
                 let again = now.plus_ms(PROBE_AGAIN_MS);
-                Phase::Probe {
-                    expiry,
-                    again,
-                    at: again,
-                }
+                Phase::Probe { expiry, again, at: again }
             }
         };
     }

@@ -202,6 +202,9 @@ mod tests {
         for text in ["", "bat_", "pay_1", "pay_zz", &batch.to_string().replace("bat", "pay")] {
             assert_eq!(text.parse::<PaymentId>(), Err(NotAnId), "{text}");
         }
-        assert_eq!(batch.payment(1).to_string().replace("pay", "bat").parse::<BatchId>(), Err(NotAnId));
+        assert_eq!(
+            batch.payment(1).to_string().replace("pay", "bat").parse::<BatchId>(),
+            Err(NotAnId)
+        );
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod amount;
 pub mod batch;
+pub mod book;
 pub mod breaker;
 pub mod channel;
 pub mod dispatch;
@@ -17,7 +18,6 @@ pub mod order;
 pub mod payment;
 pub mod port;
 pub mod queue;
-pub mod book;
 pub mod retry;
 pub mod schedule;
 #[cfg(test)]

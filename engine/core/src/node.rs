@@ -88,10 +88,7 @@ impl Node {
 
     /// A place was taken and given back without a send.
     pub fn withdrawn(&mut self) {
-        self.in_flight = self
-            .in_flight
-            .checked_sub(1)
-            .expect("what is withdrawn was started");
+        self.in_flight = self.in_flight.checked_sub(1).expect("what is withdrawn was started");
     }
 
     /// An attempt is over.

@@ -56,18 +56,8 @@ pub struct Payment {
 impl Payment {
     /// A payment of an accepted batch.
     pub fn new(id: PaymentId, order: Arc<Order>, created: UnixMs, version: Lsn) -> Payment {
-        let state = State::Queued {
-            not_before: created,
-        };
-        Payment {
-            id,
-            order,
-            state,
-            attempts: Vec::new(),
-            created,
-            updated: created,
-            version,
-        }
+        let state = State::Queued { not_before: created };
+        Payment { id, order, state, attempts: Vec::new(), created, updated: created, version }
     }
 
     /// Decides what `input` means for this payment at time `now`. Changes nothing.
@@ -142,43 +132,22 @@ impl Payment {
         match *input {
             Input::Start(_) | Input::Cancel | Input::Expire => Err(Refusal::InFlight),
             // Every attempt of a payment has the same hash: a proof counts whichever it names.
-            Input::Settled {
-                preimage,
-                amount,
-                fee_paid,
-                ..
-            } => Ok(self.settled(current, preimage, amount, fee_paid)),
+            Input::Settled { preimage, amount, fee_paid, .. } => {
+                Ok(self.settled(current, preimage, amount, fee_paid))
+            }
             Input::Failed { attempt, reason } => {
-                let why = Over {
-                    why: reason,
-                    attempts: over(attempt)?,
-                };
+                let why = Over { why: reason, attempts: over(attempt)? };
                 let next = terms.after_failure(self.id, &self.order, why, now);
-                Ok(PaymentChange::AttemptFailed {
-                    attempt,
-                    reason,
-                    next,
-                })
+                Ok(PaymentChange::AttemptFailed { attempt, reason, next })
             }
             Input::NeverSent { attempt, cause } => {
-                let why = Over {
-                    why: cause,
-                    attempts: over(attempt)?,
-                };
+                let why = Over { why: cause, attempts: over(attempt)? };
                 let next = terms.after_never_sent(self.id, &self.order, why, now);
-                Ok(PaymentChange::AttemptNeverSent {
-                    attempt,
-                    cause,
-                    next,
-                })
+                Ok(PaymentChange::AttemptNeverSent { attempt, cause, next })
             }
-            Input::Contradicted {
-                attempt,
-                contradiction,
-            } => Ok(PaymentChange::Contradicted {
-                attempt: over(attempt)?,
-                contradiction,
-            }),
+            Input::Contradicted { attempt, contradiction } => {
+                Ok(PaymentChange::Contradicted { attempt: over(attempt)?, contradiction })
+            }
         }
     }
 
@@ -195,16 +164,9 @@ impl Payment {
         } else if amount > self.order.amount || fee_paid > self.order.fee_limit {
             Contradiction::PaidTooMuch
         } else {
-            return PaymentChange::AttemptSettled {
-                attempt,
-                preimage,
-                fee_paid,
-            };
+            return PaymentChange::AttemptSettled { attempt, preimage, fee_paid };
         };
-        PaymentChange::Contradicted {
-            attempt,
-            contradiction,
-        }
+        PaymentChange::Contradicted { attempt, contradiction }
     }
 
     fn fits(&self, attempt: &AttemptStarted) -> bool {
@@ -219,11 +181,7 @@ impl Payment {
         self.version = lsn;
         match change {
             PaymentChange::AttemptStarted(attempt) => {
-                assert!(
-                    self.is_queued(),
-                    "{}: one attempt in flight at most",
-                    self.id
-                );
+                assert!(self.is_queued(), "{}: one attempt in flight at most", self.id);
                 self.attempts.push(Attempt {
                     number: attempt.attempt,
                     node: Arc::clone(&attempt.node),
@@ -232,77 +190,37 @@ impl Payment {
                     end: AttemptEnd::Open,
                 });
                 self.state = State::InFlight(Arc::clone(attempt));
-                Some(Effect::Send(AttemptId {
-                    payment: self.id,
-                    number: attempt.attempt,
-                }))
+                Some(Effect::Send(AttemptId { payment: self.id, number: attempt.attempt }))
             }
-            PaymentChange::AttemptSettled {
-                attempt,
-                preimage,
-                fee_paid,
-            } => {
+            PaymentChange::AttemptSettled { attempt, preimage, fee_paid } => {
                 self.assert_in_flight(*attempt);
-                assert_eq!(
-                    preimage.payment_hash(),
-                    self.order.payment_hash,
-                    "{}",
-                    self.id
-                );
+                assert_eq!(preimage.payment_hash(), self.order.payment_hash, "{}", self.id);
                 self.end_attempt(AttemptEnd::Settled, time);
-                self.state = State::Succeeded {
-                    preimage: *preimage,
-                    fee_paid: *fee_paid,
-                };
+                self.state = State::Succeeded { preimage: *preimage, fee_paid: *fee_paid };
                 Some(Effect::Finished)
             }
-            PaymentChange::AttemptFailed {
-                attempt,
-                reason,
-                next,
-            } => {
+            PaymentChange::AttemptFailed { attempt, reason, next } => {
                 self.assert_in_flight(*attempt);
                 self.end_attempt(AttemptEnd::Failed(*reason), time);
                 Some(self.next(*next))
             }
-            PaymentChange::AttemptNeverSent {
-                attempt,
-                cause,
-                next,
-            } => {
+            PaymentChange::AttemptNeverSent { attempt, cause, next } => {
                 self.assert_in_flight(*attempt);
                 self.end_attempt(AttemptEnd::NeverSent(*cause), time);
                 Some(self.next(*next))
             }
             PaymentChange::Failed(failure) => {
-                assert!(
-                    self.is_queued(),
-                    "{}: not failed with an attempt in flight",
-                    self.id
-                );
+                assert!(self.is_queued(), "{}: not failed with an attempt in flight", self.id);
                 Some(self.next(Next::Failed(*failure)))
             }
             PaymentChange::Cancelled => {
-                assert!(
-                    self.is_queued(),
-                    "{}: not cancelled with an attempt in flight",
-                    self.id
-                );
+                assert!(self.is_queued(), "{}: not cancelled with an attempt in flight", self.id);
                 Some(self.next(Next::Cancelled))
             }
-            PaymentChange::Contradicted {
-                attempt,
-                contradiction,
-            } => {
-                assert!(
-                    !matches!(self.state, State::Succeeded { .. }),
-                    "succeeded is for ever"
-                );
+            PaymentChange::Contradicted { attempt, contradiction } => {
+                assert!(!matches!(self.state, State::Succeeded { .. }), "succeeded is for ever");
                 self.end_attempt(AttemptEnd::Contradicted(*contradiction), time);
-                self.state = State::Unresolved {
-                    attempt: *attempt,
-                    contradiction: *contradiction,
-                };
+                self.state = State::Unresolved { attempt: *attempt, contradiction: *contradiction };
                 Some(Effect::Alarm)
             }
         }
@@ -310,11 +228,7 @@ impl Payment {
 
     fn assert_in_flight(&self, attempt: u16) {
         let open = matches!(&self.state, State::InFlight(own) if own.attempt == attempt);
-        assert!(
-            open,
-            "{}: attempt {attempt} is not the one in flight",
-            self.id
-        );
+        assert!(open, "{}: attempt {attempt} is not the one in flight", self.id);
     }
 
     fn next(&mut self, next: Next) -> Effect {
@@ -339,13 +253,10 @@ impl Payment {
     /// What to ask again after a restart; never sends anything new.
     pub fn resume(&self) -> Option<Effect> {
         match &self.state {
-            State::Queued { not_before } => Some(Effect::Wait {
-                not_before: *not_before,
-            }),
-            State::InFlight(attempt) => Some(Effect::Ask(AttemptId {
-                payment: self.id,
-                number: attempt.attempt,
-            })),
+            State::Queued { not_before } => Some(Effect::Wait { not_before: *not_before }),
+            State::InFlight(attempt) => {
+                Some(Effect::Ask(AttemptId { payment: self.id, number: attempt.attempt }))
+            }
             State::Unresolved { .. }
             | State::Succeeded { .. }
             | State::Failed(_)
@@ -360,10 +271,7 @@ impl Payment {
 
     /// Succeeded, failed or cancelled.
     pub fn is_final(&self) -> bool {
-        matches!(
-            self.state,
-            State::Succeeded { .. } | State::Failed(_) | State::Cancelled
-        )
+        matches!(self.state, State::Succeeded { .. } | State::Failed(_) | State::Cancelled)
     }
 
     /// True while nobody else may pay the hash (rule E2): always but after failed or cancelled.
@@ -378,8 +286,6 @@ impl Payment {
 
     /// The number of the next attempt.
     pub fn next_attempt(&self) -> u16 {
-        u16::try_from(self.attempts.len())
-            .unwrap_or(u16::MAX)
-            .saturating_add(1)
+        u16::try_from(self.attempts.len()).unwrap_or(u16::MAX).saturating_add(1)
     }
 }

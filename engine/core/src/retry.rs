@@ -24,11 +24,7 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> RetryPolicy {
-        RetryPolicy {
-            backoff_ms_first: 250,
-            backoff_ms_max: 30_000,
-            expiry_margin_ms: 15_000,
-        }
+        RetryPolicy { backoff_ms_first: 250, backoff_ms_max: 30_000, expiry_margin_ms: 15_000 }
     }
 }
 
@@ -106,11 +102,7 @@ impl Terms {
         }
         let not_before = now.plus_ms(self.backoff_ms(payment, over.attempts));
         let (until, too_late) = self.start_until(order);
-        if not_before > until {
-            Next::Failed(too_late)
-        } else {
-            Next::Retry { not_before }
-        }
+        if not_before > until { Next::Failed(too_late) } else { Next::Retry { not_before } }
     }
 
     /// The wait after `attempts` attempts: doubling, with up to a quarter less by the payment's

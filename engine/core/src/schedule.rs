@@ -47,11 +47,7 @@ pub struct Rate {
 impl Rate {
     /// A full bucket for `per_second` payments a second; 0 means no limit.
     pub fn new(per_second: u32, now: UnixMs) -> Rate {
-        Rate {
-            per_second,
-            tokens: Self::burst(per_second),
-            at: now,
-        }
+        Rate { per_second, tokens: Self::burst(per_second), at: now }
     }
 
     /// A tenth of a second's worth, at least one payment.
@@ -181,10 +177,7 @@ impl Schedule {
         if self.per_payee_max == 0 {
             return;
         }
-        let active = self
-            .per_payee
-            .get_mut(&payee)
-            .expect("what ends was counted");
+        let active = self.per_payee.get_mut(&payee).expect("what ends was counted");
         *active -= 1;
         if *active == 0 {
             self.per_payee.remove(&payee);
@@ -223,11 +216,7 @@ impl Schedule {
         let retry = self.waiting.peek().map(|Reverse((at, _))| *at);
         let end = self.ends.peek().map(|Reverse((until, _))| until.plus_ms(1));
         // With a full window the rate is not in the way: an end is no matter of time.
-        let rate = if self.has_ready() {
-            self.rate.next()
-        } else {
-            None
-        };
+        let rate = if self.has_ready() { self.rate.next() } else { None };
         [retry, end, rate].into_iter().flatten().min()
     }
 

@@ -57,10 +57,7 @@ pub fn options() -> BatchOptions {
         per_destination_in_flight_max: 0,
         failed_count_max: 0,
         failed_percent_max: 0,
-        fee_policy: FeePolicy {
-            base: FEE_LIMIT,
-            proportional_ppm: 0,
-        },
+        fee_policy: FeePolicy { base: FEE_LIMIT, proportional_ppm: 0 },
         deadline: None,
         attempts_max: 3,
         cltv_limit_blocks: 1_008,
@@ -117,10 +114,5 @@ pub fn attempt(number: u16) -> Arc<AttemptStarted> {
 /// Three attempts, no deadline.
 pub fn terms() -> Terms {
     let retry = RetryPolicy::default();
-    Terms {
-        attempts_max: 3,
-        deadline: None,
-        cancelling: false,
-        retry,
-    }
+    Terms { attempts_max: 3, deadline: None, cancelling: false, retry }
 }

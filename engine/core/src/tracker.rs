@@ -81,10 +81,7 @@ impl Tracker {
         started: UnixMs,
     ) -> Tracker {
         Tracker {
-            id: AttemptId {
-                payment,
-                number: attempt.attempt,
-            },
+            id: AttemptId { payment, number: attempt.attempt },
             payment_hash: hash,
             attempt,
             started,
@@ -187,11 +184,7 @@ impl Tracker {
                 if send.account == Account::Open {
                     send.account = Account::after(&end);
                 }
-                if current {
-                    self.on_end(end, context)
-                } else {
-                    None
-                }
+                if current { self.on_end(end, context) } else { None }
             }
         }
     }
@@ -260,9 +253,7 @@ impl Tracker {
                 None => self.not_started(number, None, context),
             },
             TrackReport::Unreachable(_) => {
-                self.phase = Phase::Waiting {
-                    until: context.now.plus_ms(ASK_AGAIN_MS),
-                };
+                self.phase = Phase::Waiting { until: context.now.plus_ms(ASK_AGAIN_MS) };
                 None
             }
         }
@@ -282,11 +273,7 @@ impl Tracker {
             PaymentStatus::InFlight => None,
             PaymentStatus::Succeeded { preimage, fee_paid } => {
                 let amount = payment.amount;
-                Some(self.done(Outcome::Settled {
-                    preimage,
-                    amount,
-                    fee_paid,
-                }))
+                Some(self.done(Outcome::Settled { preimage, amount, fee_paid }))
             }
             PaymentStatus::Failed(reason) => self.not_started(number, Some(reason), context),
         }

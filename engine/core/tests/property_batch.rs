@@ -28,11 +28,7 @@ fn preimage(row: u32) -> Preimage {
 }
 
 fn order(row: u32, random: &mut Random) -> Arc<Order> {
-    let mut deadline = || {
-        random
-            .percent(20)
-            .then(|| NOW.plus_ms(random.between(0, 30_000)))
-    };
+    let mut deadline = || random.percent(20).then(|| NOW.plus_ms(random.between(0, 30_000)));
     Arc::new(Order {
         invoice: "lnbcrt1".into(),
         payment_hash: preimage(row).payment_hash(),
@@ -57,13 +53,8 @@ fn accepted(order_count: u32, random: &mut Random) -> Accepted {
         per_destination_in_flight_max: 0,
         failed_count_max: count(random),
         failed_percent_max: 0,
-        fee_policy: FeePolicy {
-            base: Msat::ZERO,
-            proportional_ppm: 0,
-        },
-        deadline: random
-            .percent(20)
-            .then(|| NOW.plus_ms(random.between(0, 30_000))),
+        fee_policy: FeePolicy { base: Msat::ZERO, proportional_ppm: 0 },
+        deadline: random.percent(20).then(|| NOW.plus_ms(random.between(0, 30_000))),
         attempts_max: u16::try_from(random.between(0, 3)).expect("small"),
         cltv_limit_blocks: 1,
     };
@@ -96,36 +87,18 @@ impl History {
     fn new(seed: u64) -> History {
         let mut random = Random::new(seed);
         let count = u32::try_from(random.between(0, 5)).expect("few rows");
-        let orders: Vec<_> = (1..=count)
-            .map(|row| (row, order(row, &mut random)))
-            .collect();
+        let orders: Vec<_> = (1..=count).map(|row| (row, order(row, &mut random))).collect();
         let accepted = Arc::new(accepted(count, &mut random));
-        let started = Event::EngineStarted {
-            epoch: 1,
-            time: NOW,
-            version: "test".into(),
-        };
+        let started = Event::EngineStarted { epoch: 1, time: NOW, version: "test".into() };
         let batch = accepted.batch;
-        let added = Event::OrdersAdded {
-            batch,
-            orders: Arc::new(orders.clone()),
-        };
+        let added = Event::OrdersAdded { batch, orders: Arc::new(orders.clone()) };
         let batch = Batch::new(Arc::clone(&accepted), &orders, 3);
         let events = vec![started, added, Event::BatchAccepted(accepted)];
-        History {
-            random,
-            now: NOW,
-            batch,
-            events,
-        }
+        History { random, now: NOW, batch, events }
     }
 
     fn retry() -> RetryPolicy {
-        RetryPolicy {
-            backoff_ms_first: 100,
-            backoff_ms_max: 1_000,
-            expiry_margin_ms: 1_000,
-        }
+        RetryPolicy { backoff_ms_first: 100, backoff_ms_max: 1_000, expiry_margin_ms: 1_000 }
     }
 
     fn apply(&mut self, event: Event) {
@@ -149,11 +122,7 @@ impl History {
         let attempt = u16::try_from(self.random.between((last - 2).max(0), last)).expect("few");
         let odd = self.random.percent(3);
         let in_flight = matches!(payment.state, State::InFlight(_));
-        let more = if odd {
-            Msat::from_sat_clamped(1)
-        } else {
-            Msat::ZERO
-        };
+        let more = if odd { Msat::from_sat_clamped(1) } else { Msat::ZERO };
         match self.random.between(0, 9) {
             0..4 => Input::Start(started(attempt, AMOUNT.saturating_add(more))),
             4 if in_flight || self.random.percent(2) => Input::Settled {
@@ -166,18 +135,11 @@ impl History {
                 amount: AMOUNT.saturating_add(more),
                 fee_paid: FEE_LIMIT,
             },
-            4..7 => Input::Failed {
-                attempt,
-                reason: self.reason(),
-            },
-            7 => Input::NeverSent {
-                attempt,
-                cause: NeverSent::NotDelivered,
-            },
-            8 if self.random.percent(5) => Input::Contradicted {
-                attempt,
-                contradiction: Contradiction::Forgotten,
-            },
+            4..7 => Input::Failed { attempt, reason: self.reason() },
+            7 => Input::NeverSent { attempt, cause: NeverSent::NotDelivered },
+            8 if self.random.percent(5) => {
+                Input::Contradicted { attempt, contradiction: Contradiction::Forgotten }
+            }
             8 if self.random.percent(20) => Input::Cancel,
             _ => Input::Expire,
         }
@@ -197,16 +159,8 @@ impl History {
     fn anything(&mut self) {
         self.now = self.now.plus_ms(self.random.between(0, 1_500));
         if self.batch.payments.is_empty() || self.random.percent(8) {
-            let inputs = [
-                batch::Input::Pause,
-                batch::Input::Resume,
-                batch::Input::Cancel,
-            ];
-            let input = if self.random.percent(5) {
-                2
-            } else {
-                self.random.index(2)
-            };
+            let inputs = [batch::Input::Pause, batch::Input::Resume, batch::Input::Cancel];
+            let input = if self.random.percent(5) { 2 } else { self.random.index(2) };
             if let Ok(event) = self.batch.decide(inputs[input], self.now) {
                 self.apply(event);
             }
@@ -214,12 +168,8 @@ impl History {
         }
         let payment = self.batch.payments[self.random.index(self.batch.payments.len())].clone();
         let input = self.input(&payment);
-        let decided = self
-            .batch
-            .decide_payment(payment.id, &input, Self::retry(), self.now);
-        let again = self
-            .batch
-            .decide_payment(payment.id, &input, Self::retry(), self.now);
+        let decided = self.batch.decide_payment(payment.id, &input, Self::retry(), self.now);
+        let again = self.batch.decide_payment(payment.id, &input, Self::retry(), self.now);
         assert_eq!(decided, again, "to decide changes nothing");
         if let (Input::Start(_), Ok(_)) = (&input, &decided) {
             let (until, _) = self.batch.terms(Self::retry()).start_until(&payment.order);
@@ -255,10 +205,7 @@ impl History {
     }
 
     fn resumed(&self) -> impl Iterator<Item = (PaymentId, Effect)> + '_ {
-        self.batch
-            .payments
-            .iter()
-            .filter_map(|payment| Some((payment.id, payment.resume()?)))
+        self.batch.payments.iter().filter_map(|payment| Some((payment.id, payment.resume()?)))
     }
 
     fn go_on(&mut self, id: PaymentId, effect: &Effect) {
@@ -271,23 +218,15 @@ impl History {
                 fee_paid: Msat::ZERO,
             }],
             Effect::Ask(attempt) => {
-                vec![Input::Failed {
-                    attempt: attempt.number,
-                    reason: FailureReason::NoRoute,
-                }]
+                vec![Input::Failed { attempt: attempt.number, reason: FailureReason::NoRoute }]
             }
             Effect::Wait { .. } => {
-                vec![
-                    Input::Expire,
-                    Input::Start(started(payment.next_attempt(), AMOUNT)),
-                ]
+                vec![Input::Expire, Input::Start(started(payment.next_attempt(), AMOUNT))]
             }
             Effect::Send(_) | Effect::Finished | Effect::Alarm => panic!("a restart sends nothing"),
         };
         for input in inputs {
-            let decided = self
-                .batch
-                .decide_payment(id, &input, Self::retry(), self.now);
+            let decided = self.batch.decide_payment(id, &input, Self::retry(), self.now);
             match decided {
                 Ok(event) => {
                     self.apply(event);
@@ -318,23 +257,12 @@ fn started(attempt: u16, amount: Msat) -> Arc<AttemptStarted> {
 
 /// The invariants, after each event.
 fn check(before: &Batch, after: &Batch) {
-    let mut counts = Counts {
-        refused: after.summary.counts.refused,
-        ..Counts::default()
-    };
+    let mut counts = Counts { refused: after.summary.counts.refused, ..Counts::default() };
     let (mut amount, mut fees) = (Msat::ZERO, Msat::ZERO);
     for (old, new) in before.payments.iter().zip(&after.payments) {
-        let open = new
-            .attempts
-            .iter()
-            .filter(|attempt| attempt.end == AttemptEnd::Open)
-            .count();
+        let open = new.attempts.iter().filter(|attempt| attempt.end == AttemptEnd::Open).count();
         let in_flight = matches!(new.state, State::InFlight(_));
-        assert_eq!(
-            open,
-            usize::from(in_flight),
-            "one attempt in flight at most: {new:?}"
-        );
+        assert_eq!(open, usize::from(in_flight), "one attempt in flight at most: {new:?}");
         match &old.state {
             State::Succeeded { .. } => assert_eq!(old, new, "succeeded is for ever"),
             State::Failed(_) | State::Cancelled => {
@@ -343,10 +271,7 @@ fn check(before: &Batch, after: &Batch) {
             }
             State::Queued { .. } | State::InFlight(_) | State::Unresolved { .. } => {}
         }
-        assert_eq!(
-            new.claims_hash(),
-            !matches!(new.state, State::Failed(_) | State::Cancelled)
-        );
+        assert_eq!(new.claims_hash(), !matches!(new.state, State::Failed(_) | State::Cancelled));
         match &new.state {
             State::Queued { .. } => counts.queued += 1,
             State::InFlight(attempt) => {
@@ -367,10 +292,7 @@ fn check(before: &Batch, after: &Batch) {
     }
     assert_eq!(after.summary.counts, counts);
     assert_eq!(counts.total(), after.summary.accepted.order_count);
-    assert_eq!(
-        (after.summary.amount_succeeded, after.summary.fee_paid),
-        (amount, fees)
-    );
+    assert_eq!((after.summary.amount_succeeded, after.summary.fee_paid), (amount, fees));
     if after.summary.state == batch::State::Finished && before.summary.state != after.summary.state
     {
         assert_eq!(counts.finals() + counts.refused, counts.total());

@@ -79,20 +79,10 @@ impl World {
         let tracker = Tracker::new(payment, PREIMAGE.payment_hash(), Arc::new(attempt), NOW);
         let mut sends = Vec::new();
         let resumed = random.percent(40);
-        let tracker = if resumed {
-            tracker.resumed(NOW)
-        } else {
-            tracker
-        };
+        let tracker = if resumed { tracker.resumed(NOW) } else { tracker };
         if resumed {
             let may_start = random.percent(70);
-            sends.push(Made {
-                number: 0,
-                expiry: NOW,
-                may_start,
-                open: false,
-                shows: false,
-            });
+            sends.push(Made { number: 0, expiry: NOW, may_start, open: false, shows: false });
         }
         let first = if resumed { Input::Tick } else { Input::Start };
         World {
@@ -117,51 +107,27 @@ impl World {
             Truth::Unknown => return None,
             Truth::InFlight => PaymentStatus::InFlight,
             Truth::Failed => PaymentStatus::Failed(FailureReason::NoRoute),
-            Truth::Succeeded => PaymentStatus::Succeeded {
-                preimage: PREIMAGE,
-                fee_paid: Msat::ZERO,
-            },
+            Truth::Succeeded => {
+                PaymentStatus::Succeeded { preimage: PREIMAGE, fee_paid: Msat::ZERO }
+            }
         };
         let amount = Msat::ZERO;
         let (htlcs_in_flight, htlc_expiry_height, created) = (0, 0, NOW);
-        Some(PaymentReport {
-            status,
-            amount,
-            htlcs_in_flight,
-            htlc_expiry_height,
-            created,
-        })
+        Some(PaymentReport { status, amount, htlcs_in_flight, htlc_expiry_height, created })
     }
 
     fn give(&mut self, input: Input) {
         let expiry = self.now.plus_ms(10_000);
         let number = &mut self.number;
-        let mut context = Context {
-            now: self.now,
-            expiry,
-            connected: self.connected,
-            number,
-        };
+        let mut context = Context { now: self.now, expiry, connected: self.connected, number };
         let action = self.tracker.step(input, &mut context);
-        assert!(
-            action.is_none() || self.done.is_none(),
-            "nothing comes after the outcome"
-        );
+        assert!(action.is_none() || self.done.is_none(), "nothing comes after the outcome");
         match action {
             None => {}
             Some(Action::Send(send, expiry)) => {
-                assert!(
-                    self.sends.iter().all(|made| !made.open),
-                    "one send at a time"
-                );
+                assert!(self.sends.iter().all(|made| !made.open), "one send at a time");
                 let number = send.number;
-                let made = Made {
-                    number,
-                    expiry,
-                    may_start: true,
-                    open: true,
-                    shows: false,
-                };
+                let made = Made { number, expiry, may_start: true, open: true, shows: false };
                 self.sends.push(made);
             }
             Some(Action::Track(call)) => self.calls.push(call.number),
@@ -201,9 +167,7 @@ impl World {
         } else if self.random.percent(10) {
             self.end(at, SendEnd::Refused(Refused::MacaroonExpired));
         } else {
-            self.sends
-                .iter_mut()
-                .for_each(|made| made.shows = made.number == number);
+            self.sends.iter_mut().for_each(|made| made.shows = made.number == number);
             self.change(Truth::InFlight);
         }
     }
@@ -212,8 +176,7 @@ impl World {
         let made = &mut self.sends[at];
         if made.open {
             made.open = false;
-            self.mail
-                .push(Input::Send(made.number, SendReport::Ended(end)));
+            self.mail.push(Input::Send(made.number, SendReport::Ended(end)));
         }
     }
 
@@ -230,8 +193,7 @@ impl World {
             }
         }
         for call in self.watching.clone() {
-            self.mail
-                .push(Input::Track(call, TrackReport::Payment(report.clone())));
+            self.mail.push(Input::Track(call, TrackReport::Payment(report.clone())));
         }
     }
 
@@ -249,33 +211,22 @@ impl World {
 
     /// The fence rises: what expires by then never starts.
     fn raise(&mut self, up_to: UnixMs) {
-        self.sends
-            .iter_mut()
-            .filter(|made| made.expiry <= up_to)
-            .for_each(|made| {
-                made.may_start &= made.open;
-            });
+        self.sends.iter_mut().filter(|made| made.expiry <= up_to).for_each(|made| {
+            made.may_start &= made.open;
+        });
         self.give(Input::Fence(up_to));
     }
 
     fn deliver(&mut self, at: usize) {
         let doubled = self.random.percent(15);
-        let input = if doubled {
-            self.mail[at].clone()
-        } else {
-            self.mail.remove(at)
-        };
+        let input = if doubled { self.mail[at].clone() } else { self.mail.remove(at) };
         self.give(input);
     }
 
     /// Something happens, whatever it is.
     fn anything(&mut self) {
         self.now = self.now.plus_ms(self.random.between(0, 1_500));
-        let at = if self.sends.is_empty() {
-            0
-        } else {
-            self.random.index(self.sends.len())
-        };
+        let at = if self.sends.is_empty() { 0 } else { self.random.index(self.sends.len()) };
         match self.random.between(0, 13) {
             0 | 1 if !self.sends.is_empty() => self.arrive(at),
             2 if !self.sends.is_empty() => self.end(at, SendEnd::Lost("lost".into())),
@@ -289,11 +240,7 @@ impl World {
             }
             4 if self.truth == Truth::InFlight => {
                 let paid = self.random.percent(10);
-                self.change(if paid {
-                    Truth::Succeeded
-                } else {
-                    Truth::Failed
-                });
+                self.change(if paid { Truth::Succeeded } else { Truth::Failed });
             }
             5 | 6 if !self.calls.is_empty() => {
                 let call = self.random.index(self.calls.len());

@@ -69,10 +69,7 @@ fn a_seeded_world_never_pays_twice_and_everything_ends() {
     }
     println!("{count} seeds: {:?}", total.0);
     for what in MUST_HAPPEN {
-        assert!(
-            count < 500 || total.0.contains_key(what),
-            "never happened: {what}"
-        );
+        assert!(count < 500 || total.0.contains_key(what), "never happened: {what}");
     }
 }
 

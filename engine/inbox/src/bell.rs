@@ -63,10 +63,7 @@ impl<const WEAK: bool> RawBell<WEAK> {
     /// for work *afterwards*, before it sleeps.
     pub fn register(&self, waker: &Waker) {
         let (success, failure) = (Ordering::Acquire, Ordering::Acquire);
-        match self
-            .state
-            .compare_exchange(WAITING, REGISTERING, success, failure)
-        {
+        match self.state.compare_exchange(WAITING, REGISTERING, success, failure) {
             Ok(_) => self.store(waker),
             Err(_) => {
                 // A ring is under way and may take the old waker: look again, after giving it
@@ -114,11 +111,7 @@ impl<const WEAK: bool> RawBell<WEAK> {
             }
         });
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
-        if self
-            .state
-            .compare_exchange(REGISTERING, WAITING, success, failure)
-            .is_err()
-        {
+        if self.state.compare_exchange(REGISTERING, WAITING, success, failure).is_err() {
             // Rung meanwhile: the ringer left the waking to us.
             self.state.store(WAITING, Ordering::Release);
             waker.wake_by_ref();

@@ -58,10 +58,7 @@ pub struct Inbox<T> {
 impl<T> Inbox<T> {
     /// An empty inbox.
     pub fn new(limits: Limits) -> Inbox<T> {
-        assert!(
-            limits.batch_max >= 1,
-            "an inbox that hands out nothing would never be emptied"
-        );
+        assert!(limits.batch_max >= 1, "an inbox that hands out nothing would never be emptied");
         Inbox {
             door: Ring::new(limits.door_max),
             returns: Ring::new(limits.returns_max),
@@ -83,11 +80,7 @@ impl<T> Inbox<T> {
     /// Delivers a return. Never fails, never waits, never loses it.
     pub fn deliver(&self, item: T) {
         let spilling = self.spill_len.load(Ordering::Acquire) > 0;
-        let rest = if spilling {
-            Some(item)
-        } else {
-            self.returns.push(item).err()
-        };
+        let rest = if spilling { Some(item) } else { self.returns.push(item).err() };
         if let Some(item) = rest {
             let mut spill = lock(&self.spill);
             spill.push_back(item);
@@ -117,11 +110,7 @@ impl<T> Inbox<T> {
         }
         // Register, then look: whatever comes in between rings the bell again.
         self.bell.register(cx.waker());
-        if self.fill(batch) || other_work() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        if self.fill(batch) || other_work() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// [`Inbox::poll_batch_or`] for a consumer that looks after nothing else.
@@ -132,10 +121,7 @@ impl<T> Inbox<T> {
     /// What waits now.
     pub fn depth(&self) -> Depth {
         let spill = self.spill_len.load(Ordering::Relaxed) as usize;
-        Depth {
-            door: self.door.len(),
-            returns: self.returns.len() + spill,
-        }
+        Depth { door: self.door.len(), returns: self.returns.len() + spill }
     }
 
     /// How many returns ever found their lane full; anything but 0 is a sizing bug.
@@ -184,11 +170,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits {
-        door_max: 4,
-        returns_max: 2,
-        batch_max: 3,
-    };
+    const LIMITS: Limits = Limits { door_max: 4, returns_max: 2, batch_max: 3 };
 
     #[derive(Default)]
     struct Counter(AtomicUsize);
@@ -210,28 +192,15 @@ mod tests {
         let inbox = Inbox::new(LIMITS);
         (0..4).for_each(|item| inbox.offer(item).unwrap());
         assert_eq!(inbox.offer(4), Err(4));
-        assert_eq!(
-            inbox.depth(),
-            Depth {
-                door: 4,
-                returns: 0
-            }
-        );
+        assert_eq!(inbox.depth(), Depth { door: 4, returns: 0 });
     }
 
     #[test]
     fn returns_come_before_new_work_and_a_batch_is_bounded() {
         let inbox = Inbox::new(LIMITS);
-        ["door 1", "door 2"]
-            .iter()
-            .for_each(|item| inbox.offer(*item).unwrap());
-        ["return 1", "return 2"]
-            .iter()
-            .for_each(|item| inbox.deliver(*item));
-        assert_eq!(
-            poll(&inbox, Waker::noop()),
-            Some(vec!["return 1", "return 2", "door 1"])
-        );
+        ["door 1", "door 2"].iter().for_each(|item| inbox.offer(*item).unwrap());
+        ["return 1", "return 2"].iter().for_each(|item| inbox.deliver(*item));
+        assert_eq!(poll(&inbox, Waker::noop()), Some(vec!["return 1", "return 2", "door 1"]));
         assert_eq!(poll(&inbox, Waker::noop()), Some(vec!["door 2"]));
         assert_eq!(poll(&inbox, Waker::noop()), None);
     }
@@ -246,11 +215,7 @@ mod tests {
         assert_eq!(counter.0.load(Ordering::Relaxed), 1);
         assert_eq!(poll(&inbox, &waker), Some(vec![2, 1]));
         inbox.offer(3).unwrap();
-        assert_eq!(
-            counter.0.load(Ordering::Relaxed),
-            1,
-            "a busy consumer is not woken"
-        );
+        assert_eq!(counter.0.load(Ordering::Relaxed), 1, "a busy consumer is not woken");
     }
 
     #[test]
@@ -263,20 +228,13 @@ mod tests {
         assert_eq!(poll(&inbox, Waker::noop()), Some(vec![4, 5, 6]));
         assert_eq!(poll(&inbox, Waker::noop()), Some(vec![7, 8]));
         inbox.deliver(9);
-        assert_eq!(
-            (poll(&inbox, Waker::noop()), inbox.spilled()),
-            (Some(vec![9]), 6)
-        );
+        assert_eq!((poll(&inbox, Waker::noop()), inbox.spilled()), (Some(vec![9]), 6));
     }
 
     #[test]
     fn other_work_makes_an_empty_inbox_ready() {
         let inbox: Inbox<u8> = Inbox::new(LIMITS);
         let mut context = Context::from_waker(Waker::noop());
-        assert!(
-            inbox
-                .poll_batch_or(&mut context, &mut Vec::new(), || true)
-                .is_ready()
-        );
+        assert!(inbox.poll_batch_or(&mut context, &mut Vec::new(), || true).is_ready());
     }
 }

@@ -32,10 +32,7 @@ impl Seen {
     }
 
     fn assert_some(&self, what: &str) {
-        assert!(
-            self.0.load(CountOrder) > 0,
-            "no interleaving showed: {what}"
-        );
+        assert!(self.0.load(CountOrder) > 0, "no interleaving showed: {what}");
     }
 }
 
@@ -159,11 +156,7 @@ fn an_inbox_hands_out_everything_and_wakes_its_consumer() {
     let (both, apart) = (Seen::default(), Seen::default());
     let counts = (both.clone(), apart.clone());
     loom::model(move || {
-        let limits = Limits {
-            door_max: 2,
-            returns_max: 2,
-            batch_max: 4,
-        };
+        let limits = Limits { door_max: 2, returns_max: 2, batch_max: 4 };
         let inbox = Arc::new(Inbox::new(limits));
         let (consumer, counts) = (inbox.clone(), counts.clone());
         let thread = thread::spawn(move || {
@@ -194,11 +187,7 @@ fn a_spilled_return_is_neither_lost_nor_reordered() {
     let (spilled, fitted) = (Seen::default(), Seen::default());
     let counts = (spilled.clone(), fitted.clone());
     loom::model(move || {
-        let inbox = Arc::new(Inbox::new(Limits {
-            door_max: 2,
-            returns_max: 2,
-            batch_max: 9,
-        }));
+        let inbox = Arc::new(Inbox::new(Limits { door_max: 2, returns_max: 2, batch_max: 9 }));
         inbox.deliver(1);
         inbox.deliver(2);
         let producer = inbox.clone();
@@ -213,11 +202,7 @@ fn a_spilled_return_is_neither_lost_nor_reordered() {
             block_on(poll_fn(|cx| inbox.poll_batch(cx, &mut taken)));
         }
         assert_eq!(taken, [1, 2, 3, 4]);
-        if inbox.spilled() > 0 {
-            counts.0.one()
-        } else {
-            counts.1.one()
-        }
+        if inbox.spilled() > 0 { counts.0.one() } else { counts.1.one() }
     });
     spilled.assert_some("a spill");
     fitted.assert_some("room in time");
@@ -235,9 +220,7 @@ fn watermark_model(publish: fn(&Watermark, u64), slept: Seen) -> impl Fn() {
             }
             block_on(reader.0.wait_for(2));
             // SAFETY: the publisher does not touch the cell after publishing 2.
-            reader
-                .1
-                .with_mut(|written| unsafe { assert_eq!(*written, 2) });
+            reader.1.with_mut(|written| unsafe { assert_eq!(*written, 2) });
         });
         // SAFETY: the reader does not touch the cell before it saw 2.
         shared.1.with_mut(|written| unsafe { *written = 2 });
@@ -249,17 +232,11 @@ fn watermark_model(publish: fn(&Watermark, u64), slept: Seen) -> impl Fn() {
 #[test]
 fn whoever_sees_the_watermark_sees_what_it_covers() {
     let slept = Seen::default();
-    loom::model(watermark_model(
-        |watermark, lsn| watermark.publish(lsn),
-        slept.clone(),
-    ));
+    loom::model(watermark_model(|watermark, lsn| watermark.publish(lsn), slept.clone()));
     slept.assert_some("a reader that came first");
 }
 
 #[test]
 fn a_watermark_published_without_release_is_caught() {
-    assert!(fails(watermark_model(
-        Watermark::publish_weakly,
-        Seen::default()
-    )));
+    assert!(fails(watermark_model(Watermark::publish_weakly, Seen::default())));
 }

@@ -45,11 +45,7 @@ unsafe impl<T: Send, const WEAK: bool> Send for RawRing<T, WEAK> {}
 
 impl<T, const WEAK: bool> RawRing<T, WEAK> {
     /// The order that makes a written value visible before its sequence number.
-    const PUBLISH: Ordering = if WEAK {
-        Ordering::Relaxed
-    } else {
-        Ordering::Release
-    };
+    const PUBLISH: Ordering = if WEAK { Ordering::Relaxed } else { Ordering::Release };
 
     /// An empty ring for `capacity` items, rounded up to a power of two of at least 2.
     pub fn new(capacity: usize) -> Self {
@@ -130,11 +126,9 @@ impl<T, const WEAK: bool> RawRing<T, WEAK> {
                     Ok(()) => {
                         // SAFETY: the slot was written (Acquire above, Release in `push`) and the
                         // ticket is ours: the value is initialised and read exactly once.
-                        let item = slot
-                            .value
-                            .with_mut(|value| unsafe { (*value).assume_init_read() });
-                        slot.sequence
-                            .store(ticket + self.slots.len() as u64, Ordering::Release);
+                        let item =
+                            slot.value.with_mut(|value| unsafe { (*value).assume_init_read() });
+                        slot.sequence.store(ticket + self.slots.len() as u64, Ordering::Release);
                         return Some(item);
                     }
                     Err(current) => ticket = current,
@@ -160,9 +154,7 @@ impl<T, const WEAK: bool> RawRing<T, WEAK> {
     /// order of values comes from the sequence numbers, so the counter itself needs none.
     fn draw(&self, counter: &AtomicU64, ticket: u64) -> Result<(), u64> {
         let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
-        counter
-            .compare_exchange_weak(ticket, ticket + 1, success, failure)
-            .map(drop)
+        counter.compare_exchange_weak(ticket, ticket + 1, success, failure).map(drop)
     }
 }
 
@@ -185,22 +177,13 @@ mod tests {
     #[test]
     fn a_full_ring_hands_the_item_back() {
         let ring = Ring::new(2);
-        assert_eq!(
-            [ring.push('a'), ring.push('b'), ring.push('c')],
-            [Ok(0), Ok(1), Err('c')]
-        );
-        assert_eq!(
-            (ring.pop(), ring.push('d'), ring.len()),
-            (Some('a'), Ok(2), 2)
-        );
+        assert_eq!([ring.push('a'), ring.push('b'), ring.push('c')], [Ok(0), Ok(1), Err('c')]);
+        assert_eq!((ring.pop(), ring.push('d'), ring.len()), (Some('a'), Ok(2), 2));
     }
 
     #[test]
     fn a_ring_rounds_its_capacity_up() {
-        assert_eq!(
-            [0, 1, 3, 1000].map(|n| Ring::<u8>::new(n).capacity()),
-            [2, 2, 4, 1024]
-        );
+        assert_eq!([0, 1, 3, 1000].map(|n| Ring::<u8>::new(n).capacity()), [2, 2, 4, 1024]);
     }
 
     #[test]
@@ -219,9 +202,7 @@ mod tests {
         let producer = |name: u64| {
             let ring = ring.clone();
             std::thread::spawn(move || {
-                (0..10_000)
-                    .map(|n| push_waiting(&ring, (name, n)))
-                    .collect::<Vec<u64>>()
+                (0..10_000).map(|n| push_waiting(&ring, (name, n))).collect::<Vec<u64>>()
             })
         };
         let producers: Vec<_> = (0..4).map(producer).collect();

@@ -49,19 +49,13 @@ impl Watermark {
     /// below the last one is a bug.
     pub fn publish(&self, reached: u64) {
         let before = self.reached.load(Ordering::Relaxed);
-        assert!(
-            before <= reached,
-            "the watermark went back from {before} to {reached}"
-        );
+        assert!(before <= reached, "the watermark went back from {before} to {reached}");
         self.reached.store(reached, Ordering::Release);
         for waker in self.take_reached(reached) {
             waker.wake();
         }
         let bells = self.bells.read().expect("nothing panics under this lock");
-        bells
-            .iter()
-            .filter_map(Weak::upgrade)
-            .for_each(|bell| bell.ring());
+        bells.iter().filter_map(Weak::upgrade).for_each(|bell| bell.ring());
     }
 
     /// A bell that is rung at every publication until it is dropped. One per waiting task or
@@ -84,11 +78,7 @@ impl Watermark {
 
     /// Waits until `wanted` is reached.
     pub async fn wait_for(&self, wanted: u64) {
-        let mut wait = Wait {
-            watermark: self,
-            wanted,
-            id: None,
-        };
+        let mut wait = Wait { watermark: self, wanted, id: None };
         poll_fn(|cx| wait.poll(cx)).await;
     }
 
@@ -118,9 +108,7 @@ impl Watermark {
             return Vec::new();
         }
         let later = waiting.wakers.split_off(&(reached.saturating_add(1), 0));
-        std::mem::replace(&mut waiting.wakers, later)
-            .into_values()
-            .collect()
+        std::mem::replace(&mut waiting.wakers, later).into_values().collect()
     }
 }
 
@@ -154,9 +142,7 @@ impl Wait<'_> {
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            lock(&self.watermark.waiting)
-                .wakers
-                .remove(&(self.wanted, id));
+            lock(&self.watermark.waiting).wakers.remove(&(self.wanted, id));
         }
     }
 }
@@ -168,9 +154,7 @@ mod tests {
     use super::*;
 
     fn is_ready(future: impl Future<Output = ()>) -> bool {
-        pin!(future)
-            .poll(&mut Context::from_waker(Waker::noop()))
-            .is_ready()
+        pin!(future).poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     #[test]
@@ -178,10 +162,7 @@ mod tests {
         let watermark = Watermark::new(5);
         assert!(is_ready(watermark.wait_for(5)));
         assert!(!is_ready(watermark.wait_for(6)));
-        assert!(
-            lock(&watermark.waiting).wakers.is_empty(),
-            "a dropped wait leaves the list"
-        );
+        assert!(lock(&watermark.waiting).wakers.is_empty(), "a dropped wait leaves the list");
     }
 
     #[test]
@@ -189,16 +170,10 @@ mod tests {
         let watermark = Watermark::new(0);
         let mut context = Context::from_waker(Waker::noop());
         let mut waits = [1, 2, 3].map(|wanted| Box::pin(watermark.wait_for(wanted)));
-        assert!(
-            waits
-                .iter_mut()
-                .all(|wait| wait.as_mut().poll(&mut context).is_pending())
-        );
+        assert!(waits.iter_mut().all(|wait| wait.as_mut().poll(&mut context).is_pending()));
         watermark.publish(2);
         assert_eq!(lock(&watermark.waiting).wakers.len(), 1);
-        let ready = waits
-            .each_mut()
-            .map(|wait| wait.as_mut().poll(&mut context).is_ready());
+        let ready = waits.each_mut().map(|wait| wait.as_mut().poll(&mut context).is_ready());
         assert_eq!(ready, [true, true, false]);
     }
 

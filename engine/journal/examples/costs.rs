@@ -22,9 +22,7 @@ const ROWS: u32 = 10_000;
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let folder = arguments.next().expect("a folder for the journal");
-    let payments: u32 = arguments
-        .next()
-        .map_or(100_000, |text| text.parse().expect("a number"));
+    let payments: u32 = arguments.next().map_or(100_000, |text| text.parse().expect("a number"));
     encoding();
     let opened = open(JournalOptions::new(&folder), NOW).expect("the journal opens");
     barriers(&opened.journal);
@@ -42,22 +40,11 @@ fn main() {
 
 /// What each thread has used of the processors, by name.
 fn threads() {
-    for task in std::fs::read_dir("/proc/self/task")
-        .expect("Linux")
-        .flatten()
-    {
+    for task in std::fs::read_dir("/proc/self/task").expect("Linux").flatten() {
         let read = |file| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
         let nanoseconds = read("schedstat");
-        let used = nanoseconds
-            .split(' ')
-            .next()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0);
-        println!(
-            "  thread {}: {:?}",
-            read("comm").trim_end(),
-            Duration::from_nanos(used)
-        );
+        let used = nanoseconds.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0);
+        println!("  thread {}: {:?}", read("comm").trim_end(), Duration::from_nanos(used));
     }
 }
 
@@ -70,11 +57,7 @@ fn cpu() -> Duration {
 fn report(what: &str, count: u64, (wall, used): (Instant, Duration)) {
     let (wall, used) = (wall.elapsed(), cpu() - used);
     let per = |time: Duration| time.as_secs_f64() * 1e6 / count as f64;
-    println!(
-        "{what}: {count} in {wall:?}: {:.2} us wall, {:.2} us CPU each",
-        per(wall),
-        per(used)
-    );
+    println!("{what}: {count} in {wall:?}: {:.2} us wall, {:.2} us CPU each", per(wall), per(used));
 }
 
 fn encoding() {
@@ -104,11 +87,7 @@ fn barriers(journal: &JournalHandle) {
             journal.watermark().block_until(last);
         }
         let commits = journal.totals().commits - before;
-        report(
-            &format!("{group} at once, {commits} commits"),
-            u64::from(count * group),
-            clock,
-        );
+        report(&format!("{group} at once, {commits} commits"), u64::from(count * group), clock);
     }
 }
 
@@ -116,9 +95,7 @@ fn barriers(journal: &JournalHandle) {
 fn pay(opened: &Opened, number: u32) {
     let journal = &opened.journal;
     let batch = BatchId::from_uuid(u128::from(number + 1) << 60);
-    let orders: Vec<_> = (1..=ROWS)
-        .map(|row| (row, Arc::new(order(batch.payment(row)))))
-        .collect();
+    let orders: Vec<_> = (1..=ROWS).map(|row| (row, Arc::new(order(batch.payment(row))))).collect();
     let clock = (Instant::now(), cpu());
     for chunk in orders.chunks(1_000) {
         let orders = Arc::new(chunk.to_vec());
@@ -139,10 +116,7 @@ fn pay(opened: &Opened, number: u32) {
     opened.views.projected().block_until(last);
     report("  payments paid and projected", u64::from(ROWS), clock);
     let after = journal.totals();
-    let (commits, ns) = (
-        after.commits - before.commits,
-        after.commit_ns - before.commit_ns,
-    );
+    let (commits, ns) = (after.commits - before.commits, after.commit_ns - before.commit_ns);
     println!(
         "  {commits} commits of {:.0} us, {} view rows",
         ns as f64 / 1e3 / commits as f64,
@@ -158,16 +132,8 @@ fn preimage(payment: PaymentId) -> Preimage {
 
 fn settled(payment: PaymentId) -> Event {
     let (preimage, fee_paid) = (preimage(payment), Msat::ZERO);
-    let change = PaymentChange::AttemptSettled {
-        attempt: 1,
-        preimage,
-        fee_paid,
-    };
-    Event::Payment {
-        payment,
-        time: NOW,
-        change,
-    }
+    let change = PaymentChange::AttemptSettled { attempt: 1, preimage, fee_paid };
+    Event::Payment { payment, time: NOW, change }
 }
 
 fn started(payment: PaymentId, attempt: u16) -> Event {
@@ -182,11 +148,7 @@ fn started(payment: PaymentId, attempt: u16) -> Event {
         timeout_seconds: 30,
         send_until: NOW.plus_ms(60_000),
     }));
-    Event::Payment {
-        payment,
-        time: NOW,
-        change,
-    }
+    Event::Payment { payment, time: NOW, change }
 }
 
 fn order(payment: PaymentId) -> Order {
@@ -220,10 +182,7 @@ fn accepted(batch: BatchId) -> Accepted {
             per_destination_in_flight_max: 0,
             failed_count_max: 0,
             failed_percent_max: 0,
-            fee_policy: FeePolicy {
-                base: Msat::ZERO,
-                proportional_ppm: 0,
-            },
+            fee_policy: FeePolicy { base: Msat::ZERO, proportional_ppm: 0 },
             deadline: None,
             attempts_max: 10,
             cltv_limit_blocks: 1_008,

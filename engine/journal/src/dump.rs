@@ -30,10 +30,7 @@ pub struct DumpOptions {
 
 impl Default for DumpOptions {
     fn default() -> DumpOptions {
-        DumpOptions {
-            lsns: 0..=Lsn::MAX,
-            with_content: false,
-        }
+        DumpOptions { lsns: 0..=Lsn::MAX, with_content: false }
     }
 }
 
@@ -59,10 +56,7 @@ pub fn dump(folder: &Path, options: &DumpOptions, out: &mut impl Write) -> Resul
         if group.first_lsn > *options.lsns.end() {
             break;
         }
-        for (lsn, event) in group
-            .numbered()
-            .filter(|(lsn, _)| options.lsns.contains(lsn))
-        {
+        for (lsn, event) in group.numbered().filter(|(lsn, _)| options.lsns.contains(lsn)) {
             let mut line = event_json(event, options.with_content);
             line.insert("lsn".to_owned(), json!(lsn));
             line.insert("epoch".to_owned(), json!(group.epoch));
@@ -76,18 +70,12 @@ pub fn dump(folder: &Path, options: &DumpOptions, out: &mut impl Write) -> Resul
 /// One event as a JSON object without its number.
 pub fn event_json(event: &Event, with_content: bool) -> Map<String, Value> {
     let value = match event {
-        Event::EngineStarted {
-            epoch,
-            time,
-            version,
-        } => {
+        Event::EngineStarted { epoch, time, version } => {
             let event = "engine_started";
             json!({ "event": event, "epoch": epoch, "time_ms": time, "version": version })
         }
         Event::OrdersAdded { batch, orders } => {
-            let orders = orders
-                .iter()
-                .map(|(row, order)| order_json(*row, order, with_content));
+            let orders = orders.iter().map(|(row, order)| order_json(*row, order, with_content));
             let orders: Vec<Value> = orders.collect();
             json!({ "event": "orders_added", "batch": batch.to_string(), "orders": orders })
         }
@@ -95,11 +83,7 @@ pub fn event_json(event: &Event, with_content: bool) -> Map<String, Value> {
         Event::UploadDropped { batch } => {
             json!({ "event": "upload_dropped", "batch": batch.to_string() })
         }
-        Event::BatchPaused {
-            batch,
-            reason,
-            time,
-        } => json!({
+        Event::BatchPaused { batch, reason, time } => json!({
             "event": "batch_paused", "batch": batch.to_string(), "time_ms": time,
             "reason": name(reason),
         }),
@@ -113,11 +97,7 @@ pub fn event_json(event: &Event, with_content: bool) -> Map<String, Value> {
         Event::BatchFinished { batch, time } => {
             json!({ "event": "batch_finished", "batch": batch.to_string(), "time_ms": time })
         }
-        Event::Payment {
-            payment,
-            time,
-            change,
-        } => {
+        Event::Payment { payment, time, change } => {
             let mut value = change_json(*payment, change);
             value["time_ms"] = json!(time);
             value
@@ -134,26 +114,14 @@ pub fn event_json(event: &Event, with_content: bool) -> Map<String, Value> {
 fn change_json(payment: PaymentId, change: &PaymentChange) -> Value {
     let mut value = match change {
         PaymentChange::AttemptStarted(attempt) => attempt_json(attempt),
-        PaymentChange::AttemptSettled {
-            attempt,
-            preimage: _,
-            fee_paid,
-        } => {
+        PaymentChange::AttemptSettled { attempt, preimage: _, fee_paid } => {
             json!({ "event": "attempt_settled", "attempt": attempt, "fee_paid_msat": fee_paid })
         }
-        PaymentChange::AttemptFailed {
-            attempt,
-            reason,
-            next,
-        } => json!({
+        PaymentChange::AttemptFailed { attempt, reason, next } => json!({
             "event": "attempt_failed", "attempt": attempt, "reason": name(reason),
             "next": next_json(next),
         }),
-        PaymentChange::AttemptNeverSent {
-            attempt,
-            cause,
-            next,
-        } => json!({
+        PaymentChange::AttemptNeverSent { attempt, cause, next } => json!({
             "event": "attempt_never_sent", "attempt": attempt, "cause": name(cause),
             "next": next_json(next),
         }),
@@ -161,10 +129,7 @@ fn change_json(payment: PaymentId, change: &PaymentChange) -> Value {
             json!({ "event": "payment_failed", "reason": name(failure) })
         }
         PaymentChange::Cancelled => json!({ "event": "payment_cancelled" }),
-        PaymentChange::Contradicted {
-            attempt,
-            contradiction,
-        } => json!({
+        PaymentChange::Contradicted { attempt, contradiction } => json!({
             "event": "contradicted", "attempt": attempt, "contradiction": name(contradiction),
         }),
     };
@@ -173,10 +138,7 @@ fn change_json(payment: PaymentId, change: &PaymentChange) -> Value {
 }
 
 fn attempt_json(attempt: &AttemptStarted) -> Value {
-    let channels = attempt
-        .channels
-        .iter()
-        .map(|(id, amount)| json!([id.to_string(), amount]));
+    let channels = attempt.channels.iter().map(|(id, amount)| json!([id.to_string(), amount]));
     json!({
         "event": "attempt_started", "attempt": attempt.attempt, "node": attempt.node,
         "engine_epoch": attempt.epoch, "amount_msat": attempt.amount,
@@ -210,10 +172,7 @@ fn order_json(row: u32, order: &Order, with_content: bool) -> Value {
 
 fn accepted_json(accepted: &Accepted, with_content: bool) -> Value {
     let options = &accepted.options;
-    let refused = accepted
-        .refused
-        .iter()
-        .map(|refused| refused_json(refused, with_content));
+    let refused = accepted.refused.iter().map(|refused| refused_json(refused, with_content));
     let mut value = json!({
         "event": "batch_accepted", "batch": accepted.batch.to_string(), "time_ms": accepted.time,
         "account": accepted.account, "idempotency_key": accepted.idempotency_key,
@@ -236,10 +195,7 @@ fn accepted_json(accepted: &Accepted, with_content: bool) -> Value {
     });
     if with_content {
         value["description"] = json!(accepted.description.as_ref().map(text));
-        let pairs = accepted
-            .metadata
-            .iter()
-            .map(|(key, value)| (text(key), json!(text(value))));
+        let pairs = accepted.metadata.iter().map(|(key, value)| (text(key), json!(text(value))));
         value["metadata"] = Value::Object(pairs.collect());
     }
     value

@@ -69,9 +69,7 @@ impl JournalHandle {
     /// Appends events one after the other, others' events possibly between them. Returns the last
     /// one's LSN, or the journal's last when there are none.
     pub fn append_many(&self, events: impl IntoIterator<Item = Event>) -> Lsn {
-        let last = events
-            .into_iter()
-            .fold(None, |_, event| Some(self.push(Some(event))));
+        let last = events.into_iter().fold(None, |_, event| Some(self.push(Some(event))));
         // Ringing once wakes the writer once for all of them.
         self.0.bell.ring();
         last.unwrap_or_else(|| self.last())

@@ -10,10 +10,7 @@ pub(crate) fn payment(id: PaymentId) -> [u8; 16] {
 /// The payments of a batch with rows above `after`: from, and up to but without.
 pub(crate) fn payments(batch: BatchId, after: u32) -> ([u8; 16], [u8; 16]) {
     let first = batch.as_u128() + u128::from(after) + 1;
-    (
-        first.to_be_bytes(),
-        (batch.as_u128() + (1 << ROW_BITS)).to_be_bytes(),
-    )
+    (first.to_be_bytes(), (batch.as_u128() + (1 << ROW_BITS)).to_be_bytes())
 }
 
 /// A payment that has this hash.

@@ -49,11 +49,7 @@ impl Model {
         for batch in book.batches.values() {
             model.enter(&batch.summary, &batch.payments);
         }
-        let changes = book
-            .batches
-            .iter()
-            .map(|(id, batch)| (*id, versions(batch)))
-            .collect();
+        let changes = book.batches.iter().map(|(id, batch)| (*id, versions(batch))).collect();
         *model.open.write() = Open { book, changes };
         model
     }
@@ -90,13 +86,9 @@ impl Model {
         for payments in batch.payments.chunks(INDEX_CHUNK) {
             let mut index = self.index.write();
             for payment in payments {
-                index
-                    .hashes
-                    .remove(&(payment.order.payment_hash, payment.id));
+                index.hashes.remove(&(payment.order.payment_hash, payment.id));
                 if let Some(reference) = &payment.order.reference {
-                    index
-                        .references
-                        .remove(&(Box::from(&*reference.bytes), payment.id));
+                    index.references.remove(&(Box::from(&*reference.bytes), payment.id));
                 }
             }
         }
@@ -115,13 +107,9 @@ impl Model {
         for payments in payments.chunks(INDEX_CHUNK) {
             let mut index = self.index.write();
             for payment in payments {
-                index
-                    .hashes
-                    .insert((payment.order.payment_hash, payment.id));
+                index.hashes.insert((payment.order.payment_hash, payment.id));
                 if let Some(reference) = &payment.order.reference {
-                    index
-                        .references
-                        .insert((Box::from(&*reference.bytes), payment.id));
+                    index.references.insert((Box::from(&*reference.bytes), payment.id));
                 }
             }
         }
@@ -147,9 +135,7 @@ impl Model {
         let (batch, changes) = (open.book.batches.get(&id)?, open.changes.get(&id)?);
         let from = changes.partition_point(|change| *change <= after);
         let current = changes[from..].iter().filter(|(lsn, row)| {
-            batch
-                .payment(id.payment(*row))
-                .is_some_and(|payment| payment.version == *lsn)
+            batch.payment(id.payment(*row)).is_some_and(|payment| payment.version == *lsn)
         });
         Some(current.take(limit).copied().collect())
     }
@@ -158,24 +144,15 @@ impl Model {
     pub(crate) fn by_hash(&self, hash: PaymentHash) -> Vec<PaymentId> {
         let index = self.index.read();
         let from = (hash, PaymentId::from_uuid(1).expect("row 1"));
-        let found = index
-            .hashes
-            .range(from..)
-            .take_while(|(found, _)| *found == hash);
+        let found = index.hashes.range(from..).take_while(|(found, _)| *found == hash);
         found.map(|(_, payment)| *payment).collect()
     }
 
     /// The open payments with this reference.
     pub(crate) fn by_reference(&self, reference: &[u8]) -> Vec<PaymentId> {
         let index = self.index.read();
-        let from = (
-            Box::from(reference),
-            PaymentId::from_uuid(1).expect("row 1"),
-        );
-        let found = index
-            .references
-            .range(from..)
-            .take_while(|(found, _)| **found == *reference);
+        let from = (Box::from(reference), PaymentId::from_uuid(1).expect("row 1"));
+        let found = index.references.range(from..).take_while(|(found, _)| **found == *reference);
         found.map(|(_, payment)| *payment).collect()
     }
 
@@ -199,10 +176,7 @@ impl Open {
 
 /// The last change of each payment, growing.
 fn versions(batch: &Batch) -> Vec<Change> {
-    let versions = batch
-        .payments
-        .iter()
-        .map(|payment| (payment.version, payment.id.row()));
+    let versions = batch.payments.iter().map(|payment| (payment.version, payment.id.row()));
     let mut versions: Vec<Change> = versions.collect();
     versions.sort_unstable();
     versions

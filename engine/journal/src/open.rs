@@ -142,11 +142,7 @@ pub fn open(options: JournalOptions, now: UnixMs) -> Result<Opened, OpenError> {
     let path = Store::watermark_path(&options.folder);
     let (watermark, acknowledged) = WatermarkFile::open(&path).map_err(OpenError::Watermark)?;
     let projected = Arc::new(Watermark::new(0));
-    let mut views = Views {
-        model: Arc::default(),
-        store,
-        projected,
-    };
+    let mut views = Views { model: Arc::default(), store, projected };
     let recovered = recover(&mut views, acknowledged, &options)?;
     let (position, epoch) = (recovered.position, recovered.epoch + 1);
     views.projected.publish(position.lsn);
@@ -161,11 +157,7 @@ pub fn open(options: JournalOptions, now: UnixMs) -> Result<Opened, OpenError> {
     let journal = JournalHandle::new(Arc::clone(&shared));
     // The first event of an epoch: on disk before anybody acts in it.
     let version = Arc::clone(&options.version);
-    let started = journal.append_many([Event::EngineStarted {
-        epoch,
-        time: now,
-        version,
-    }]);
+    let started = journal.append_many([Event::EngineStarted { epoch, time: now, version }]);
     let (sender, receiver) = crossbeam_channel::bounded(options.projector_groups_max);
     let writer = Writer {
         shared: Arc::clone(&shared),
@@ -186,13 +178,7 @@ pub fn open(options: JournalOptions, now: UnixMs) -> Result<Opened, OpenError> {
     };
     views.projected.block_until(started);
     let book = views.read_open(Book::clone);
-    Ok(Opened {
-        book,
-        epoch,
-        journal,
-        views,
-        running,
-    })
+    Ok(Opened { book, epoch, journal, views, running })
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
@@ -221,33 +207,16 @@ fn recover(
     }
     let position = groups.position();
     // Views are written after the journal: they are a witness too.
-    let known = acknowledged
-        .map_or(0, |acknowledged| acknowledged.lsn)
-        .max(stored);
+    let known = acknowledged.map_or(0, |acknowledged| acknowledged.lsn).max(stored);
     if position.lsn < known {
-        return Err(OpenError::LostRecords {
-            found: position.lsn,
-            acknowledged: known,
-        });
+        return Err(OpenError::LostRecords { found: position.lsn, acknowledged: known });
     }
     if acknowledged.is_none() && position.lsn > 0 {
-        tracing::warn!(
-            lsn = position.lsn,
-            "the journal's watermark file is missing or damaged"
-        );
+        tracing::warn!(lsn = position.lsn, "the journal's watermark file is missing or damaged");
     }
     let epoch = views.read_open(|book| book.epoch);
-    tracing::info!(
-        lsn = position.lsn,
-        snapshot = snapshot.lsn,
-        epoch,
-        "journal recovered"
-    );
-    Ok(Recovered {
-        projector,
-        position,
-        epoch,
-    })
+    tracing::info!(lsn = position.lsn, snapshot = snapshot.lsn, epoch, "journal recovered");
+    Ok(Recovered { projector, position, epoch })
 }
 
 /// A record that ends where the acknowledged one ended must be that one.

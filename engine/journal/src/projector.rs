@@ -45,39 +45,23 @@ impl Projector {
     /// A projector whose views on disk already contain the events up to `stored`.
     pub(crate) fn new(views: Views, snapshots: Snapshots, stored: Lsn) -> Projector {
         let rows = Rows::new(Arc::clone(&views.store));
-        Projector {
-            views,
-            snapshots,
-            rows,
-            stored,
-            finals: Vec::new(),
-            finished: Vec::new(),
-        }
+        Projector { views, snapshots, rows, stored, finals: Vec::new(), finished: Vec::new() }
     }
 
     /// Projects until the journal's writer is gone and all that it wrote is in the views.
     pub(crate) fn run(mut self, groups: &Receiver<Arc<Group>>, shared: &Shared, fault: Fault) {
         loop {
             // A snapshot in the making goes on a chunk at a time, whenever there is time.
-            let first = if self.snapshots.is_busy() {
-                groups.try_recv().ok()
-            } else {
-                None
-            };
+            let first = if self.snapshots.is_busy() { groups.try_recv().ok() } else { None };
             let Some(first) = first.or_else(|| self.wait(groups, fault)) else {
                 return;
             };
-            let end = self
-                .burst(first, groups)
-                .unwrap_or_else(|error| end(fault, &error));
+            let end = self.burst(first, groups).unwrap_or_else(|error| end(fault, &error));
             shared.projected.publish(end.lsn);
             if let Err(error) = self.snapshot_step(end) {
                 end_snapshot(fault, &error);
             }
-            count(
-                &shared.counters.view_rows,
-                mem::take(&mut self.rows.written),
-            );
+            count(&shared.counters.view_rows, mem::take(&mut self.rows.written));
             count(&shared.counters.snapshots, self.snapshots.take_completed());
         }
     }
@@ -122,8 +106,7 @@ impl Projector {
                 Changed::Payment(batch, row) => self.finals.push(batch.payment(row)),
                 Changed::Payments(batch) => {
                     if let Event::PaymentsCancelled { rows, .. } = event {
-                        self.finals
-                            .extend(rows.iter().map(|row| batch.payment(*row)));
+                        self.finals.extend(rows.iter().map(|row| batch.payment(*row)));
                     }
                 }
                 Changed::Finished(batch) => self.finished.push(batch),
@@ -148,19 +131,11 @@ impl Projector {
     }
 
     fn write(&mut self, finals: &[PaymentId], lsn: Lsn) -> Result<(), rocksdb::Error> {
-        let Projector {
-            views,
-            rows,
-            finished,
-            ..
-        } = self;
+        let Projector { views, rows, finished, .. } = self;
         // Readers go on meanwhile: only this thread ever wants the lock for itself.
         views.model.read(|book| {
             for id in finals {
-                let payment = book
-                    .batches
-                    .get(&id.batch())
-                    .and_then(|batch| batch.payment(*id));
+                let payment = book.batches.get(&id.batch()).and_then(|batch| batch.payment(*id));
                 // What is unresolved stays in memory, and a later event may have come after all.
                 if let Some(payment) = payment.filter(|payment| payment.is_final()) {
                     rows.payment(payment)?;
@@ -183,9 +158,7 @@ impl Projector {
         if self.snapshots.is_due() {
             // A snapshot leaves final payments to the views, so they must be there before it.
             self.rows.position(end.lsn)?;
-            self.views
-                .model
-                .read(|book| self.snapshots.start(book, end));
+            self.views.model.read(|book| self.snapshots.start(book, end));
         }
         self.snapshots.step(&mut self.rows)
     }
@@ -212,24 +185,14 @@ pub(crate) struct Rows {
 impl Rows {
     pub(crate) fn new(store: Arc<Store>) -> Rows {
         let batch = WriteBatch::default();
-        Rows {
-            store,
-            batch,
-            scratch: Vec::new(),
-            pending: 0,
-            written: 0,
-        }
+        Rows { store, batch, scratch: Vec::new(), pending: 0, written: 0 }
     }
 
     fn payment(&mut self, payment: &Payment) -> Result<(), rocksdb::Error> {
         self.scratch.clear();
         codec::encode_payment(payment, &mut self.scratch);
         let (db, batch) = (&self.store, &mut self.batch);
-        batch.put_cf(
-            db.family(Family::Payments),
-            keys::payment(payment.id),
-            &self.scratch,
-        );
+        batch.put_cf(db.family(Family::Payments), keys::payment(payment.id), &self.scratch);
         let hash = keys::hash(payment.order.payment_hash, payment.id);
         batch.put_cf(db.family(Family::Hashes), hash, hash_row(payment));
         let reference = payment.order.reference.as_ref();
@@ -255,27 +218,21 @@ impl Rows {
 
     /// Writes what is pending, and with it that the views contain everything up to `lsn`.
     fn position(&mut self, lsn: Lsn) -> Result<(), rocksdb::Error> {
-        self.batch.put_cf(
-            self.store.family(Family::Meta),
-            POSITION_KEY,
-            lsn.to_be_bytes(),
-        );
+        self.batch.put_cf(self.store.family(Family::Meta), POSITION_KEY, lsn.to_be_bytes());
         self.pending += 1;
         self.write()
     }
 
     /// Adds a row of a snapshot.
     pub(crate) fn snapshot(&mut self, key: [u8; 12], row: &[u8]) -> Result<(), rocksdb::Error> {
-        self.batch
-            .put_cf(self.store.family(Family::Snapshots), key, row);
+        self.batch.put_cf(self.store.family(Family::Snapshots), key, row);
         self.added(1)
     }
 
     /// Removes the snapshots with LSNs below `lsn`.
     pub(crate) fn remove_snapshots(&mut self, lsn: Lsn) -> Result<(), rocksdb::Error> {
         let (from, to) = ([0; 8], lsn.to_be_bytes());
-        self.batch
-            .delete_range_cf(self.store.family(Family::Snapshots), from, to);
+        self.batch.delete_range_cf(self.store.family(Family::Snapshots), from, to);
         self.added(1)
     }
 
@@ -291,10 +248,6 @@ impl Rows {
 
     fn added(&mut self, rows: usize) -> Result<(), rocksdb::Error> {
         self.pending += rows;
-        if self.pending >= ROWS_MAX - 3 {
-            self.write()
-        } else {
-            Ok(())
-        }
+        if self.pending >= ROWS_MAX - 3 { self.write() } else { Ok(()) }
     }
 }

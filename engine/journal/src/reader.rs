@@ -57,14 +57,7 @@ impl<'a> Groups<'a> {
         let mut records = raw_iterator(store);
         records.seek((position.lsn + 1).to_be_bytes());
         let (epoch, chain_unknown, ended) = (0, false, false);
-        Groups {
-            records,
-            shard,
-            epoch,
-            position,
-            chain_unknown,
-            ended,
-        }
+        Groups { records, shard, epoch, position, chain_unknown, ended }
     }
 
     /// The groups from the one that holds `lsn` on; the chain is proved from its successor on.
@@ -75,19 +68,9 @@ impl<'a> Groups<'a> {
         if !records.valid() {
             records.seek_to_first();
         }
-        let position = Position {
-            lsn: first - 1,
-            chain: [0; 32],
-        };
+        let position = Position { lsn: first - 1, chain: [0; 32] };
         let (shard, epoch, chain_unknown, ended) = (None, 0, first > 1, false);
-        Groups {
-            records,
-            shard,
-            epoch,
-            position,
-            chain_unknown,
-            ended,
-        }
+        Groups { records, shard, epoch, position, chain_unknown, ended }
     }
 
     /// The place after the last group that was read.
@@ -109,12 +92,7 @@ impl<'a> Groups<'a> {
         self.shard = Some(header.shard);
         self.chain_unknown = false;
         self.records.next();
-        Ok(Some(Group {
-            first_lsn,
-            epoch,
-            end,
-            events,
-        }))
+        Ok(Some(Group { first_lsn, epoch, end, events }))
     }
 
     fn check(&self, key: &[u8], bytes: &[u8], header: &Header) -> Result<(), Damage> {
@@ -126,16 +104,10 @@ impl<'a> Groups<'a> {
         }
         let expected = self.position.lsn + 1;
         if header.first_lsn != expected {
-            return Err(Damage::Gap {
-                expected,
-                found: header.first_lsn,
-            });
+            return Err(Damage::Gap { expected, found: header.first_lsn });
         }
         if header.epoch < self.epoch {
-            return Err(Damage::Epoch {
-                before: self.epoch,
-                found: header.epoch,
-            });
+            return Err(Damage::Epoch { before: self.epoch, found: header.epoch });
         }
         if !self.chain_unknown && !record::continues(bytes, header, &self.position.chain) {
             return Err(Damage::Chain);
@@ -159,10 +131,7 @@ impl Iterator for Groups<'_> {
             }
             Err(damage) => {
                 self.ended = true;
-                Some(Err(Damaged {
-                    lsn: self.position.lsn + 1,
-                    damage,
-                }))
+                Some(Err(Damaged { lsn: self.position.lsn + 1, damage }))
             }
         }
     }
@@ -182,7 +151,5 @@ fn raw_iterator(store: &Store) -> DBRawIterator<'_> {
     // A long scan must not push out what the doors read.
     options.fill_cache(false);
     options.set_verify_checksums(true);
-    store
-        .db()
-        .raw_iterator_cf_opt(store.family(Family::Journal), options)
+    store.db().raw_iterator_cf_opt(store.family(Family::Journal), options)
 }

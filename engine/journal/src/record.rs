@@ -59,10 +59,7 @@ pub struct Header {
 impl Header {
     /// The place after this record.
     pub fn end(&self) -> Position {
-        Position {
-            lsn: self.first_lsn + u64::from(self.count) - 1,
-            chain: self.chain,
-        }
+        Position { lsn: self.first_lsn + u64::from(self.count) - 1, chain: self.chain }
     }
 }
 
@@ -146,17 +143,11 @@ pub fn seal(bytes: &mut [u8], header: &mut Header, previous: &Chain) {
 /// [`continues`].
 pub fn read(bytes: &[u8]) -> Result<(Header, &[u8]), Damage> {
     let Some((envelope, payload)) = bytes.split_first_chunk::<ENVELOPE_LEN>() else {
-        return Err(Damage::Length {
-            found: bytes.len(),
-            said: ENVELOPE_LEN,
-        });
+        return Err(Damage::Length { found: bytes.len(), said: ENVELOPE_LEN });
     };
     let said = u32_at(envelope, 0) as usize + 8;
     if said != bytes.len() {
-        return Err(Damage::Length {
-            found: bytes.len(),
-            said,
-        });
+        return Err(Damage::Length { found: bytes.len(), said });
     }
     if crc32c::crc32c(&bytes[8..]) != u32_at(envelope, 4) {
         return Err(Damage::Checksum);
@@ -177,10 +168,7 @@ pub fn read(bytes: &[u8]) -> Result<(Header, &[u8]), Damage> {
     };
     let impossible = header.count == 0
         || header.first_lsn == 0
-        || header
-            .first_lsn
-            .checked_add(u64::from(header.count))
-            .is_none();
+        || header.first_lsn.checked_add(u64::from(header.count)).is_none();
     if impossible || envelope[9] != 0 {
         return Err(Damage::Envelope);
     }
@@ -214,14 +202,8 @@ mod tests {
         let mut bytes = Vec::new();
         start(&mut bytes);
         bytes.extend(payload);
-        let mut header = Header {
-            schema: 1,
-            shard: 7,
-            epoch: 3,
-            count: 2,
-            first_lsn: 40,
-            chain: [0; 32],
-        };
+        let mut header =
+            Header { schema: 1, shard: 7, epoch: 3, count: 2, first_lsn: 40, chain: [0; 32] };
         seal(&mut bytes, &mut header, previous);
         (bytes, header)
     }
@@ -239,27 +221,9 @@ mod tests {
     fn a_cut_or_longer_record_is_refused() {
         let (mut bytes, _) = record(b"two events", &[0; 32]);
         bytes.push(0);
-        assert_eq!(
-            read(&bytes),
-            Err(Damage::Length {
-                found: 75,
-                said: 74
-            })
-        );
-        assert_eq!(
-            read(&bytes[..73]),
-            Err(Damage::Length {
-                found: 73,
-                said: 74
-            })
-        );
-        assert_eq!(
-            read(&bytes[..10]),
-            Err(Damage::Length {
-                found: 10,
-                said: 64
-            })
-        );
+        assert_eq!(read(&bytes), Err(Damage::Length { found: 75, said: 74 }));
+        assert_eq!(read(&bytes[..73]), Err(Damage::Length { found: 73, said: 74 }));
+        assert_eq!(read(&bytes[..10]), Err(Damage::Length { found: 10, said: 64 }));
     }
 
     #[test]

@@ -61,13 +61,7 @@ const LAST_NUMBER: u32 = u32::MAX;
 impl Snapshots {
     /// A snapshot after every so many events.
     pub(crate) fn new(every_events: u64) -> Snapshots {
-        Snapshots {
-            every_events,
-            events: 0,
-            last_rows: 0,
-            job: None,
-            completed: 0,
-        }
+        Snapshots { every_events, events: 0, last_rows: 0, job: None, completed: 0 }
     }
 
     /// Counts events.
@@ -93,10 +87,7 @@ impl Snapshots {
 
     /// Copies what is open at `end`; [`Snapshots::step`] writes it.
     pub(crate) fn start(&mut self, book: &Book, end: Position) {
-        assert_eq!(
-            book.lsn, end.lsn,
-            "a snapshot is taken at the end of a record"
-        );
+        assert_eq!(book.lsn, end.lsn, "a snapshot is taken at the end of a record");
         let mut rows = Vec::new();
         for batch in book.batches.values() {
             rows.push(Row::Batch(batch.summary.clone()));
@@ -104,21 +95,11 @@ impl Snapshots {
             rows.extend(open.cloned().map(Row::Payment));
         }
         for (batch, orders) in &book.uploads {
-            rows.extend(
-                orders
-                    .iter()
-                    .map(|(row, order)| Row::Upload(*batch, *row, order.clone())),
-            );
+            rows.extend(orders.iter().map(|(row, order)| Row::Upload(*batch, *row, order.clone())));
         }
         self.events = 0;
         let (epoch, time, rows) = (book.epoch, book.time, rows.into_iter());
-        self.job = Some(Job {
-            end,
-            epoch,
-            time,
-            rows,
-            count: 0,
-        });
+        self.job = Some(Job { end, epoch, time, rows, count: 0 });
     }
 
     /// Writes the next chunk, if there is a snapshot in the making.
@@ -226,20 +207,9 @@ pub(crate) fn load(views: &Views) -> Result<(Book, Position), ViewFault> {
     let Some(last) = newest(&views.store)? else {
         return Ok((Book::default(), Position::default()));
     };
-    let LastRow {
-        epoch, time, end, ..
-    } = last;
-    let book = Book {
-        lsn: end.lsn,
-        epoch,
-        time,
-        ..Book::default()
-    };
-    let mut loading = Loading {
-        book,
-        summaries: HashMap::new(),
-        payments: HashMap::new(),
-    };
+    let LastRow { epoch, time, end, .. } = last;
+    let book = Book { lsn: end.lsn, epoch, time, ..Book::default() };
+    let mut loading = Loading { book, summaries: HashMap::new(), payments: HashMap::new() };
     let count = each_row(&views.store, end.lsn, |row| loading.add(row))?;
     if count != last.count {
         let message = format!("a snapshot of {count} rows that had {}", last.count);
@@ -258,9 +228,7 @@ fn newest(store: &Store) -> Result<Option<LastRow>, ViewFault> {
             return Ok(Some(last));
         }
         // This snapshot never became whole: skip all of it.
-        let lsn = key
-            .first_chunk::<8>()
-            .map_or(0, |lsn| u64::from_be_bytes(*lsn));
+        let lsn = key.first_chunk::<8>().map_or(0, |lsn| u64::from_be_bytes(*lsn));
         rows.seek_for_prev(row_key(lsn.saturating_sub(1), LAST_NUMBER));
     }
     rows.status()?;
@@ -275,10 +243,7 @@ fn each_row(
     let from = row_key(lsn, 0);
     let mode = IteratorMode::From(&from, rocksdb::Direction::Forward);
     let mut count = 0;
-    for row in store
-        .db()
-        .iterator_cf(store.family(Family::Snapshots), mode)
-    {
+    for row in store.db().iterator_cf(store.family(Family::Snapshots), mode) {
         let (key, row) = row?;
         if *key == row_key(lsn, LAST_NUMBER) {
             break;
@@ -305,20 +270,13 @@ impl Loading {
             }
             Some((&PAYMENT, row)) => {
                 let payment = codec::decode_payment(row)?;
-                self.payments
-                    .entry(payment.id.batch())
-                    .or_default()
-                    .push(payment);
+                self.payments.entry(payment.id.batch()).or_default().push(payment);
             }
             Some((&UPLOAD, row)) if row.len() >= 16 => {
                 let (batch, row) = row.split_at(16);
                 let batch = keys::batch_at_end(batch).ok_or(DecodeError::UnknownValue("batch"))?;
                 let (row, order) = codec::decode_order(row)?;
-                self.book
-                    .uploads
-                    .entry(batch)
-                    .or_default()
-                    .push((row, Arc::new(order)));
+                self.book.uploads.entry(batch).or_default().push((row, Arc::new(order)));
             }
             _ => return Err(DecodeError::UnknownValue("a snapshot's row").into()),
         }
@@ -351,9 +309,7 @@ fn add_final(payments: &mut Vec<Payment>, found: Vec<Payment>, lsn: Lsn) {
     payments.sort_unstable_by_key(|payment| payment.id);
     let open = payments.len();
     for payment in found {
-        let is_open = payments[..open]
-            .binary_search_by_key(&payment.id, |other| other.id)
-            .is_ok();
+        let is_open = payments[..open].binary_search_by_key(&payment.id, |other| other.id).is_ok();
         if payment.version <= lsn && !is_open {
             payments.push(payment);
         }

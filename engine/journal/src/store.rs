@@ -87,10 +87,7 @@ impl Store {
     /// other processes out for as long as the store lives.
     pub fn open(folder: &Path) -> Result<Store, StoreError> {
         // Preimages are in it: nobody else's business.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let mut options = options();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -104,10 +101,7 @@ impl Store {
                 StoreError::Rocks(error)
             }
         })?;
-        Ok(Store {
-            db,
-            folder: folder.to_owned(),
-        })
+        Ok(Store { db, folder: folder.to_owned() })
     }
 
     /// Opens a stopped or copied journal without changing it: RocksDB's log for people, `LOG`, is
@@ -119,17 +113,11 @@ impl Store {
             return Err(not_a_journal());
         }
         let families = DB::list_cf(&options(), &path)?;
-        if !Family::ALL
-            .iter()
-            .all(|family| families.iter().any(|name| name == family.name()))
-        {
+        if !Family::ALL.iter().all(|family| families.iter().any(|name| name == family.name())) {
             return Err(not_a_journal());
         }
         let db = DB::open_cf_descriptors_read_only(&options(), path, descriptors(), false)?;
-        Ok(Store {
-            db,
-            folder: folder.to_owned(),
-        })
+        Ok(Store { db, folder: folder.to_owned() })
     }
 
     /// Where the position file is.
@@ -144,9 +132,7 @@ impl Store {
 
     /// One column family.
     pub fn family(&self, family: Family) -> &ColumnFamily {
-        self.db
-            .cf_handle(family.name())
-            .expect("every family is opened with the database")
+        self.db.cf_handle(family.name()).expect("every family is opened with the database")
     }
 
     /// Writes a batch and returns when it is on disk.

@@ -57,10 +57,7 @@ pub fn verify(folder: &Path) -> Report {
     };
     report.verdict = match Store::open_read_only(folder) {
         Err(StoreError::NotAJournal(_)) => Verdict::NotAJournal,
-        Err(error) => Verdict::Damaged {
-            lsn: 0,
-            reason: error.to_string(),
-        },
+        Err(error) => Verdict::Damaged { lsn: 0, reason: error.to_string() },
         Ok(store) => match check(folder, store, &mut report) {
             Ok(()) => Verdict::Clean,
             Err((lsn, reason)) => Verdict::Damaged { lsn, reason },
@@ -77,40 +74,25 @@ fn check(folder: &Path, store: Store, report: &mut Report) -> Result<(), (Lsn, S
         report.records += 1;
         report.last_lsn = group.end.lsn;
         report.position = group.end;
-        let starts = group
-            .events
-            .iter()
-            .filter(|event| matches!(event, Event::EngineStarted { .. }));
+        let starts =
+            group.events.iter().filter(|event| matches!(event, Event::EngineStarted { .. }));
         report.epochs += u32::try_from(starts.count()).unwrap_or(u32::MAX);
         if acknowledged.is_some_and(|known| known.lsn == group.end.lsn && known != group.end) {
-            return Err((
-                group.first_lsn,
-                "it is not the record that was acknowledged".to_owned(),
-            ));
+            return Err((group.first_lsn, "it is not the record that was acknowledged".to_owned()));
         }
     }
     drop(groups);
     let missing = report.last_lsn + 1;
     if let Some(known) = acknowledged.filter(|known| known.lsn > report.last_lsn) {
-        return Err((
-            missing,
-            format!("missing, but event {} was acknowledged", known.lsn),
-        ));
+        return Err((missing, format!("missing, but event {} was acknowledged", known.lsn)));
     }
     check_views(store, report.last_lsn).map_err(|reason| (missing, reason))
 }
 
 /// The views must not be ahead, and the newest snapshot must be readable.
 fn check_views(store: Store, last: Lsn) -> Result<(), String> {
-    let (model, projected) = (
-        Model::default().into(),
-        fulgurite_inbox::Watermark::new(0).into(),
-    );
-    let views = Views {
-        model,
-        store: store.into(),
-        projected,
-    };
+    let (model, projected) = (Model::default().into(), fulgurite_inbox::Watermark::new(0).into());
+    let views = Views { model, store: store.into(), projected };
     let read = || Ok::<_, ViewFault>((views.stored_position()?, snapshot::load(&views)?.1.lsn));
     let (position, snapshot) = read().map_err(|fault| format!("a view: {fault}"))?;
     match position.max(snapshot) {

@@ -55,11 +55,7 @@ const NOT_PAID: u8 = 2;
 
 /// The value of a final payment's hash row.
 pub(crate) fn hash_row(payment: &Payment) -> [u8; 1] {
-    if matches!(payment.state, State::Succeeded { .. }) {
-        [SUCCEEDED]
-    } else {
-        [NOT_PAID]
-    }
+    if matches!(payment.state, State::Succeeded { .. }) { [SUCCEEDED] } else { [NOT_PAID] }
 }
 
 impl Views {
@@ -80,16 +76,11 @@ impl Views {
 
     /// A payment; `None` when there is none with this id.
     pub fn payment(&self, id: PaymentId) -> Result<Option<Payment>, ViewFault> {
-        if let Some(found) = self
-            .model
-            .batch(id.batch(), |batch| batch.payment(id).cloned())
-        {
+        if let Some(found) = self.model.batch(id.batch(), |batch| batch.payment(id).cloned()) {
             return Ok(found);
         }
-        let row = self
-            .store
-            .db()
-            .get_pinned_cf(self.family(Family::Payments), keys::payment(id))?;
+        let row =
+            self.store.db().get_pinned_cf(self.family(Family::Payments), keys::payment(id))?;
         Ok(row.map(|row| codec::decode_payment(&row)).transpose()?)
     }
 
@@ -103,12 +94,8 @@ impl Views {
         keep: impl Fn(&State) -> bool,
     ) -> Result<Vec<Payment>, ViewFault> {
         let open = self.model.batch(id, |batch| {
-            let from = batch
-                .payments
-                .partition_point(|payment| payment.id.row() <= after_row);
-            let kept = batch.payments[from..]
-                .iter()
-                .filter(|payment| keep(&payment.state));
+            let from = batch.payments.partition_point(|payment| payment.id.row() <= after_row);
+            let kept = batch.payments[from..].iter().filter(|payment| keep(&payment.state));
             kept.take(limit).cloned().collect()
         });
         if let Some(payments) = open {
@@ -168,14 +155,10 @@ impl Views {
     /// All payments with this reference, over all batches.
     pub fn by_reference(&self, reference: &[u8]) -> Result<Vec<PaymentId>, ViewFault> {
         let mut found = self.model.by_reference(reference);
-        self.scan_prefix(
-            Family::References,
-            &keys::reference_prefix(reference),
-            |key, _| {
-                found.extend(keys::payment_at_end(key));
-                Ok(true)
-            },
-        )?;
+        self.scan_prefix(Family::References, &keys::reference_prefix(reference), |key, _| {
+            found.extend(keys::payment_at_end(key));
+            Ok(true)
+        })?;
         Ok(sorted(found))
     }
 
@@ -195,10 +178,7 @@ impl Views {
         let mut claim = None;
         self.scan_prefix(Family::Hashes, &hash.0, |key, value| {
             if value == [SUCCEEDED] {
-                claim = keys::payment_at_end(key).map(|payment| Claim {
-                    payment,
-                    paid: true,
-                });
+                claim = keys::payment_at_end(key).map(|payment| Claim { payment, paid: true });
             }
             Ok(claim.is_none())
         })?;
@@ -212,11 +192,7 @@ impl Views {
         }
         for single in [false, true] {
             let key = keys::batch(id, single);
-            if let Some(row) = self
-                .store
-                .db()
-                .get_pinned_cf(self.family(Family::Batches), key)?
-            {
+            if let Some(row) = self.store.db().get_pinned_cf(self.family(Family::Batches), key)? {
                 return Ok(Some(codec::decode_summary(&row)?));
             }
         }
@@ -229,10 +205,7 @@ impl Views {
         if let Some(batch) = self.model.by_key(&key) {
             return Ok(Some(batch));
         }
-        let row = self
-            .store
-            .db()
-            .get_pinned_cf(self.family(Family::Keys), key)?;
+        let row = self.store.db().get_pinned_cf(self.family(Family::Keys), key)?;
         Ok(row.and_then(|row| keys::batch_at_end(&row)))
     }
 
@@ -253,26 +226,17 @@ impl Views {
         };
         // Memory first: what finishes meanwhile is then found in the views too, and counted once.
         let mut found: BTreeMap<BatchId, Summary> = self.model.read(|book| {
-            let open = book
-                .batches
-                .iter()
-                .filter(|(_, batch)| wanted(&batch.summary));
+            let open = book.batches.iter().filter(|(_, batch)| wanted(&batch.summary));
             let mut ids: Vec<BatchId> = open.map(|(id, _)| *id).collect();
             ids.sort_unstable_by_key(|id| Reverse(*id));
             // Only what is shown is copied: there can be very many single payments.
             ids.truncate(limit);
-            ids.into_iter()
-                .map(|id| (id, book.batches[&id].summary.clone()))
-                .collect()
+            ids.into_iter().map(|id| (id, book.batches[&id].summary.clone())).collect()
         });
         for single in [false, true] {
             if include_single || !single {
                 let finished = self.finished_batches(single, bound, limit, wanted)?;
-                found.extend(
-                    finished
-                        .into_iter()
-                        .map(|summary| (summary.accepted.batch, summary)),
-                );
+                found.extend(finished.into_iter().map(|summary| (summary.accepted.batch, summary)));
             }
         }
         Ok(found.into_values().rev().take(limit).collect())
@@ -289,11 +253,7 @@ impl Views {
         let from = keys::batch(BatchId::from_uuid(bound), single);
         let mode = IteratorMode::From(&from, Direction::Reverse);
         let mut found = Vec::new();
-        for row in self
-            .store
-            .db()
-            .iterator_cf(self.family(Family::Batches), mode)
-        {
+        for row in self.store.db().iterator_cf(self.family(Family::Batches), mode) {
             let (key, row) = row?;
             if key.first() != Some(&u8::from(single)) || found.len() >= limit {
                 break;
@@ -318,13 +278,8 @@ impl Views {
 
     /// The last event that the views on disk contain.
     pub(crate) fn stored_position(&self) -> Result<Lsn, ViewFault> {
-        let row = self
-            .store
-            .db()
-            .get_cf(self.family(Family::Meta), POSITION_KEY)?;
-        let lsn = row
-            .and_then(|row| row.try_into().ok())
-            .map(u64::from_be_bytes);
+        let row = self.store.db().get_cf(self.family(Family::Meta), POSITION_KEY)?;
+        let lsn = row.and_then(|row| row.try_into().ok()).map(u64::from_be_bytes);
         Ok(lsn.unwrap_or(0))
     }
 
@@ -365,10 +320,7 @@ impl Views {
         from: &[u8],
         mut row: impl FnMut(&[u8], &[u8]) -> Result<bool, ViewFault>,
     ) -> Result<(), ViewFault> {
-        let mut rows = self
-            .store
-            .db()
-            .raw_iterator_cf_opt(self.family(family), options);
+        let mut rows = self.store.db().raw_iterator_cf_opt(self.family(family), options);
         rows.seek(from);
         while let Some((key, value)) = rows.item() {
             if !row(key, value)? {

@@ -35,12 +35,8 @@ pub struct WatermarkFile {
 impl WatermarkFile {
     /// Opens or creates the file. The position is `None` when it holds none that is whole.
     pub fn open(path: &Path) -> io::Result<(WatermarkFile, Option<Position>)> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let slots = [0, 1].map(|slot| read_slot(&file, slot));
         let [first, second] = slots.map(|slot| slot.map(|position| position.lsn));
         // The older slot is overwritten first.
@@ -69,25 +65,18 @@ impl WatermarkFile {
 }
 
 fn newest(slots: [Option<Position>; 2]) -> Option<Position> {
-    slots
-        .into_iter()
-        .flatten()
-        .max_by_key(|position| position.lsn)
+    slots.into_iter().flatten().max_by_key(|position| position.lsn)
 }
 
 fn read_slot(file: &File, slot: u64) -> Option<Position> {
     let mut bytes = [0; SLOT_LEN];
-    file.read_exact_at(&mut bytes, slot * SLOT_LEN as u64)
-        .ok()?;
+    file.read_exact_at(&mut bytes, slot * SLOT_LEN as u64).ok()?;
     let checksum = u32::from_le_bytes(bytes[48..52].try_into().ok()?);
     if &bytes[..8] != MAGIC || crc32c::crc32c(&bytes[..48]) != checksum {
         return None;
     }
     let lsn = u64::from_le_bytes(bytes[8..16].try_into().ok()?);
-    Some(Position {
-        lsn,
-        chain: bytes[16..48].try_into().ok()?,
-    })
+    Some(Position { lsn, chain: bytes[16..48].try_into().ok()? })
 }
 
 #[cfg(test)]
@@ -95,10 +84,7 @@ mod tests {
     use super::*;
 
     fn at(lsn: u64) -> Position {
-        Position {
-            lsn,
-            chain: [lsn as u8; 32],
-        }
+        Position { lsn, chain: [lsn as u8; 32] }
     }
 
     #[test]
@@ -125,10 +111,6 @@ mod tests {
         let (mut file, position) = WatermarkFile::open(&path).unwrap();
         assert_eq!(position, Some(at(1)));
         file.write(at(3)).unwrap();
-        assert_eq!(
-            WatermarkFile::read(&path),
-            Some(at(3)),
-            "the torn slot was overwritten"
-        );
+        assert_eq!(WatermarkFile::read(&path), Some(at(3)), "the torn slot was overwritten");
     }
 }

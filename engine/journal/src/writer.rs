@@ -91,17 +91,11 @@ impl Writer {
         let took = start.elapsed();
         self.position = header.end();
         if let Err(error) = self.watermark.write(self.position) {
-            self.fault
-                .end("the journal's watermark could not be written", &error);
+            self.fault.end("the journal's watermark could not be written", &error);
         }
         self.shared.durable.publish(self.position.lsn);
         self.count(u64::from(count), bytes.len(), took);
-        let group = Group {
-            first_lsn,
-            epoch: self.epoch,
-            end: self.position,
-            events,
-        };
+        let group = Group { first_lsn, epoch: self.epoch, end: self.position, events };
         // The projector ends only after this thread, unless it panicked: without it the views and
         // the claims that rest on them would stand still, so the process ends too.
         if let Err(error) = self.projector.send(Arc::new(group)) {
@@ -115,9 +109,6 @@ impl Writer {
         count(&counters.commits, 1);
         count(&counters.events, events);
         count(&counters.bytes, bytes as u64);
-        count(
-            &counters.commit_ns,
-            u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
-        );
+        count(&counters.commit_ns, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
 }

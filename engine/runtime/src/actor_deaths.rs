@@ -9,8 +9,9 @@ use std::{
 };
 
 use fulgurite_core::{
-    BatchId, FeePolicy, Msat, Order, PaymentHash, UnixMs, breaker, channel, node,
+    BatchId, FeePolicy, Msat, Order, PaymentHash, UnixMs,
     batch::State as BatchState,
+    breaker, channel, node,
     order::{BatchOptions, Priority},
     retry::RetryPolicy,
     window,
@@ -22,7 +23,8 @@ use fulgurite_sim::{Fleet, FleetConfig, InvoiceOrder, Knobs, Status, make_invoic
 use crate::{
     Engine, NodeOptions, Options,
     clock::now,
-    intake, message::{BatchMessage, NodeMessage},
+    intake,
+    message::{BatchMessage, NodeMessage},
     slot::SendPolicy,
     start,
     upload::{Commit, Header},
@@ -76,11 +78,7 @@ fn engine_options(fleet: &Fleet) -> Options {
         payment_timeout_seconds: 30,
         parts_max: 16,
     };
-    let intake = intake::Limits {
-        open_payments_max: 10_000,
-        uploads_max: 8,
-        disk_floor_bytes: 0,
-    };
+    let intake = intake::Limits { open_payments_max: 10_000, uploads_max: 8, disk_floor_bytes: 0 };
     Options {
         nodes: nodes.collect(),
         retry: RetryPolicy { backoff_ms_first: 20, ..RetryPolicy::default() },
@@ -136,12 +134,15 @@ async fn wait_finals(engine: &Engine, batch: BatchId, done: u32) -> u32 {
     let limit = Instant::now() + Duration::from_secs(60);
     loop {
         let seen = engine.projected();
-        let summary = engine.batch(batch).expect("the batch");
-        let finals = summary.counts.finals();
-        if finals >= done && (done < PAYMENTS as u32 || summary.state == BatchState::Finished) {
-            return finals;
+        // The read model may not know a batch yet that was just accepted.
+        let summary = engine.batch(batch);
+        if let Some(summary) = &summary {
+            let finals = summary.counts.finals();
+            if finals >= done && (done < PAYMENTS as u32 || summary.state == BatchState::Finished) {
+                return finals;
+            }
         }
-        assert!(Instant::now() < limit, "stuck: {:?}", summary.counts);
+        assert!(Instant::now() < limit, "stuck: {:?}", summary.map(|summary| summary.counts));
         let wait = tokio::time::timeout(Duration::from_millis(200), engine.wait_past(seen));
         drop(wait.await);
     }

@@ -4,9 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 
-use crate::{
-    batch_work::BatchWork, message::BatchMessage, pump::Pump, supervisor::DeathWatch,
-};
+use crate::{batch_work::BatchWork, message::BatchMessage, pump::Pump, supervisor::DeathWatch};
 
 /// How often time is looked at: retries, deadlines, nodes that have room again.
 const TICK: Duration = Duration::from_millis(20);

@@ -10,7 +10,6 @@ use std::{
 use fulgurite_core::{
     AttemptId, BatchId, Event, PaymentId, UnixMs,
     batch::{self, Batch},
-    dispatch::{Candidate, Choice, choose},
     event::AttemptStarted,
     payment::{Effect, Input, State},
     port::Journal,
@@ -20,40 +19,43 @@ use fulgurite_core::{
 
 use crate::{
     clock::now,
-    message::{BatchMessage, Grant, NodeMessage, Place, Placed, Request, Start},
+    message::{BatchMessage, Grant, NodeMessage, Placed, Request, Start},
     release::{Release, ReleaseList},
     slot::{BatchSlot, Shared},
 };
 
 /// The work of one batch actor: one batch, or the single payments.
 pub struct BatchWork {
-    shared: Arc<Shared>,
-    slot: Arc<BatchSlot>,
-    releases: ReleaseList,
-    incarnation: u32,
-    batches: HashMap<BatchId, Work>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) slot: Arc<BatchSlot>,
+    pub(crate) releases: ReleaseList,
+    pub(crate) incarnation: u32,
+    pub(crate) batches: HashMap<BatchId, Work>,
     /// Orders that wait at a node, without an attempt.
-    placed: HashMap<AttemptId, Placed>,
-    placement: u64,
+    pub(crate) placed: HashMap<AttemptId, Placed>,
+    pub(crate) placement: u64,
     /// Batches that may have something to place, in turn.
-    hungry: VecDeque<BatchId>,
+    pub(crate) hungry: VecDeque<BatchId>,
     /// The time of the last drain or tick.
-    now: UnixMs,
+    pub(crate) now: UnixMs,
     /// When batches have something to do by themselves.
-    wakes: BinaryHeap<Reverse<(UnixMs, BatchId)>>,
+    pub(crate) wakes: BinaryHeap<Reverse<(UnixMs, BatchId)>>,
 }
 
-struct Work {
-    batch: Batch,
-    schedule: Schedule,
-    hungry: bool,
-    wake_at: Option<UnixMs>,
+pub(crate) struct Work {
+    pub(crate) batch: Batch,
+    pub(crate) schedule: Schedule,
+    pub(crate) hungry: bool,
+    pub(crate) wake_at: Option<UnixMs>,
 }
 
 impl BatchWork {
     /// The work of a fresh or rebuilt actor on its slot.
     pub fn new(
-        shared: Arc<Shared>, slot: Arc<BatchSlot>, releases: ReleaseList, incarnation: u32,
+        shared: Arc<Shared>,
+        slot: Arc<BatchSlot>,
+        releases: ReleaseList,
+        incarnation: u32,
     ) -> BatchWork {
         BatchWork {
             shared,
@@ -172,7 +174,7 @@ impl BatchWork {
         };
         match work.batch.decide(request.input, time) {
             Ok(event) => {
-                let lsn = self.record(request.batch, event, time);
+                let lsn = self.record(request.batch, event);
                 self.follow_up(request.batch, time);
                 self.feed(request.batch);
                 if let Some(work) = self.batches.get(&request.batch) {
@@ -194,7 +196,7 @@ impl BatchWork {
     }
 
     /// Appends and applies an event of a batch.
-    fn record(&mut self, batch: BatchId, event: Event, _time: UnixMs) -> u64 {
+    pub(crate) fn record(&mut self, batch: BatchId, event: Event) -> u64 {
         let lsn = self.shared.journal.append(event.clone());
         let work = self.batches.get_mut(&batch).expect("events are decided by their batch");
         work.batch.apply(&event, lsn);
@@ -262,8 +264,12 @@ impl BatchWork {
         }
         self.placed.remove(&placed.attempt);
         let batch = placed.attempt.payment.batch();
-        let Some(work) = self.batches.get_mut(&batch) else { return };
-        let Some(payment) = work.batch.payment(placed.attempt.payment) else { return };
+        let Some(work) = self.batches.get_mut(&batch) else {
+            return;
+        };
+        let Some(payment) = work.batch.payment(placed.attempt.payment) else {
+            return;
+        };
         work.schedule.ended(payment);
         if payment.is_queued()
             && let Some(position) = work.batch.position(payment.id)
@@ -289,11 +295,15 @@ impl BatchWork {
     }
 
     /// Decides about a payment that is in flight or waits, and does what follows.
-    fn payment(&mut self, payment: PaymentId, input: &Input, time: UnixMs) {
+    pub(crate) fn payment(&mut self, payment: PaymentId, input: &Input, time: UnixMs) {
         let batch = payment.batch();
-        let Some(work) = self.batches.get_mut(&batch) else { return };
-        let was_in_flight =
-            work.batch.payment(payment).is_some_and(|found| matches!(found.state, State::InFlight(_)));
+        let Some(work) = self.batches.get_mut(&batch) else {
+            return;
+        };
+        let was_in_flight = work
+            .batch
+            .payment(payment)
+            .is_some_and(|found| matches!(found.state, State::InFlight(_)));
         let event = match work.batch.decide_payment(payment, input, self.shared.retry, time) {
             Ok(event) => event,
             Err(refusal) => {
@@ -303,7 +313,9 @@ impl BatchWork {
         };
         let lsn = self.shared.journal.append(event.clone());
         let effect = work.batch.apply(&event, lsn);
-        let Some(found) = work.batch.payment(payment) else { return };
+        let Some(found) = work.batch.payment(payment) else {
+            return;
+        };
         if was_in_flight {
             work.schedule.ended(found);
         }
@@ -330,184 +342,4 @@ impl BatchWork {
         self.follow_up(batch, time);
         self.feed(batch);
     }
-
-    fn permission(&mut self, attempt: AttemptId, time: UnixMs) {
-        let Some(work) = self.batches.get(&attempt.payment.batch()) else { return };
-        let Some(payment) = work.batch.payment(attempt.payment) else { return };
-        let State::InFlight(started) = &payment.state else { return };
-        // Rule E9: the same door as a first send.
-        let granted = started.attempt == attempt.number
-            && work.batch.is_running()
-            && time <= started.send_until;
-        if let Some(node) = self.shared.node_index(&started.node) {
-            let message = NodeMessage::Permission(attempt, granted);
-            self.shared.nodes[node].inbox.deliver(message);
-        }
-    }
-
-    /// Fails what can no longer start.
-    fn expire(&mut self, batch: BatchId, time: UnixMs) {
-        while let Some(work) = self.batches.get_mut(&batch)
-            && let Some(position) = work.schedule.expired(time)
-        {
-            let payment = &work.batch.payments[position as usize];
-            let (id, number) = (payment.id, payment.next_attempt());
-            if !payment.is_queued() {
-                continue;
-            }
-            self.withdraw(AttemptId { payment: id, number });
-            self.payment(id, &Input::Expire, time);
-        }
-    }
-
-    /// A placed order will not start: a grant for it will be declined.
-    fn withdraw(&mut self, attempt: AttemptId) {
-        if self.placed.remove(&attempt).is_some()
-            && let Some(work) = self.batches.get_mut(&attempt.payment.batch())
-            && let Some(payment) = work.batch.payment(attempt.payment)
-        {
-            work.schedule.ended(payment);
-        }
-    }
-
-    /// Does what the batch itself must do by now.
-    fn follow_up(&mut self, batch: BatchId, time: UnixMs) {
-        while let Some(event) =
-            self.batches.get(&batch).and_then(|work| work.batch.follow_up(time))
-        {
-            if let Event::PaymentsCancelled { rows, .. } = &event {
-                self.cancelling(batch, rows);
-            }
-            let finished = matches!(event, Event::BatchFinished { .. });
-            let lsn = self.record(batch, event.clone(), time);
-            if let Event::PaymentsCancelled { rows, .. } = &event {
-                self.cancelled(batch, rows, lsn);
-            }
-            if finished {
-                self.batches.remove(&batch);
-                if self.slot.batch.is_none() {
-                    self.shared.directory.remove(&batch);
-                }
-                if self.slot.batch.is_some() {
-                    tracing::info!(%batch, "batch finished");
-                }
-            }
-        }
-    }
-
-    /// Takes rows that will be cancelled back from the nodes.
-    fn cancelling(&mut self, batch: BatchId, rows: &[u32]) {
-        for row in rows {
-            let payment = batch.payment(*row);
-            let Some(work) = self.batches.get(&batch) else { return };
-            let Some(found) = work.batch.payment(payment) else { continue };
-            self.withdraw(AttemptId { payment, number: found.next_attempt() });
-        }
-    }
-
-    fn cancelled(&self, batch: BatchId, rows: &[u32], lsn: u64) {
-        let Some(work) = self.batches.get(&batch) else { return };
-        for row in rows {
-            if let Some(payment) = work.batch.payment(batch.payment(*row)) {
-                self.shared.metrics.finished(&payment.state);
-                self.shared.claims.leaves(lsn, payment.order.payment_hash, payment.id);
-            }
-        }
-        self.shared.intake.closed(rows.len());
-    }
-
-    /// The batch may have something to place.
-    fn feed(&mut self, batch: BatchId) {
-        let Some(work) = self.batches.get_mut(&batch) else { return };
-        if !work.hungry && work.batch.is_running() {
-            work.hungry = true;
-            self.hungry.push_back(batch);
-        }
-        // What is due already waits for a node or the window, not for a moment.
-        let soonest = self.now.plus_ms(10);
-        let wake_at = work.schedule.wake_at().map(|at| at.max(soonest));
-        if let Some(at) = wake_at
-            && work.wake_at.is_none_or(|earlier| at < earlier)
-        {
-            work.wake_at = Some(at);
-            self.wakes.push(Reverse((at, batch)));
-        }
-    }
-
-    /// Places orders at nodes while they take them.
-    fn dispatch(&mut self, time: UnixMs) {
-        if self.hungry.is_empty() {
-            return;
-        }
-        let mut fleet: Vec<(Candidate, fulgurite_core::Msat)> = self
-            .shared
-            .nodes
-            .iter()
-            .map(|node| {
-                let board = *node.board.lock();
-                let waits = u32::try_from(node.inbox.depth().door).unwrap_or(u32::MAX);
-                let load = board.in_flight.saturating_add(board.queued).saturating_add(waits);
-                let candidate =
-                    Candidate { usable: board.usable, load, window: board.window, carries: true };
-                (candidate, board.idle)
-            })
-            .collect();
-        let mut candidates = Vec::with_capacity(fleet.len());
-        while let Some(batch) = self.hungry.pop_front() {
-            if !self.place_batch(batch, &mut fleet, &mut candidates, time) {
-                self.hungry.push_front(batch);
-                return;
-            }
-            if let Some(work) = self.batches.get_mut(&batch) {
-                work.hungry = false;
-            }
-        }
-    }
-
-    /// Places what a batch has; false when the nodes take no more.
-    fn place_batch(
-        &mut self, batch: BatchId, fleet: &mut [(Candidate, fulgurite_core::Msat)],
-        candidates: &mut Vec<Candidate>, time: UnixMs,
-    ) -> bool {
-        let Some(work) = self.batches.get_mut(&batch) else { return true };
-        if !work.batch.is_running() {
-            return true;
-        }
-        while let Some(position) = work.schedule.take(&work.batch.payments, time) {
-            let payment = &work.batch.payments[position as usize];
-            let needed = payment.order.amount.saturating_add(payment.order.fee_limit);
-            candidates.clear();
-            candidates.extend(fleet.iter().map(|(node, idle)| Candidate {
-                carries: *idle >= needed,
-                ..*node
-            }));
-            let last = payment.attempts.last();
-            let avoid = last.and_then(|attempt| self.shared.node_index(&attempt.node));
-            let Choice::Node(node) = choose(candidates, avoid) else {
-                work.schedule.ended(payment);
-                work.schedule.returned(position);
-                return false;
-            };
-            self.placement += 1;
-            let attempt = AttemptId { payment: payment.id, number: payment.next_attempt() };
-            let placed = Placed { attempt, node, placement: self.placement };
-            let place = Place {
-                placed,
-                order: Arc::clone(&payment.order),
-                priority: work.batch.summary.accepted.options.priority,
-                batch: Arc::clone(&self.slot),
-                incarnation: self.incarnation,
-                at: Instant::now(),
-            };
-            if self.shared.nodes[node].inbox.offer(NodeMessage::Place(place)).is_err() {
-                work.schedule.ended(payment);
-                work.schedule.returned(position);
-                return false;
-            }
-            fleet[node].0.load = fleet[node].0.load.saturating_add(1);
-            self.placed.insert(attempt, placed);
-        }
-        true
-    }
-
 }

@@ -55,9 +55,7 @@ impl Stream for ChannelPump {
 
 impl ChannelActor {
     /// A channel with the reservations that its node's actor knows of.
-    pub fn new(
-        slot: Rc<ChannelSlot>, notice: DeathNotice, mut channel: Channel,
-    ) -> ChannelActor {
+    pub fn new(slot: Rc<ChannelSlot>, notice: DeathNotice, mut channel: Channel) -> ChannelActor {
         for (&attempt, &amount) in slot.reserved.borrow().iter() {
             channel.restore(attempt, amount, now());
         }

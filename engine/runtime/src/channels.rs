@@ -102,7 +102,9 @@ impl Channels {
         if self.known.get(&id).is_none_or(|known| known.birth != birth) {
             return false;
         }
-        let Some(known) = self.known.remove(&id) else { return false };
+        let Some(known) = self.known.remove(&id) else {
+            return false;
+        };
         tracing::error!(node = %self.node.name, channel = id, "channel actor died; rebuilding");
         // What waits in the inbox speaks of reservations that the new actor already knows.
         let waker = futures::task::noop_waker();
@@ -118,7 +120,9 @@ impl Channels {
 
     /// Asks a channel to reserve; its answer is a `Reserved` message.
     pub fn reserve(&self, id: u64, placed: Placed, amount: Msat) {
-        let Some(known) = self.known.get(&id) else { return };
+        let Some(known) = self.known.get(&id) else {
+            return;
+        };
         known.slot.reserved.borrow_mut().insert(placed.attempt, amount);
         known.slot.inbox.deliver(ChannelMessage::Reserve { placed, amount });
     }
@@ -132,7 +136,9 @@ impl Channels {
 
     /// Frees a reservation.
     pub fn release(&self, id: u64, attempt: AttemptId, spent: bool) {
-        let Some(known) = self.known.get(&id) else { return };
+        let Some(known) = self.known.get(&id) else {
+            return;
+        };
         if known.slot.reserved.borrow_mut().remove(&attempt).is_some() {
             known.slot.inbox.deliver(ChannelMessage::Release { attempt, spent });
         }
@@ -140,7 +146,9 @@ impl Channels {
 
     /// Puts a reservation back whose HTLC may exist.
     pub fn restore(&self, id: u64, attempt: AttemptId, amount: Msat) {
-        let Some(known) = self.known.get(&id) else { return };
+        let Some(known) = self.known.get(&id) else {
+            return;
+        };
         if known.slot.reserved.borrow_mut().insert(attempt, amount).is_none() {
             known.slot.inbox.deliver(ChannelMessage::Restore { attempt, amount });
         }

@@ -47,7 +47,9 @@ impl Claims {
                     Some(_) | None => None,
                 }
             };
-            let Some((_, hash, payment)) = next else { return };
+            let Some((_, hash, payment)) = next else {
+                return;
+            };
             self.unclaim(hash, payment);
         }
     }

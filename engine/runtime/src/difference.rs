@@ -8,7 +8,10 @@ use crate::{engine::Engine, upload::Header};
 
 /// Names the first thing that differs, such as `row 17 amount_msat`.
 pub fn difference(
-    engine: &Engine, known: &Summary, header: &Header, orders: &[(u32, Arc<Order>)],
+    engine: &Engine,
+    known: &Summary,
+    header: &Header,
+    orders: &[(u32, Arc<Order>)],
 ) -> String {
     let accepted = &known.accepted;
     if accepted.single != header.single {

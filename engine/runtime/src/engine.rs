@@ -9,7 +9,10 @@ use fulgurite_core::{
     payment::{Payment, State},
 };
 use fulgurite_inbox::Inbox;
-use fulgurite_journal::{Running, Views, views::{Claim, ViewFault}};
+use fulgurite_journal::{
+    Running, Views,
+    views::{Claim, ViewFault},
+};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -94,8 +97,10 @@ pub struct Engine {
 /// does when a write fails.
 fn sound<T>(answer: Result<T, ViewFault>) -> T {
     answer.unwrap_or_else(|fault| {
-        eprintln!("fulgurite: the journal's views cannot be read: {fault}; check the disk, then \
-                   run `fulgurite journal verify`");
+        eprintln!(
+            "fulgurite: the journal's views cannot be read: {fault}; check the disk, then \
+                   run `fulgurite journal verify`"
+        );
         std::process::exit(74)
     })
 }
@@ -142,7 +147,9 @@ impl Engine {
 
     /// Rows of the batch that were refused, after row `after`.
     pub fn refused_rows(&self, batch: BatchId, after: u32, limit: usize) -> Vec<RefusedRow> {
-        let Some(batch) = self.batch(batch) else { return Vec::new() };
+        let Some(batch) = self.batch(batch) else {
+            return Vec::new();
+        };
         let later = batch.accepted.refused.iter().filter(|refused| refused.row > after);
         later.take(limit).cloned().collect()
     }
@@ -154,7 +161,11 @@ impl Engine {
 
     /// Payments by growing id from above `after`, in one of `states` (any when empty).
     pub fn payments(
-        &self, among: &Among, states: &[StateFilter], after: Option<PaymentId>, limit: usize,
+        &self,
+        among: &Among,
+        states: &[StateFilter],
+        after: Option<PaymentId>,
+        limit: usize,
     ) -> Vec<Payment> {
         let keep =
             |state: &State| states.is_empty() || states.iter().any(|filter| filter.takes(state));
@@ -187,9 +198,7 @@ impl Engine {
 
     /// Follows the batch's payments from after a position, `(0, 0)` being its beginning. With
     /// `outcomes_only` only final and unresolved payments. `None` without such a batch.
-    pub fn watch(
-        &self, batch: BatchId, after: Position, outcomes_only: bool,
-    ) -> Option<Watcher> {
+    pub fn watch(&self, batch: BatchId, after: Position, outcomes_only: bool) -> Option<Watcher> {
         self.batch(batch)?;
         let (engine, ahead) = (self.clone(), VecDeque::new());
         Some(Watcher { engine, batch, position: after, outcomes_only, ahead })
@@ -208,7 +217,9 @@ impl Engine {
     /// Pauses, resumes or cancels; returns the batch once it is durable, `None` when there is no
     /// such batch.
     pub async fn request(
-        &self, batch: BatchId, input: batch::Input,
+        &self,
+        batch: BatchId,
+        input: batch::Input,
     ) -> Result<Option<Summary>, Requested> {
         let Some(slot) = self.slot_of(batch).await else {
             return match self.batch(batch) {
@@ -227,7 +238,8 @@ impl Engine {
     async fn slot_of(&self, batch: BatchId) -> Option<Arc<BatchSlot>> {
         for _ in 0..100 {
             let slot = self.shared.directory.get(&batch).map(|slot| Arc::clone(slot.value()));
-            let open = || self.batch(batch).is_some_and(|known| known.state != batch::State::Finished);
+            let open =
+                || self.batch(batch).is_some_and(|known| known.state != batch::State::Finished);
             if slot.is_some() || !open() {
                 return slot;
             }

@@ -10,7 +10,10 @@
 //!
 //! The only crate that knows actix.
 
+#[cfg(test)]
+mod actor_deaths;
 pub mod batch_actor;
+mod batch_dispatch;
 pub mod batch_work;
 pub mod channel_actor;
 pub mod channels;
@@ -22,6 +25,7 @@ pub mod intake;
 pub mod message;
 pub mod metrics;
 pub mod node_actor;
+mod node_admission;
 mod node_tracking;
 pub mod node_work;
 pub mod pump;
@@ -30,8 +34,6 @@ pub mod slot;
 pub mod start;
 pub mod status;
 pub mod supervisor;
-#[cfg(test)]
-mod actor_deaths;
 pub mod upload;
 
 pub use engine::Engine;

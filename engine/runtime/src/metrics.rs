@@ -1,11 +1,6 @@
 //! Counters and continuous latency histograms; names, units and labels in docs/metrics.md.
 
-use std::{
-    cell::RefCell,
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, fmt, sync::Arc, time::Duration};
 
 use fulgurite_core::payment::State;
 use hdrhistogram::Histogram;
@@ -70,8 +65,26 @@ impl Stage {
 /// Upper bounds of the classic buckets, in microseconds: fine where the work is, and exact at the
 /// SLO limits (50 ms, 500 ms, 1 s, 3 s, 5 s).
 pub const BUCKETS_US: [u64; 20] = [
-    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
-    1_000_000, 3_000_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000, 600_000_000,
+    50,
+    100,
+    250,
+    500,
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    3_000_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    600_000_000,
 ];
 
 /// The longest latency that is told apart, in microseconds: one hour.
@@ -141,12 +154,9 @@ impl Collector for Stages {
                 .collect();
             buckets.push((f64::MAX, histogram.len().saturating_sub(below)));
             let sum = histogram.mean() / 1e6 * histogram.len() as f64;
-            family.encode_family(&StageLabel { stage: stage.name() })?.encode_histogram::<StageLabel>(
-                sum,
-                histogram.len(),
-                &buckets,
-                None,
-            )?;
+            family
+                .encode_family(&StageLabel { stage: stage.name() })?
+                .encode_histogram::<StageLabel>(sum, histogram.len(), &buckets, None)?;
         }
         Ok(())
     }
@@ -191,13 +201,21 @@ impl Metrics {
         registry.register_collector(Box::new(Arc::clone(&self.stages)));
         let r = &mut *registry;
         r.register("fulgurite_payments", "Payments that became final", self.payments.clone());
-        r.register("fulgurite_resends", "Sends of an attempt after its first", self.resends.clone());
+        r.register(
+            "fulgurite_resends",
+            "Sends of an attempt after its first",
+            self.resends.clone(),
+        );
         let help = "Sends whose stream ended without proof of what became of them";
         r.register("fulgurite_sends_lost", help, self.lost.clone());
         let help = "Attempts that ended as never sent";
         r.register("fulgurite_attempts_never_sent", help, self.never_sent.clone());
         r.register("fulgurite_fences", "Fences that were raised", self.fences.clone());
-        r.register("fulgurite_actor_deaths", "Actors that died and were rebuilt", self.deaths.clone());
+        r.register(
+            "fulgurite_actor_deaths",
+            "Actors that died and were rebuilt",
+            self.deaths.clone(),
+        );
         let help = "Answers of nodes that cannot be; each leaves a payment unresolved";
         r.register("fulgurite_contradictions", help, self.contradictions.clone());
         r.register("fulgurite_orders_accepted", "Orders that were accepted", self.accepted.clone());

@@ -46,7 +46,9 @@ impl NodeWork {
     pub(crate) fn input(&mut self, attempt: AttemptId, input: Input, time: UnixMs) {
         let expiry = self.shared.sends.expiry(time, self.clock_offset_ms());
         let connected = self.node.is_connected();
-        let Some(tracked) = self.tracked.get_mut(&attempt) else { return };
+        let Some(tracked) = self.tracked.get_mut(&attempt) else {
+            return;
+        };
         let resends = tracked.tracker.resends();
         let action = {
             let mut number = self.slot.number.lock();
@@ -69,13 +71,17 @@ impl NodeWork {
     fn act(&mut self, attempt: AttemptId, action: Action, time: UnixMs) {
         match action {
             Action::Send(send, expiry) => {
-                let Some(tracked) = self.tracked.get(&attempt) else { return };
+                let Some(tracked) = self.tracked.get(&attempt) else {
+                    return;
+                };
                 let payment = send_payment(&tracked.start, send, expiry, self.shared.sends);
                 self.adapter.command(Command::Send(Box::new(payment)));
             }
             Action::Track(call) => self.adapter.command(Command::Track(call)),
             Action::AskPermission => {
-                let Some(tracked) = self.tracked.get(&attempt) else { return };
+                let Some(tracked) = self.tracked.get(&attempt) else {
+                    return;
+                };
                 tracked.start.batch.inbox.deliver(BatchMessage::AskPermission(attempt));
             }
             Action::Fence(expiry) => {
@@ -88,7 +94,9 @@ impl NodeWork {
     }
 
     fn done(&mut self, attempt: AttemptId, outcome: Outcome, time: UnixMs) {
-        let Some(Tracked { start, sent, .. }) = self.tracked.remove(&attempt) else { return };
+        let Some(Tracked { start, sent, .. }) = self.tracked.remove(&attempt) else {
+            return;
+        };
         self.shared.metrics.record(Stage::Node, sent.elapsed());
         if let Outcome::NeverSent(cause) = outcome {
             self.shared.metrics.never_sent(&self.slot.name);

@@ -7,7 +7,6 @@ use std::{collections::HashMap, rc::Rc, sync::Arc, time::Instant};
 
 use fulgurite_core::{
     AttemptId, Msat, UnixMs,
-    channel::{Pick, Room, pick},
     fence::Fence,
     node::Node,
     port::{self, Command, NodeEvent, NodeInfo},
@@ -18,13 +17,10 @@ use fulgurite_core::{
 use crate::{
     channels::Channels,
     clock::now,
-    message::{BatchMessage, Grant, NodeMessage, Place, Placed, Start},
+    message::{NodeMessage, Place, Placed, Start},
     metrics::Stage,
     slot::{BatchSlot, NodeSlot, Shared},
 };
-
-/// How many orders that find no channel are looked past for one that does.
-const LOOK_PAST: usize = 8;
 
 /// The work of one node actor.
 pub struct NodeWork {
@@ -42,9 +38,9 @@ pub struct NodeWork {
     pub(crate) fencing: Vec<AttemptId>,
     /// Attempts from before a restart that wait for the node's clock to be known.
     resumed: Vec<Box<Start>>,
-    queue: Queue<Place>,
-    reserving: HashMap<Placed, Reserving>,
-    granted: HashMap<AttemptId, Granted>,
+    pub(crate) queue: Queue<Place>,
+    pub(crate) reserving: HashMap<Placed, Reserving>,
+    pub(crate) granted: HashMap<AttemptId, Granted>,
     /// The incarnation of each batch slot that counts (rule E8); a slot that is not here never
     /// was rebuilt.
     incarnations: HashMap<u64, u32>,
@@ -57,18 +53,18 @@ pub(crate) struct Tracked {
     pub(crate) sent: Instant,
 }
 
-struct Reserving {
-    place: Place,
-    parts: Vec<(u64, Msat)>,
-    unanswered: Vec<u64>,
-    refused: bool,
+pub(crate) struct Reserving {
+    pub(crate) place: Place,
+    pub(crate) parts: Vec<(u64, Msat)>,
+    pub(crate) unanswered: Vec<u64>,
+    pub(crate) refused: bool,
 }
 
-struct Granted {
-    placed: Placed,
-    parts: Vec<(u64, Msat)>,
-    batch: u64,
-    at: Instant,
+pub(crate) struct Granted {
+    pub(crate) placed: Placed,
+    pub(crate) parts: Vec<(u64, Msat)>,
+    pub(crate) batch: u64,
+    pub(crate) at: Instant,
 }
 
 impl NodeWork {
@@ -168,7 +164,7 @@ impl NodeWork {
         }
     }
 
-    fn is_current(&self, batch: &BatchSlot, incarnation: u32) -> bool {
+    pub(crate) fn is_current(&self, batch: &BatchSlot, incarnation: u32) -> bool {
         self.incarnations.get(&batch.id).is_none_or(|&current| current <= incarnation)
     }
 
@@ -230,105 +226,7 @@ impl NodeWork {
         }
     }
 
-    /// Orders without an attempt go back to their batches, which choose another node.
-    fn return_queued(&mut self) {
-        for place in self.queue.drain() {
-            place.batch.inbox.deliver(BatchMessage::Returned(place.placed));
-        }
-    }
-
-    /// Lets orders start while there is room.
-    fn pump(&mut self, time: UnixMs) {
-        if self.queue.is_empty() {
-            return;
-        }
-        if !self.node.is_connected() || !self.channels.any_active() {
-            if self.channels.are_known() || !self.node.is_connected() {
-                self.return_queued();
-            }
-            return;
-        }
-        let mut rooms = self.channels.rooms();
-        let mut passed = Vec::new();
-        while passed.len() < LOOK_PAST && self.node.room(time) > 0 && self.node.rate_allows(time) {
-            let Some(place) = self.queue.pop() else { break };
-            if !self.is_current(&place.batch, place.incarnation) {
-                continue;
-            }
-            match pick(&rooms, place.order.amount.saturating_add(place.order.fee_limit)) {
-                Pick::Channels(parts) => self.reserve(place, parts, &mut rooms),
-                Pick::Never => {
-                    self.node.started();
-                    self.grant(place, Vec::new());
-                }
-                Pick::Busy => passed.push(place),
-            }
-        }
-        for place in passed.into_iter().rev() {
-            self.queue.push(place.priority, place);
-        }
-    }
-
-    fn reserve(&mut self, place: Place, parts: Vec<(u64, Msat)>, rooms: &mut [Room]) {
-        self.node.started();
-        let placed = place.placed;
-        for &(channel, amount) in &parts {
-            if let Some(room) = rooms.iter_mut().find(|room| room.short_channel_id == channel) {
-                room.slots -= 1;
-                room.available = room.available.saturating_sub(amount);
-            }
-            self.channels.reserve(channel, placed, amount);
-        }
-        let unanswered = parts.iter().map(|&(channel, _)| channel).collect();
-        let reserving = Reserving { place, parts, unanswered, refused: false };
-        self.reserving.insert(placed, reserving);
-    }
-
-    fn reserved(&mut self, placed: Placed, channel: u64, reserved: bool) {
-        let Some(reserving) = self.reserving.get_mut(&placed) else { return };
-        let Some(at) = reserving.unanswered.iter().position(|&waits| waits == channel) else {
-            return;
-        };
-        reserving.unanswered.swap_remove(at);
-        if !reserved {
-            reserving.refused = true;
-            reserving.parts.retain(|&(part, _)| part != channel);
-            self.channels.forget(channel, placed.attempt);
-        }
-        if !reserving.unanswered.is_empty() {
-            return;
-        }
-        let Some(Reserving { place, parts, refused, .. }) = self.reserving.remove(&placed) else {
-            return;
-        };
-        if refused || !self.is_current(&place.batch, place.incarnation) {
-            self.give_back(placed.attempt, &parts);
-            self.queue.push(place.priority, place);
-        } else {
-            self.grant(place, parts);
-        }
-    }
-
-    /// A rebuilt channel actor has reserved whatever its predecessor left unanswered.
-    fn answer_for(&mut self, channel: u64) {
-        let unanswered = self.reserving.iter().filter_map(|(placed, reserving)| {
-            reserving.unanswered.contains(&channel).then_some(*placed)
-        });
-        for placed in unanswered.collect::<Vec<_>>() {
-            self.reserved(placed, channel, true);
-        }
-    }
-
-    fn grant(&mut self, place: Place, parts: Vec<(u64, Msat)>) {
-        self.shared.metrics.record(Stage::Wait, place.at.elapsed());
-        let (placed, batch) = (place.placed, place.batch.id);
-        let grant = Grant { placed, channels: parts.clone(), at: place.at };
-        let granted = Granted { placed, parts, batch, at: Instant::now() };
-        self.granted.insert(placed.attempt, granted);
-        place.batch.inbox.deliver(BatchMessage::Grant(grant));
-    }
-
-    fn give_back(&mut self, attempt: AttemptId, parts: &[(u64, Msat)]) {
+    pub(crate) fn give_back(&mut self, attempt: AttemptId, parts: &[(u64, Msat)]) {
         self.node.withdrawn();
         for &(channel, _) in parts {
             self.channels.release(channel, attempt, false);
@@ -373,41 +271,5 @@ impl NodeWork {
             .resumed(earlier);
         self.tracked.insert(attempt, Tracked { tracker, start, sent: Instant::now() });
         self.input(attempt, fulgurite_core::tracker::Input::Tick, time);
-    }
-
-    /// Shows batch actors and operators how the node stands.
-    fn publish(&mut self, time: UnixMs) {
-        let active = self.channels.any_active();
-        let queued = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
-        let mut board = self.slot.board.lock();
-        board.usable = self.node.is_usable(time) && active;
-        board.window = self.node.window();
-        board.in_flight = self.node.in_flight();
-        board.queued = queued;
-        board.idle = self.channels.idle();
-    }
-
-    /// Writes the operator's view; less often than [`NodeWork::publish`].
-    pub fn publish_status(&mut self) {
-        let (spendable, active_channels) = self.channels.spendable();
-        let mut status = self.slot.status.lock();
-        status.connected = self.node.is_connected();
-        status.breaker = self.node.breaker().name();
-        status.window = self.node.window();
-        status.in_flight = self.node.in_flight();
-        status.queued = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
-        status.active_channels = active_channels;
-        status.spendable = spendable;
-        if status.connected {
-            status.problem.clear();
-        }
-        if let Some(info) = &self.info {
-            status.identity_pubkey =
-                info.identity_pubkey.iter().map(|byte| format!("{byte:02x}")).collect();
-            status.alias.clone_from(&info.alias);
-            status.version.clone_from(&info.version);
-            status.clock_offset_ms = info.clock_offset_ms;
-            status.block_height = info.block_height;
-        }
     }
 }

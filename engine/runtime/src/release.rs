@@ -29,10 +29,7 @@ pub enum Release {
     /// An attempt to its node, and when it was decided.
     Start(Arc<NodeSlot>, Box<Start>, Instant),
     /// An answer to a request.
-    Reply(
-        oneshot::Sender<Result<Summary, batch::Refusal>>,
-        Box<Result<Summary, batch::Refusal>>,
-    ),
+    Reply(oneshot::Sender<Result<Summary, batch::Refusal>>, Box<Result<Summary, batch::Refusal>>),
     /// A payment is final on disk: how long that took.
     Outcome {
         /// When the outcome was decided.

@@ -5,7 +5,8 @@ use std::{sync::Arc, thread};
 use actix::System;
 use fulgurite_core::{
     NodeName,
-    batch::State as BatchState,
+    batch::{Batch, State as BatchState},
+    book::Book,
     channel, node,
     retry::RetryPolicy,
 };
@@ -63,26 +64,9 @@ pub fn start(options: Options, opened: Opened) -> Engine {
             Arc::new(NodeSlot::new(index, name, node.limits, node.address.clone()))
         })
         .collect();
-    let claims = Claims::default();
-    let mut open = Vec::new();
-    let mut open_payments = 0;
-    for (_, batch) in book.batches {
-        if batch.summary.state == BatchState::Finished {
-            continue;
-        }
-        for payment in &batch.payments {
-            // What is final is in the views, claims included.
-            if !payment.is_final() {
-                open_payments += 1;
-                let claimed = claims.claim(payment.order.payment_hash, payment.id);
-                assert!(claimed.is_ok(), "one payment owns a hash: {claimed:?}");
-            }
-        }
-        open.push(batch);
-    }
-    // Older batches first, as they would be without the restart.
-    open.sort_by_key(|batch| batch.summary.accepted.batch);
     let recovered = book.time;
+    let claims = Claims::default();
+    let (open, open_payments) = reopen(book, &claims);
     let shared = Arc::new(Shared {
         journal,
         claims,
@@ -128,4 +112,25 @@ pub fn start(options: Options, opened: Opened) -> Engine {
     let arbiter = thread::Builder::new().name("arbiter-0".to_owned()).spawn(run);
     arbiter.expect("the process may start a thread");
     engine
+}
+
+/// The open batches of a recovered book, older ones first, as they would be without the restart;
+/// and how many of their payments are open. Each of those claims its hash.
+fn reopen(book: Book, claims: &Claims) -> (Vec<Batch>, usize) {
+    let mut open = Vec::new();
+    let mut open_payments = 0;
+    for (_, batch) in book.batches {
+        if batch.summary.state == BatchState::Finished {
+            continue;
+        }
+        // What is final is in the views, claims included.
+        for payment in batch.payments.iter().filter(|payment| !payment.is_final()) {
+            open_payments += 1;
+            let claimed = claims.claim(payment.order.payment_hash, payment.id);
+            assert!(claimed.is_ok(), "one payment owns a hash: {claimed:?}");
+        }
+        open.push(batch);
+    }
+    open.sort_by_key(|batch| batch.summary.accepted.batch);
+    (open, open_payments)
 }

@@ -113,7 +113,8 @@ impl Stream for TaskPump {
     type Item = Vec<Task>;
 
     fn poll_next(
-        self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>,
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Self::Item>> {
         let mut batch = Vec::new();
         self.0.poll_batch(cx, &mut batch).map(|()| Some(batch))
@@ -167,7 +168,11 @@ impl Supervisor {
     }
 
     fn start_batch(
-        &self, slot: Arc<BatchSlot>, incarnation: u32, batches: Vec<Batch>, me: &Addr<Supervisor>,
+        &self,
+        slot: Arc<BatchSlot>,
+        incarnation: u32,
+        batches: Vec<Batch>,
+        me: &Addr<Supervisor>,
     ) {
         let who = Who::Batch(slot.id);
         let watch = DeathWatch { supervisor: me.clone(), who, natural: false };
@@ -180,8 +185,7 @@ impl Supervisor {
     }
 
     fn start_node(&self, index: usize, me: &Addr<Supervisor>, again: bool) {
-        let watch =
-            DeathWatch { supervisor: me.clone(), who: Who::Node(index), natural: false };
+        let watch = DeathWatch { supervisor: me.clone(), who: Who::Node(index), natural: false };
         let slot = Arc::clone(&self.shared.nodes[index]);
         let adapter = Rc::clone(&self.adapters[index]);
         let mut work = NodeWork::new(Arc::clone(&self.shared), slot, adapter);
@@ -218,7 +222,9 @@ impl Supervisor {
     /// Rule E16: a durable barrier, then the journal up to it.
     fn rebuild_batch(&mut self, slot: u64, context: &mut Context<Supervisor>) {
         self.shared.metrics.actor_died("batch");
-        let Some((slot, incarnation)) = self.slots.get_mut(&slot) else { return };
+        let Some((slot, incarnation)) = self.slots.get_mut(&slot) else {
+            return;
+        };
         *incarnation += 1;
         let (slot, incarnation) = (Arc::clone(slot), *incarnation);
         for node in &self.shared.nodes {
@@ -250,7 +256,8 @@ impl Supervisor {
 
     /// Does `then` once a barrier is durable and in the read model.
     fn behind_barrier(
-        &self, context: &mut Context<Supervisor>,
+        &self,
+        context: &mut Context<Supervisor>,
         then: impl FnOnce(&mut Supervisor, &Addr<Supervisor>) + 'static,
     ) {
         let barrier = self.shared.journal.append(Event::Barrier);
@@ -278,9 +285,13 @@ impl Supervisor {
             }
         });
         for payment in open {
-            let State::InFlight(attempt) = &payment.state else { continue };
+            let State::InFlight(attempt) = &payment.state else {
+                continue;
+            };
             let batch = self.slot_of(payment.id.batch());
-            let Some((batch, incarnation)) = batch else { continue };
+            let Some((batch, incarnation)) = batch else {
+                continue;
+            };
             let start = Start {
                 payment: payment.id,
                 attempt: Arc::clone(attempt),

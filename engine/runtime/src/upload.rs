@@ -11,13 +11,8 @@ use fulgurite_core::{
 };
 
 use crate::{
-    clock::now,
-    difference::difference,
-    engine::Engine,
-    intake::Key,
-    message::BatchMessage,
-    metrics::Stage,
-    supervisor::Task,
+    clock::now, difference::difference, engine::Engine, intake::Key, message::BatchMessage,
+    metrics::Stage, supervisor::Task,
 };
 
 /// The account of all orders until there are more.
@@ -108,7 +103,9 @@ impl Upload {
 
     /// Takes checked rows, growing, and what was refused among them.
     pub fn add(
-        &mut self, orders: Vec<(u32, Arc<Order>)>, refused: Vec<RefusedRow>,
+        &mut self,
+        orders: Vec<(u32, Arc<Order>)>,
+        refused: Vec<RefusedRow>,
     ) -> Result<(), Busy> {
         if self.engine.shared.intake.is_stopping() {
             return Err(Busy::Stopping);
@@ -141,9 +138,7 @@ impl Upload {
 
     /// Accepts all rows or none: the key first, then the claims, then the seal. Returns when the
     /// answer is durable. `fingerprint` is SHA-256 over the decoded values that the client set.
-    pub async fn commit(
-        self, order_count: u32, fingerprint: [u8; 32],
-    ) -> Result<Commit, Busy> {
+    pub async fn commit(self, order_count: u32, fingerprint: [u8; 32]) -> Result<Commit, Busy> {
         let started = Instant::now();
         if let Some(replay) = self.known_key(fingerprint).await? {
             return Ok(replay);

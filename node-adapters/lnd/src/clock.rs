@@ -30,11 +30,7 @@ where
     }
     while high - low > EQUAL_MS {
         let middle = low + (high - low) / 2;
-        if is_ahead_less_than(middle).await? {
-            high = middle
-        } else {
-            low = middle
-        }
+        if is_ahead_less_than(middle).await? { high = middle } else { low = middle }
     }
     Ok(low + (high - low) / 2)
 }
@@ -66,20 +62,9 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_off_is_found_to_half_a_second() {
-        for truth in [
-            -1_001,
-            1_000,
-            1_500,
-            -60_000,
-            3_600_000,
-            -86_400_000,
-            900_000_000_000,
-        ] {
+        for truth in [-1_001, 1_000, 1_500, -60_000, 3_600_000, -86_400_000, 900_000_000_000] {
             let (found, calls) = measure(truth);
-            assert!(
-                (found - truth).abs() <= 500,
-                "{truth} was taken for {found}"
-            );
+            assert!((found - truth).abs() <= 500, "{truth} was taken for {found}");
             assert!(calls < 90, "{calls} calls for {truth}");
         }
     }

@@ -102,10 +102,7 @@ mod tests {
         for failures in 0..100 {
             let whole = (100_u64 << failures.min(20)).min(10_000);
             let pause = config.pause(failures).as_millis() as u64;
-            assert!(
-                (whole / 2..=whole).contains(&pause),
-                "{pause} ms after {failures} failures"
-            );
+            assert!((whole / 2..=whole).contains(&pause), "{pause} ms after {failures} failures");
         }
     }
 }

@@ -55,19 +55,14 @@ pub(crate) async fn open_tls(
     config: Arc<ClientConfig>,
 ) -> Result<TlsStream<TcpStream>, ConnectFault> {
     let (host, _) = address.rsplit_once(':').ok_or(ConnectFault::Address)?;
-    let host = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned();
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(host).map_err(|_| ConnectFault::Address)?;
     let open = async {
         let tcp = TcpStream::connect(address).await?;
         set_options(&tcp)?;
         TlsConnector::from(config).connect(name, tcp).await
     };
-    Ok(tokio::time::timeout(CONNECT_TIMEOUT, open)
-        .await
-        .map_err(|_| ConnectFault::Timeout)??)
+    Ok(tokio::time::timeout(CONNECT_TIMEOUT, open).await.map_err(|_| ConnectFault::Timeout)??)
 }
 
 fn set_options(tcp: &TcpStream) -> io::Result<()> {
@@ -91,13 +86,8 @@ pub struct MacaroonInterceptor {
 
 impl Interceptor for MacaroonInterceptor {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let text = self
-            .value
-            .to_str()
-            .map_err(|_| Status::internal("macaroon is not hex"))?;
-        let value = text
-            .parse()
-            .map_err(|_| Status::internal("macaroon is not hex"))?;
+        let text = self.value.to_str().map_err(|_| Status::internal("macaroon is not hex"))?;
+        let value = text.parse().map_err(|_| Status::internal("macaroon is not hex"))?;
         request.metadata_mut().insert("macaroon", value);
         Ok(request)
     }
@@ -112,9 +102,7 @@ pub async fn connect(
     macaroon: &[u8],
 ) -> Result<(Channel, MacaroonInterceptor), ConnectFault> {
     let config = tls::client_config(tls_cert_pem)?;
-    let origin = format!("https://{address}")
-        .parse::<Uri>()
-        .map_err(|_| ConnectFault::Address)?;
+    let origin = format!("https://{address}").parse::<Uri>().map_err(|_| ConnectFault::Address)?;
     let mut once = Some(open_tls(address, config).await?);
     let connector = tower::service_fn(move |_: Uri| {
         let stream = once.take().map(TokioIo::new);

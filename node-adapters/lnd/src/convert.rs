@@ -21,19 +21,13 @@ use crate::meaning::failure_reason;
 
 /// The port's report of a payment.
 pub fn payment_report(payment: &lnrpc::Payment) -> PaymentReport {
-    let in_flight = payment
-        .htlcs
-        .iter()
-        .filter(|htlc| htlc.status == HtlcStatus::InFlight as i32);
+    let in_flight = payment.htlcs.iter().filter(|htlc| htlc.status == HtlcStatus::InFlight as i32);
     let expiries = in_flight.clone().filter_map(|htlc| htlc.route.as_ref());
     PaymentReport {
         status: payment_status(payment),
         amount: msat(payment.value_msat),
         htlcs_in_flight: u32::try_from(in_flight.count()).unwrap_or(u32::MAX),
-        htlc_expiry_height: expiries
-            .map(|route| route.total_time_lock)
-            .max()
-            .unwrap_or(0),
+        htlc_expiry_height: expiries.map(|route| route.total_time_lock).max().unwrap_or(0),
         created: UnixMs(payment.creation_time_ns / 1_000_000),
     }
 }
@@ -86,11 +80,7 @@ pub fn send_request(send: SendPayment) -> routerrpc::SendPaymentRequest {
 /// The port's view of a channel.
 pub fn channel_info(channel: lnrpc::Channel) -> ChannelInfo {
     let ours = channel.local_constraints.unwrap_or_default();
-    let outgoing = channel
-        .pending_htlcs
-        .iter()
-        .filter(|htlc| !htlc.incoming)
-        .count();
+    let outgoing = channel.pending_htlcs.iter().filter(|htlc| !htlc.incoming).count();
     ChannelInfo {
         short_channel_id: channel.chan_id,
         remote_pubkey: Arc::from(channel.remote_pubkey),
@@ -98,11 +88,7 @@ pub fn channel_info(channel: lnrpc::Channel) -> ChannelInfo {
         capacity: sat(channel.capacity),
         local_balance: sat(channel.local_balance),
         reserve: Msat::from_sat_clamped(ours.chan_reserve_sat),
-        commit_fee: if channel.initiator {
-            sat(channel.commit_fee)
-        } else {
-            Msat::ZERO
-        },
+        commit_fee: if channel.initiator { sat(channel.commit_fee) } else { Msat::ZERO },
         max_accepted_htlcs: ours.max_accepted_htlcs,
         max_in_flight: Msat::new(ours.max_pending_amt_msat).unwrap_or(Msat::MAX),
         dust_limit: Msat::from_sat_clamped(ours.dust_limit_sat),
@@ -123,10 +109,7 @@ pub fn node_info(info: &lnrpc::GetInfoResponse, clock_offset_ms: i64) -> Option<
 }
 
 fn msat(msat: i64) -> Msat {
-    u64::try_from(msat)
-        .ok()
-        .and_then(|msat| Msat::new(msat).ok())
-        .unwrap_or(Msat::MAX)
+    u64::try_from(msat).ok().and_then(|msat| Msat::new(msat).ok()).unwrap_or(Msat::MAX)
 }
 
 /// A balance; a negative one, which lnd does not send, is nothing to spend.
@@ -150,15 +133,8 @@ mod tests {
     use fulgurite_core::port::FailureReason;
 
     fn htlc(status: HtlcStatus, total_time_lock: u32) -> lnrpc::HtlcAttempt {
-        let route = lnrpc::Route {
-            total_time_lock,
-            ..Default::default()
-        };
-        lnrpc::HtlcAttempt {
-            status: status as i32,
-            route: Some(route),
-            ..Default::default()
-        }
+        let route = lnrpc::Route { total_time_lock, ..Default::default() };
+        lnrpc::HtlcAttempt { status: status as i32, route: Some(route), ..Default::default() }
     }
 
     fn payment(status: i32) -> lnrpc::Payment {
@@ -181,10 +157,8 @@ mod tests {
 
     #[test]
     fn only_succeeded_and_failed_are_final() {
-        let succeeded = PaymentStatus::Succeeded {
-            preimage: Preimage([7; 32]),
-            fee_paid: msat(12),
-        };
+        let succeeded =
+            PaymentStatus::Succeeded { preimage: Preimage([7; 32]), fee_paid: msat(12) };
         let expected = [
             (0, PaymentStatus::InFlight),
             (1, PaymentStatus::InFlight),
@@ -202,10 +176,7 @@ mod tests {
     #[test]
     fn a_report_counts_only_htlcs_in_flight() {
         let report = payment_report(&payment(1));
-        assert_eq!(
-            (report.htlcs_in_flight, report.htlc_expiry_height),
-            (2, 850)
-        );
+        assert_eq!((report.htlcs_in_flight, report.htlc_expiry_height), (2, 850));
         assert_eq!(report.amount, msat(5_000));
         assert_eq!(report.created, UnixMs(1_700_000_000_123));
     }
@@ -219,10 +190,7 @@ mod tests {
             ..payment(2)
         };
         let report = payment_report(&impossible);
-        let status = PaymentStatus::Succeeded {
-            preimage: Preimage([0; 32]),
-            fee_paid: Msat::MAX,
-        };
+        let status = PaymentStatus::Succeeded { preimage: Preimage([0; 32]), fee_paid: Msat::MAX };
         assert_eq!((report.status, report.amount), (status, Msat::MAX));
     }
 
@@ -242,20 +210,14 @@ mod tests {
             commit_fee: 9,
             initiator: true,
             pending_htlcs: vec![
-                lnrpc::Htlc {
-                    incoming: true,
-                    ..Default::default()
-                },
+                lnrpc::Htlc { incoming: true, ..Default::default() },
                 lnrpc::Htlc::default(),
             ],
             ..Default::default()
         };
         let info = channel_info(channel.clone());
         assert_eq!((info.commit_fee, info.outgoing_htlcs), (sat(9), 1));
-        assert_eq!(
-            (info.capacity, info.local_balance),
-            (sat(1_000), Msat::ZERO)
-        );
+        assert_eq!((info.capacity, info.local_balance), (sat(1_000), Msat::ZERO));
         channel.initiator = false;
         assert_eq!(channel_info(channel).commit_fee, Msat::ZERO);
     }

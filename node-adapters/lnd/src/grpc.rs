@@ -126,11 +126,7 @@ impl Connection {
             .map_err(|error| ConnectFault::Http(error.to_string()))?;
         let life = Rc::new(Life::default());
         tokio::task::spawn_local(drive(connection, Rc::clone(&life), kill));
-        Ok(Connection {
-            requests,
-            authority,
-            life,
-        })
+        Ok(Connection { requests, authority, life })
     }
 
     /// Whether the connection has ended.
@@ -157,9 +153,8 @@ impl Connection {
             return Err(NotHandedOver);
         }
         let request = self.request(head).ok_or(NotHandedOver)?;
-        let (response, mut body) = requests
-            .send_request(request, false)
-            .map_err(|_| NotHandedOver)?;
+        let (response, mut body) =
+            requests.send_request(request, false).map_err(|_| NotHandedOver)?;
         let sent = body.send_data(frame(message), true);
         self.life.calls.set(self.life.calls.get() + 1);
         let mut call = Call {
@@ -182,11 +177,7 @@ impl Connection {
         timeout: Duration,
     ) -> Result<M, CallFault> {
         let header = timeout_header(timeout);
-        let head = Head {
-            path,
-            macaroon,
-            timeout: Some(&header),
-        };
+        let head = Head { path, macaroon, timeout: Some(&header) };
         let mut call = self
             .start(head, message)
             .map_err(|NotHandedOver| CallFault::Broken("no connection".to_owned()))?;
@@ -210,10 +201,7 @@ impl Connection {
         *request.uri_mut() = Uri::from_parts(uri).ok()?;
         let headers = request.headers_mut();
         headers.reserve(4);
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/grpc"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         if let Some(macaroon) = head.macaroon {
             headers.insert(MACAROON, macaroon.clone());
@@ -270,10 +258,7 @@ impl Call {
         if let Answer::Awaited(response) = &mut self.state {
             let response = response.await.map_err(broken)?;
             if response.status() != StatusCode::OK {
-                return Err(CallFault::Broken(format!(
-                    "HTTP status {}",
-                    response.status()
-                )));
+                return Err(CallFault::Broken(format!("HTTP status {}", response.status())));
             }
             // An answer without messages has its status here ("trailers only").
             if let Some(end) = status(response.headers()) {
@@ -294,17 +279,11 @@ impl Call {
                 break;
             };
             let data = data.map_err(broken)?;
-            body.flow_control()
-                .release_capacity(data.len())
-                .map_err(broken)?;
+            body.flow_control().release_capacity(data.len()).map_err(broken)?;
             self.buffer.extend_from_slice(&data);
         }
         let trailers = poll_fn(|cx| body.poll_trailers(cx)).await.map_err(broken)?;
-        let no_status = || {
-            Err(CallFault::Broken(
-                "the stream ended without a status".to_owned(),
-            ))
-        };
+        let no_status = || Err(CallFault::Broken("the stream ended without a status".to_owned()));
         trailers.as_ref().and_then(status).unwrap_or_else(no_status)
     }
 }
@@ -335,18 +314,14 @@ fn decode<M: Message + Default>(buffer: &mut BytesMut) -> Result<Option<M>, Call
     };
     let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
     if prefix[0] != 0 || length > MESSAGE_MAX {
-        return Err(CallFault::Broken(
-            "a message is compressed or too large".to_owned(),
-        ));
+        return Err(CallFault::Broken("a message is compressed or too large".to_owned()));
     }
     if rest.len() < length {
         return Ok(None);
     }
     let message = M::decode(&rest[..length]);
     buffer.advance(5 + length);
-    message
-        .map(Some)
-        .map_err(|error| CallFault::Broken(format!("not a message: {error}")))
+    message.map(Some).map_err(|error| CallFault::Broken(format!("not a message: {error}")))
 }
 
 /// Moves a connection's bytes until it ends, is killed, or stops answering pings.
@@ -355,9 +330,7 @@ async fn drive(
     life: Rc<Life>,
     mut kill: watch::Receiver<()>,
 ) {
-    let pings = connection
-        .ping_pong()
-        .expect("nobody else asked for the pings");
+    let pings = connection.ping_pong().expect("nobody else asked for the pings");
     let bytes = async {
         if let Err(error) = (&mut connection).await {
             tracing::debug!(%error, "connection to node ended");

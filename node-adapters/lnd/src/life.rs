@@ -96,9 +96,7 @@ pub(crate) async fn live(shared: Rc<Shared>, kill: watch::Receiver<()>) {
 fn report_disconnected(shared: &Shared, reason: &str, last_reason: &mut String) {
     if reason != last_reason {
         tracing::info!(node = shared.config.name, reason, "node cannot be used");
-        shared.report(NodeEvent::Disconnected {
-            reason: reason.to_owned(),
-        });
+        shared.report(NodeEvent::Disconnected { reason: reason.to_owned() });
         reason.clone_into(last_reason);
     }
 }
@@ -111,21 +109,14 @@ async fn open(
 ) -> Result<(Rc<Session>, NodeInfo, Credentials), Fault> {
     let credentials = Credentials::read(&shared.config).await?;
     let session = Session::open(&shared.config, &credentials, kill).await?;
-    wait_until_active(&session, |state| {
-        report_disconnected(shared, state, last_reason)
-    })
-    .await?;
+    wait_until_active(&session, |state| report_disconnected(shared, state, last_reason)).await?;
     let info = loop {
         let info: lnrpc::GetInfoResponse =
             session.read(GET_INFO, &lnrpc::GetInfoRequest {}).await?;
         if info.synced_to_chain {
             break info;
         }
-        report_disconnected(
-            shared,
-            "the node is not in sync with its chain",
-            last_reason,
-        );
+        report_disconnected(shared, "the node is not in sync with its chain", last_reason);
         tokio::time::sleep(SYNC_INTERVAL).await;
     };
     let info = node_info(&info, session.clock_offset_ms().await?)?;
@@ -139,20 +130,14 @@ fn node_info(info: &lnrpc::GetInfoResponse, clock_offset_ms: i64) -> Result<Node
 }
 
 async fn wait_until_active(session: &Session, mut report: impl FnMut(&str)) -> Result<(), Fault> {
-    let head = Head {
-        path: SUBSCRIBE_STATE,
-        macaroon: None,
-        timeout: None,
-    };
+    let head = Head { path: SUBSCRIBE_STATE, macaroon: None, timeout: None };
     let fault = |fault| Fault::Call(SUBSCRIBE_STATE, fault);
     let mut states = session
         .reads
         .start(head, &lnrpc::SubscribeStateRequest {})
         .map_err(|_| Fault::ConnectionLost)?;
-    while let Some(answer) = states
-        .message::<lnrpc::SubscribeStateResponse>()
-        .await
-        .map_err(fault)?
+    while let Some(answer) =
+        states.message::<lnrpc::SubscribeStateResponse>().await.map_err(fault)?
     {
         match WalletState::try_from(answer.state) {
             Ok(WalletState::ServerActive) => return Ok(()),
@@ -182,10 +167,8 @@ async fn watch_session(
     info: NodeInfo,
     credentials: Credentials,
 ) -> Fault {
-    let subscription = session.subscribe(
-        SUBSCRIBE_CHANNEL_EVENTS,
-        &lnrpc::ChannelEventSubscription {},
-    );
+    let subscription =
+        session.subscribe(SUBSCRIBE_CHANNEL_EVENTS, &lnrpc::ChannelEventSubscription {});
     let mut changes = match subscription {
         Ok(call) => call,
         Err(fault) => return fault,
@@ -194,11 +177,7 @@ async fn watch_session(
         .map(|slot| Task::start(keep_open(Rc::clone(&session), slot, shared.config.clone())))
         .collect();
     shared.session.replace(Some(Rc::clone(&session)));
-    tracing::info!(
-        node = shared.config.name,
-        alias = info.alias,
-        "node connected"
-    );
+    tracing::info!(node = shared.config.name, alias = info.alias, "node connected");
     shared.report(NodeEvent::Connected(info.clone()));
     let now = Instant::now();
     let mut watch = Watch {
@@ -246,19 +225,13 @@ struct Watch<'a> {
 
 impl Watch<'_> {
     fn next_due(&self) -> Instant {
-        self.due
-            .channels
-            .min(self.due.info)
-            .min(self.due.clock)
-            .min(self.due.files)
+        self.due.channels.min(self.due.info).min(self.due.clock).min(self.due.files)
     }
 
     /// Has the channels read soon: many changes in a row need one read.
     fn want_channels(&mut self) {
         let shortest = ms(self.shared.config.channels_interval_ms_min);
-        let soon = self
-            .last_read
-            .map_or_else(Instant::now, |last| last + shortest);
+        let soon = self.last_read.map_or_else(Instant::now, |last| last + shortest);
         self.due.channels = self.due.channels.min(soon);
     }
 
@@ -281,10 +254,7 @@ impl Watch<'_> {
         }
         if self.due.files <= now {
             self.due.files = now + ms(config.files_interval_ms);
-            if Credentials::read(config)
-                .await
-                .is_ok_and(|read| read != self.credentials)
-            {
+            if Credentials::read(config).await.is_ok_and(|read| read != self.credentials) {
                 return Err(Fault::NewCredentials);
             }
         }
@@ -295,20 +265,14 @@ impl Watch<'_> {
         let request = lnrpc::ListChannelsRequest::default();
         let answer: lnrpc::ListChannelsResponse =
             self.session.read(LIST_CHANNELS, &request).await?;
-        let channels = answer
-            .channels
-            .into_iter()
-            .map(convert::channel_info)
-            .collect();
+        let channels = answer.channels.into_iter().map(convert::channel_info).collect();
         self.shared.report(NodeEvent::Channels(channels));
         Ok(())
     }
 
     async fn read_info(&mut self, with_clock: bool) -> Result<(), Fault> {
-        let answer: lnrpc::GetInfoResponse = self
-            .session
-            .read(GET_INFO, &lnrpc::GetInfoRequest {})
-            .await?;
+        let answer: lnrpc::GetInfoResponse =
+            self.session.read(GET_INFO, &lnrpc::GetInfoRequest {}).await?;
         if !answer.synced_to_chain {
             return Err(Fault::NotReady("the node is not in sync with its chain"));
         }

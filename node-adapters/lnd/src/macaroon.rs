@@ -45,11 +45,7 @@ impl Macaroon {
             return Err(NotAMacaroon);
         };
         let signature = signature.try_into().map_err(|_| NotAMacaroon)?;
-        if reader.rest.is_empty() {
-            Ok(Macaroon { head, signature })
-        } else {
-            Err(NotAMacaroon)
-        }
+        if reader.rest.is_empty() { Ok(Macaroon { head, signature }) } else { Err(NotAMacaroon) }
     }
 
     /// This macaroon, refused from `expiry` on by the clock of the node that checks it.
@@ -67,10 +63,7 @@ impl Macaroon {
         push_varint(&mut head, caveat.len());
         head.extend_from_slice(caveat);
         head.push(END_OF_SECTION);
-        Macaroon {
-            head,
-            signature: mac.finalize().into_bytes().into(),
-        }
+        Macaroon { head, signature: mac.finalize().into_bytes().into() }
     }
 
     /// The macaroon in the v2 binary format.
@@ -96,11 +89,7 @@ impl std::fmt::Debug for Macaroon {
 /// The condition `time-before`, with RFC 3339 in UTC and milliseconds. Times outside the years
 /// -9999 to 9999 become the nearest end.
 fn time_before(expiry: UnixMs) -> String {
-    let latest = if expiry.0 < 0 {
-        jiff::Timestamp::MIN
-    } else {
-        jiff::Timestamp::MAX
-    };
+    let latest = if expiry.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
     let time = jiff::Timestamp::from_millisecond(expiry.0).unwrap_or(latest);
     format!("time-before {time:.3}")
 }
@@ -156,11 +145,7 @@ impl<'a> Reader<'a> {
             last = kind;
         }
         self.byte()?;
-        if last >= IDENTIFIER {
-            Ok(())
-        } else {
-            Err(NotAMacaroon)
-        }
+        if last >= IDENTIFIER { Ok(()) } else { Err(NotAMacaroon) }
     }
 }
 
@@ -191,26 +176,17 @@ mod tests {
     fn a_macaroon_is_written_as_it_was_read() {
         assert_eq!(plain().to_hex(), format!("{HEAD}0620{PLAIN}"));
         let third_party = format!("{}{THIRD_PARTY}20{PLAIN}", &HEAD[..HEAD.len() - 2]);
-        assert_eq!(
-            Macaroon::parse(&hex(&third_party)).unwrap().to_hex(),
-            third_party
-        );
+        assert_eq!(Macaroon::parse(&hex(&third_party)).unwrap().to_hex(), third_party);
     }
 
     #[test]
     fn an_expiry_is_added_as_the_go_library_does() {
         let expiring = plain().expiring_at(UnixMs(1_795_279_723_123));
         let head = &HEAD[..HEAD.len() - 2];
-        assert_eq!(
-            expiring.to_hex(),
-            format!("{head}{TIME_BEFORE}000620{WITH_TIME_BEFORE}")
-        );
+        assert_eq!(expiring.to_hex(), format!("{head}{TIME_BEFORE}000620{WITH_TIME_BEFORE}"));
         assert_eq!(Macaroon::parse(&expiring.to_bytes()), Ok(expiring.clone()));
         let long = expiring.with_caveat(format!("ipaddr {}", "1".repeat(200)).as_bytes());
-        assert!(
-            long.to_hex()
-                .ends_with(&format!("000620{WITH_LONG_CAVEAT}"))
-        );
+        assert!(long.to_hex().ends_with(&format!("000620{WITH_LONG_CAVEAT}")));
         assert_eq!(Macaroon::parse(&long.to_bytes()), Ok(long));
     }
 
@@ -230,11 +206,7 @@ mod tests {
     fn what_is_not_a_macaroon_is_refused() {
         let good = plain().to_bytes();
         for length in 0..good.len() {
-            assert_eq!(
-                Macaroon::parse(&good[..length]),
-                Err(NotAMacaroon),
-                "{length} bytes"
-            );
+            assert_eq!(Macaroon::parse(&good[..length]), Err(NotAMacaroon), "{length} bytes");
         }
         let mut longer = good.clone();
         longer.push(0);

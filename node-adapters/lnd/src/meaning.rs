@@ -131,11 +131,7 @@ mod tests {
     fn check(code: Code, text: &str, expected: Option<Refused>) {
         let lost = SendEnd::Lost(format!("{code:?}: {text}"));
         let end = send_end(&status(code, text));
-        assert_eq!(
-            end,
-            expected.map_or(lost, SendEnd::Refused),
-            "{code:?} {text}"
-        );
+        assert_eq!(end, expected.map_or(lost, SendEnd::Refused), "{code:?} {text}");
     }
 
     #[test]
@@ -203,10 +199,7 @@ mod tests {
         let not_found = status(Code::NotFound, "payment isn't initiated");
         assert_eq!(track_end(&not_found), TrackReport::NotFound);
         let unknown = status(Code::Unknown, "payment isn't initiated");
-        assert_eq!(
-            track_end(&unknown),
-            unreachable("Unknown: payment isn't initiated")
-        );
+        assert_eq!(track_end(&unknown), unreachable("Unknown: payment isn't initiated"));
     }
 
     #[test]
@@ -214,19 +207,10 @@ mod tests {
         assert_eq!(probe_answer(&Ok(())), ProbeAnswer::NotYet);
         for (fault, expected) in [
             (status(Code::Unknown, REFUSED), ProbeAnswer::Expired),
-            (
-                status(Code::Unknown, "macaroon has expired"),
-                ProbeAnswer::Unreachable,
-            ),
+            (status(Code::Unknown, "macaroon has expired"), ProbeAnswer::Unreachable),
             (status(Code::Internal, REFUSED), ProbeAnswer::Unreachable),
-            (
-                status(Code::Unknown, "permission denied"),
-                ProbeAnswer::Unreachable,
-            ),
-            (
-                CallFault::Broken(REFUSED.to_owned()),
-                ProbeAnswer::Unreachable,
-            ),
+            (status(Code::Unknown, "permission denied"), ProbeAnswer::Unreachable),
+            (CallFault::Broken(REFUSED.to_owned()), ProbeAnswer::Unreachable),
         ] {
             assert_eq!(probe_answer::<()>(&Err(fault.clone())), expected, "{fault}");
         }

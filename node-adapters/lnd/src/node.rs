@@ -48,33 +48,18 @@ impl LndNode {
         });
         let kill = KillSwitch::new();
         let life = Task::start(live(Rc::clone(&shared), kill.receiver()));
-        LndNode {
-            shared,
-            _life: life,
-            _kill: kill,
-        }
+        LndNode { shared, _life: life, _kill: kill }
     }
 
     fn send(&self, payment: SendPayment) {
-        let SendPayment {
-            send,
-            payment_hash,
-            expiry,
-            deadline,
-            ..
-        } = payment;
-        let follow = Follow {
-            shared: Rc::clone(&self.shared),
-            send,
-            payment_hash,
-        };
+        let SendPayment { send, payment_hash, expiry, deadline, .. } = payment;
+        let follow = Follow { shared: Rc::clone(&self.shared), send, payment_hash };
         let patience = deadline + Duration::from_millis(self.shared.config.send_grace_ms);
         let request = convert::send_request(payment);
-        let call = self
-            .shared
-            .session()
-            .ok_or(NotHandedOver)
-            .and_then(|session| session.start_send(SEND_PAYMENT_V2, &request, expiry, deadline));
+        let call =
+            self.shared.session().ok_or(NotHandedOver).and_then(|session| {
+                session.start_send(SEND_PAYMENT_V2, &request, expiry, deadline)
+            });
         match call {
             Ok(call) => spawn(follow.send(call, patience)),
             Err(NotHandedOver) => spawn(async move { follow.end(SendEnd::NotHandedOver) }),
@@ -172,11 +157,7 @@ impl Follow {
             }
         };
         // A final message says all there is to know, however the stream ends.
-        self.end(if is_final {
-            SendEnd::Completed
-        } else {
-            meaning::send_end(&fault)
-        });
+        self.end(if is_final { SendEnd::Completed } else { meaning::send_end(&fault) });
     }
 
     fn end(&self, end: SendEnd) {
@@ -184,10 +165,7 @@ impl Follow {
     }
 
     fn report(&self, report: SendReport) {
-        self.shared.report(NodeEvent::Send {
-            send: self.send,
-            report,
-        });
+        self.shared.report(NodeEvent::Send { send: self.send, report });
     }
 }
 
@@ -214,11 +192,7 @@ async fn track(shared: Rc<Shared>, call: TrackCall, mut started: Call) {
     };
     // NotFound after the payment was shown is not an answer to this call's question.
     let unreachable = TrackReport::Unreachable(fault.to_string());
-    report(if is_shown {
-        unreachable
-    } else {
-        meaning::track_end(&fault)
-    });
+    report(if is_shown { unreachable } else { meaning::track_end(&fault) });
 }
 
 fn broken(text: &str) -> CallFault {

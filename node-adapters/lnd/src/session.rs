@@ -62,9 +62,7 @@ impl Credentials {
 }
 
 async fn read_file(path: &Path) -> Result<Vec<u8>, Fault> {
-    tokio::fs::read(path)
-        .await
-        .map_err(|error| Fault::File(path.to_owned(), error))
+    tokio::fs::read(path).await.map_err(|error| Fault::File(path.to_owned(), error))
 }
 
 /// How a connection of this session is made.
@@ -77,9 +75,7 @@ pub(crate) struct Dialer {
 impl Dialer {
     pub(crate) async fn dial(&self) -> Result<Rc<Connection>, ConnectFault> {
         let tls = Arc::clone(&self.tls);
-        Connection::open(&self.address, tls, self.kill.clone())
-            .await
-            .map(Rc::new)
+        Connection::open(&self.address, tls, self.kill.clone()).await.map(Rc::new)
     }
 }
 
@@ -118,11 +114,7 @@ impl Session {
         let macaroon = Macaroon::parse(&credentials.macaroon)
             .map_err(|fault| Fault::Macaroon(config.macaroon_path.clone(), fault))?;
         let tls = tls::client_config(&credentials.tls_cert).map_err(ConnectFault::from)?;
-        let dialer = Dialer {
-            address: config.address.clone(),
-            tls,
-            kill,
-        };
+        let dialer = Dialer { address: config.address.clone(), tls, kill };
         let reads = dialer.dial().await?;
         let plain = header(&macaroon);
         let last_send = SendHeaders {
@@ -134,9 +126,7 @@ impl Session {
         Ok(Session {
             dialer,
             reads,
-            payments: (0..config.payment_connections.max(1))
-                .map(|_| RefCell::default())
-                .collect(),
+            payments: (0..config.payment_connections.max(1)).map(|_| RefCell::default()).collect(),
             refresh: Notify::new(),
             call_timeout: config.call_timeout(),
             macaroon,
@@ -172,11 +162,7 @@ impl Session {
             last.deadline = deadline;
             last.timeout = timeout_header(deadline);
         }
-        let head = Head {
-            path,
-            macaroon: Some(&last.macaroon),
-            timeout: Some(&last.timeout),
-        };
+        let head = Head { path, macaroon: Some(&last.macaroon), timeout: Some(&last.timeout) };
         self.start(head, message)
     }
 
@@ -186,14 +172,7 @@ impl Session {
         path: &'static str,
         message: &impl Message,
     ) -> Result<Call, NotHandedOver> {
-        self.start(
-            Head {
-                path,
-                macaroon: Some(&self.plain),
-                timeout: None,
-            },
-            message,
-        )
+        self.start(Head { path, macaroon: Some(&self.plain), timeout: None }, message)
     }
 
     fn start(&self, head: Head<'_>, message: &impl Message) -> Result<Call, NotHandedOver> {
@@ -217,14 +196,8 @@ impl Session {
         path: &'static str,
         message: &impl Message,
     ) -> Result<Call, Fault> {
-        let head = Head {
-            path,
-            macaroon: Some(&self.plain),
-            timeout: None,
-        };
-        self.reads
-            .start(head, message)
-            .map_err(|NotHandedOver| Fault::ConnectionLost)
+        let head = Head { path, macaroon: Some(&self.plain), timeout: None };
+        self.reads.start(head, message).map_err(|NotHandedOver| Fault::ConnectionLost)
     }
 
     /// Reads something.
@@ -233,28 +206,19 @@ impl Session {
         path: &'static str,
         message: &impl Message,
     ) -> Result<M, Fault> {
-        let answer = self
-            .reads
-            .unary(path, Some(&self.plain), message, self.call_timeout)
-            .await;
+        let answer = self.reads.unary(path, Some(&self.plain), message, self.call_timeout).await;
         answer.map_err(|fault| Fault::Call(path, fault))
     }
 
     /// Asks whether a macaroon that expires at `expiry` is still taken (rule E13 (1)).
     pub(crate) async fn probe(&self, expiry: UnixMs) -> ProbeAnswer {
-        let answer = self
-            .probe_once(&header(&self.macaroon.expiring_at(expiry)))
-            .await;
+        let answer = self.probe_once(&header(&self.macaroon.expiring_at(expiry))).await;
         // The macaroon itself may have an end of its own, which says nothing about `expiry`.
         let plain_is_taken = match answer {
             ProbeAnswer::NotYet | ProbeAnswer::Unreachable => true,
             ProbeAnswer::Expired => self.probe_once(&self.plain).await == ProbeAnswer::NotYet,
         };
-        if plain_is_taken {
-            answer
-        } else {
-            ProbeAnswer::Unreachable
-        }
+        if plain_is_taken { answer } else { ProbeAnswer::Unreachable }
     }
 
     async fn probe_once(&self, macaroon: &HeaderValue) -> ProbeAnswer {
@@ -288,8 +252,6 @@ fn header(macaroon: &Macaroon) -> HeaderValue {
 }
 
 fn now() -> UnixMs {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

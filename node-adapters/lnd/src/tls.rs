@@ -39,10 +39,7 @@ pub fn client_config(tls_cert_pem: &[u8]) -> Result<Arc<ClientConfig>, Certifica
     let certificates = CertificateDer::pem_slice_iter(tls_cert_pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(CertificateFault::Pem)?;
-    let pinned = certificates
-        .first()
-        .cloned()
-        .ok_or(CertificateFault::Missing)?;
+    let pinned = certificates.first().cloned().ok_or(CertificateFault::Missing)?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut authorities = RootCertStore::empty();
     authorities.add_parsable_certificates(certificates);
@@ -55,11 +52,7 @@ pub fn client_config(tls_cert_pem: &[u8]) -> Result<Arc<ClientConfig>, Certifica
         .with_safe_default_protocol_versions()
         .map_err(CertificateFault::Tls)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Verifier {
-            pinned,
-            issued,
-            algorithms,
-        }))
+        .with_custom_certificate_verifier(Arc::new(Verifier { pinned, issued, algorithms }))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(Arc::new(config))
@@ -174,25 +167,10 @@ mod tests {
     #[test]
     fn lnds_own_certificate_is_pinned_whatever_the_name() {
         let (_, certificate, key) = lnds_own();
-        assert!(shakes_hands(
-            &certificate.pem(),
-            "localhost",
-            &certificate,
-            &key
-        ));
-        assert!(shakes_hands(
-            &certificate.pem(),
-            "10.0.0.7",
-            &certificate,
-            &key
-        ));
+        assert!(shakes_hands(&certificate.pem(), "localhost", &certificate, &key));
+        assert!(shakes_hands(&certificate.pem(), "10.0.0.7", &certificate, &key));
         let (_, another, anothers_key) = lnds_own();
-        assert!(!shakes_hands(
-            &certificate.pem(),
-            "localhost",
-            &another,
-            &anothers_key
-        ));
+        assert!(!shakes_hands(&certificate.pem(), "localhost", &another, &anothers_key));
     }
 
     #[test]
@@ -211,9 +189,6 @@ mod tests {
     fn a_file_without_a_certificate_is_refused() {
         assert!(matches!(client_config(b""), Err(CertificateFault::Missing)));
         let damaged = b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
-        assert!(matches!(
-            client_config(damaged),
-            Err(CertificateFault::Pem(_))
-        ));
+        assert!(matches!(client_config(damaged), Err(CertificateFault::Pem(_))));
     }
 }

@@ -37,10 +37,7 @@ struct Rig {
 
 /// Runs a test on one thread, as an arbiter does.
 fn run(knobs: Knobs, test: impl AsyncFnOnce(&mut Rig)) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let mut rig = Rig::start(knobs).await;
         test(&mut rig).await;
@@ -48,34 +45,20 @@ fn run(knobs: Knobs, test: impl AsyncFnOnce(&mut Rig)) {
 }
 
 async fn patiently<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .expect("nothing came in time")
+    tokio::time::timeout(PATIENCE, future).await.expect("nothing came in time")
 }
 
 fn now() -> UnixMs {
-    UnixMs(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_millis() as i64,
-    )
+    UnixMs(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64)
 }
 
 impl Rig {
     async fn start(knobs: Knobs) -> Rig {
         let dir = tempfile::tempdir().unwrap();
-        let config = FleetConfig {
-            nodes: 1,
-            dir: dir.path().to_owned(),
-            knobs,
-            ..FleetConfig::default()
-        };
-        let invoices = make_invoices(&InvoiceOrder {
-            seed: config.seed,
-            count: 8,
-            ..Default::default()
-        });
+        let config =
+            FleetConfig { nodes: 1, dir: dir.path().to_owned(), knobs, ..FleetConfig::default() };
+        let invoices =
+            make_invoices(&InvoiceOrder { seed: config.seed, count: 8, ..Default::default() });
         let fleet = Fleet::start(config).await.unwrap();
         let info = &fleet.nodes()[0];
         let config = LndConfig {
@@ -90,14 +73,7 @@ impl Rig {
         let (sender, events) = mpsc::unbounded_channel();
         let node = LndNode::open(config, move |event| drop(sender.send(event)));
         let invoices = invoices.unwrap();
-        Rig {
-            fleet,
-            node,
-            events,
-            invoices,
-            sends: Cell::new(0),
-            _dir: dir,
-        }
+        Rig { fleet, node, events, invoices, sends: Cell::new(0), _dir: dir }
     }
 
     async fn event(&mut self) -> NodeEvent {
@@ -123,15 +99,9 @@ impl Rig {
     fn order(&self, invoice: usize, expiry: UnixMs, deadline: Duration) -> SendPayment {
         let invoice = &self.invoices[invoice];
         self.sends.set(self.sends.get() + 1);
-        let attempt = AttemptId {
-            payment: BatchId::from_uuid(0).payment(1),
-            number: 1,
-        };
+        let attempt = AttemptId { payment: BatchId::from_uuid(0).payment(1), number: 1 };
         SendPayment {
-            send: SendId {
-                attempt,
-                number: self.sends.get(),
-            },
+            send: SendId { attempt, number: self.sends.get() },
             payment_hash: PaymentHash(invoice.payment_hash),
             invoice: invoice.bolt11.as_str().into(),
             amount: None,
@@ -164,22 +134,14 @@ impl Rig {
     }
 
     async fn pay(&mut self, invoice: usize) -> (Vec<PaymentReport>, SendEnd) {
-        self.send(self.order(invoice, now().plus_ms(15_000), Duration::from_secs(10)))
-            .await
+        self.send(self.order(invoice, now().plus_ms(15_000), Duration::from_secs(10))).await
     }
 
     /// Asks for an invoice's payment and returns the first answer.
     async fn track(&mut self, invoice: usize) -> TrackReport {
         let payment_hash = PaymentHash(self.invoices[invoice].payment_hash);
-        let attempt = AttemptId {
-            payment: BatchId::from_uuid(0).payment(1),
-            number: 1,
-        };
-        let asked = TrackCall {
-            attempt,
-            number: 1,
-            payment_hash,
-        };
+        let attempt = AttemptId { payment: BatchId::from_uuid(0).payment(1), number: 1 };
+        let asked = TrackCall { attempt, number: 1, payment_hash };
         self.node.command(Command::Track(asked));
         loop {
             if let NodeEvent::Track { call, report } = self.event().await {
@@ -209,38 +171,24 @@ fn is_paid(report: &PaymentReport, hash: [u8; 32]) -> bool {
 
 #[test]
 fn a_payment_succeeds_and_is_known_ever_after() {
-    run(
-        Knobs {
-            latency_ms: 20.0,
-            ..Knobs::default()
-        },
-        async |rig| {
-            let (info, channels) = rig.connected().await;
-            assert_eq!(
-                hex::encode(&info.identity_pubkey),
-                rig.fleet.nodes()[0].pubkey
-            );
-            assert_eq!((info.clock_offset_ms, channels.len()), (0, 10));
-            let hash = rig.invoices[0].payment_hash;
-            let (shown, end) = rig.pay(0).await;
-            assert_eq!(end, SendEnd::Completed);
-            assert_eq!(shown[0].status, PaymentStatus::InFlight);
-            let last = shown.last().unwrap();
-            assert!(is_paid(last, hash), "{shown:?}");
-            assert_eq!(last.amount.get(), rig.invoices[0].amount_msat);
-            assert!((last.created.since(now())).abs() < 60_000);
-            let again = rig.pay(0).await;
-            assert_eq!(
-                again,
-                (Vec::new(), SendEnd::Refused(Refused::AlreadyExists))
-            );
-            let TrackReport::Payment(tracked) = rig.track(0).await else {
-                panic!("not tracked")
-            };
-            assert!(is_paid(&tracked, hash));
-            assert_eq!(rig.track(1).await, TrackReport::NotFound);
-        },
-    );
+    run(Knobs { latency_ms: 20.0, ..Knobs::default() }, async |rig| {
+        let (info, channels) = rig.connected().await;
+        assert_eq!(hex::encode(&info.identity_pubkey), rig.fleet.nodes()[0].pubkey);
+        assert_eq!((info.clock_offset_ms, channels.len()), (0, 10));
+        let hash = rig.invoices[0].payment_hash;
+        let (shown, end) = rig.pay(0).await;
+        assert_eq!(end, SendEnd::Completed);
+        assert_eq!(shown[0].status, PaymentStatus::InFlight);
+        let last = shown.last().unwrap();
+        assert!(is_paid(last, hash), "{shown:?}");
+        assert_eq!(last.amount.get(), rig.invoices[0].amount_msat);
+        assert!((last.created.since(now())).abs() < 60_000);
+        let again = rig.pay(0).await;
+        assert_eq!(again, (Vec::new(), SendEnd::Refused(Refused::AlreadyExists)));
+        let TrackReport::Payment(tracked) = rig.track(0).await else { panic!("not tracked") };
+        assert!(is_paid(&tracked, hash));
+        assert_eq!(rig.track(1).await, TrackReport::NotFound);
+    });
 }
 
 #[test]
@@ -249,10 +197,7 @@ fn an_expired_macaroon_proves_that_nothing_started() {
         rig.connected().await;
         let past = now().plus_ms(-10);
         let (shown, end) = rig.send(rig.order(0, past, Duration::from_secs(10))).await;
-        assert_eq!(
-            (shown.len(), end),
-            (0, SendEnd::Refused(Refused::MacaroonExpired))
-        );
+        assert_eq!((shown.len(), end), (0, SendEnd::Refused(Refused::MacaroonExpired)));
         assert_eq!(rig.track(0).await, TrackReport::NotFound);
         assert_eq!(rig.probe(past).await, ProbeAnswer::Expired);
         assert_eq!(rig.probe(now().plus_ms(10_000)).await, ProbeAnswer::NotYet);
@@ -261,116 +206,75 @@ fn an_expired_macaroon_proves_that_nothing_started() {
 
 #[test]
 fn a_stream_that_is_cut_is_lost_not_failed() {
-    run(
-        Knobs {
-            cut_silent_share: 1.0,
-            ..Knobs::default()
-        },
-        async |rig| {
-            rig.connected().await;
-            let (shown, end) = rig.pay(0).await;
-            assert!(
-                matches!((shown.len(), &end), (0, SendEnd::Lost(_))),
-                "{shown:?} {end:?}"
-            );
-            assert!(matches!(rig.track(0).await, TrackReport::Payment(_)));
-        },
-    );
+    run(Knobs { cut_silent_share: 1.0, ..Knobs::default() }, async |rig| {
+        rig.connected().await;
+        let (shown, end) = rig.pay(0).await;
+        assert!(matches!((shown.len(), &end), (0, SendEnd::Lost(_))), "{shown:?} {end:?}");
+        assert!(matches!(rig.track(0).await, TrackReport::Payment(_)));
+    });
 }
 
 #[test]
 fn a_deadline_ends_the_stream_not_the_payment() {
-    run(
-        Knobs {
-            stuck_share: 1.0,
-            ..Knobs::default()
-        },
-        async |rig| {
-            rig.connected().await;
-            let order = rig.order(0, now().plus_ms(15_000), Duration::from_millis(700));
-            let (shown, end) = rig.send(order).await;
-            assert!(matches!(end, SendEnd::Lost(_)), "{end:?}");
-            assert!(!shown.is_empty());
-            let TrackReport::Payment(tracked) = rig.track(0).await else {
-                panic!("not tracked")
-            };
-            assert_eq!(
-                (tracked.status, tracked.htlcs_in_flight),
-                (PaymentStatus::InFlight, 1)
-            );
-            assert!(tracked.htlc_expiry_height > 0);
-        },
-    );
+    run(Knobs { stuck_share: 1.0, ..Knobs::default() }, async |rig| {
+        rig.connected().await;
+        let order = rig.order(0, now().plus_ms(15_000), Duration::from_millis(700));
+        let (shown, end) = rig.send(order).await;
+        assert!(matches!(end, SendEnd::Lost(_)), "{end:?}");
+        assert!(!shown.is_empty());
+        let TrackReport::Payment(tracked) = rig.track(0).await else { panic!("not tracked") };
+        assert_eq!((tracked.status, tracked.htlcs_in_flight), (PaymentStatus::InFlight, 1));
+        assert!(tracked.htlc_expiry_height > 0);
+    });
 }
 
 #[test]
 fn a_clock_that_is_off_is_found() {
-    run(
-        Knobs {
-            clock_offset_ms: HOUR_MS,
-            ..Knobs::default()
-        },
-        async |rig| {
-            let (info, _) = rig.connected().await;
-            let off = info.clock_offset_ms - HOUR_MS;
-            assert!(off.abs() <= 1_000, "{off} ms off");
-        },
-    );
+    run(Knobs { clock_offset_ms: HOUR_MS, ..Knobs::default() }, async |rig| {
+        let (info, _) = rig.connected().await;
+        let off = info.clock_offset_ms - HOUR_MS;
+        assert!(off.abs() <= 1_000, "{off} ms off");
+    });
 }
 
 #[test]
 fn a_killed_node_loses_streams_and_comes_back() {
-    run(
-        Knobs {
-            stuck_share: 1.0,
-            ..Knobs::default()
-        },
-        async |rig| {
-            rig.connected().await;
-            let order = rig.order(0, now().plus_ms(15_000), Duration::from_secs(10));
-            rig.node.command(Command::Send(Box::new(order)));
-            while !matches!(rig.event().await, NodeEvent::Send { .. }) {}
-            rig.fleet.kill(0).await.unwrap();
-            assert!(matches!(rig.end_of_send().await.1, SendEnd::Lost(_)));
-            while !matches!(rig.pay(1).await, (_, SendEnd::NotHandedOver)) {}
-            assert!(matches!(rig.track(1).await, TrackReport::Unreachable(_)));
-            assert_eq!(rig.probe(now()).await, ProbeAnswer::Unreachable);
-            rig.fleet.start_node(0).await.unwrap();
-            rig.connected().await;
-            assert!(matches!(rig.track(0).await, TrackReport::Payment(_)));
-        },
-    );
+    run(Knobs { stuck_share: 1.0, ..Knobs::default() }, async |rig| {
+        rig.connected().await;
+        let order = rig.order(0, now().plus_ms(15_000), Duration::from_secs(10));
+        rig.node.command(Command::Send(Box::new(order)));
+        while !matches!(rig.event().await, NodeEvent::Send { .. }) {}
+        rig.fleet.kill(0).await.unwrap();
+        assert!(matches!(rig.end_of_send().await.1, SendEnd::Lost(_)));
+        while !matches!(rig.pay(1).await, (_, SendEnd::NotHandedOver)) {}
+        assert!(matches!(rig.track(1).await, TrackReport::Unreachable(_)));
+        assert_eq!(rig.probe(now()).await, ProbeAnswer::Unreachable);
+        rig.fleet.start_node(0).await.unwrap();
+        rig.connected().await;
+        assert!(matches!(rig.track(0).await, TrackReport::Payment(_)));
+    });
 }
 
 #[test]
 fn a_dropped_node_reports_nothing_more() {
-    run(
-        Knobs {
-            stuck_share: 1.0,
-            ..Knobs::default()
-        },
-        async |rig| {
-            rig.connected().await;
-            let info = &rig.fleet.nodes()[0];
-            let config = LndConfig {
-                address: info.address.clone(),
-                tls_cert_path: info.tls_cert.clone(),
-                macaroon_path: info.macaroon.clone(),
-                ..LndConfig::default()
-            };
-            let (sender, mut events) = mpsc::unbounded_channel();
-            let second = LndNode::open(config, move |event| drop(sender.send(event)));
-            while !matches!(
-                patiently(events.recv()).await.unwrap(),
-                NodeEvent::Channels(_)
-            ) {}
-            let order = rig.order(0, now().plus_ms(15_000), Duration::from_secs(10));
-            second.command(Command::Send(Box::new(order)));
-            drop(second);
-            // The sender is dropped with the last task, and nothing came before.
-            assert!(patiently(events.recv()).await.is_none());
-        },
-    );
+    run(Knobs { stuck_share: 1.0, ..Knobs::default() }, async |rig| {
+        rig.connected().await;
+        let info = &rig.fleet.nodes()[0];
+        let config = LndConfig {
+            address: info.address.clone(),
+            tls_cert_path: info.tls_cert.clone(),
+            macaroon_path: info.macaroon.clone(),
+            ..LndConfig::default()
+        };
+        let (sender, mut events) = mpsc::unbounded_channel();
+        let second = LndNode::open(config, move |event| drop(sender.send(event)));
+        while !matches!(patiently(events.recv()).await.unwrap(), NodeEvent::Channels(_)) {}
+        let order = rig.order(0, now().plus_ms(15_000), Duration::from_secs(10));
+        second.command(Command::Send(Box::new(order)));
+        drop(second);
+        // The sender is dropped with the last task, and nothing came before.
+        assert!(patiently(events.recv()).await.is_none());
+    });
 }
 
 #[test]
@@ -379,9 +283,7 @@ fn a_replaced_macaroon_is_used_at_once() {
         rig.connected().await;
         let path = rig.fleet.nodes()[0].macaroon.clone();
         let good = std::fs::read(&path).unwrap();
-        let past = Macaroon::parse(&good)
-            .unwrap()
-            .expiring_at(now().plus_ms(-HOUR_MS));
+        let past = Macaroon::parse(&good).unwrap().expiring_at(now().plus_ms(-HOUR_MS));
         std::fs::write(&path, past.to_bytes()).unwrap();
         let mut reasons = Vec::new();
         while reasons.len() < 2 {

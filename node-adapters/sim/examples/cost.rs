@@ -24,14 +24,9 @@ type Fault = Box<dyn std::error::Error>;
 fn main() -> Result<(), Fault> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |place: usize, default: usize| {
-        arguments
-            .get(place)
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(default)
+        arguments.get(place).and_then(|text| text.parse().ok()).unwrap_or(default)
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if arguments.first().is_some_and(|first| first == "client") {
         let dir = Path::new(&arguments[1]);
         let local = tokio::task::LocalSet::new();
@@ -39,16 +34,9 @@ fn main() -> Result<(), Fault> {
     }
     let (payments, concurrency) = (number(0, 50_000), number(1, 256));
     let dir = tempfile::tempdir()?;
-    let knobs = Knobs {
-        latency_ms: number(2, 0) as f64,
-        ..Knobs::default()
-    };
-    let config = FleetConfig {
-        nodes: 2,
-        dir: dir.path().to_owned(),
-        knobs,
-        ..FleetConfig::default()
-    };
+    let knobs = Knobs { latency_ms: number(2, 0) as f64, ..Knobs::default() };
+    let config =
+        FleetConfig { nodes: 2, dir: dir.path().to_owned(), knobs, ..FleetConfig::default() };
     let fleet = runtime.block_on(Fleet::start(config))?;
     let before = cpu_micros()?;
     let begun = Instant::now();
@@ -61,23 +49,14 @@ fn main() -> Result<(), Fault> {
     let took = begun.elapsed().as_secs_f64();
     drop(fleet);
     let books = read_books(dir.path())?;
-    let paid = books
-        .iter()
-        .filter(|entry| entry.status == Status::Succeeded)
-        .count();
-    println!(
-        "{paid} paid, {cost:.1} us of CPU each, {:.0} wall s with invoices",
-        took
-    );
+    let paid = books.iter().filter(|entry| entry.status == Status::Succeeded).count();
+    println!("{paid} paid, {cost:.1} us of CPU each, {:.0} wall s with invoices", took);
     Ok(())
 }
 
 /// Pays with `concurrency` payments in flight over two connections to each node.
 async fn client(dir: &Path, payments: usize, concurrency: usize) -> Result<(), Fault> {
-    let invoices = make_invoices(&InvoiceOrder {
-        count: payments,
-        ..InvoiceOrder::default()
-    })?;
+    let invoices = make_invoices(&InvoiceOrder { count: payments, ..InvoiceOrder::default() })?;
     let invoices: Arc<[_]> = invoices.into();
     let next = Arc::new(AtomicUsize::new(0));
     let nodes = FleetFile::read(dir)?.nodes;
@@ -121,12 +100,8 @@ async fn pay(router: &mut Router, bolt11: &str) {
 fn cpu_micros() -> Result<u64, Fault> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let fields = stat.rsplit_once(')').ok_or("no process")?.1;
-    let ticks: Result<Vec<u64>, _> = fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(str::parse)
-        .collect();
+    let ticks: Result<Vec<u64>, _> =
+        fields.split_whitespace().skip(11).take(2).map(str::parse).collect();
     // 100 ticks a second on every Linux.
     Ok(ticks?.iter().sum::<u64>() * 10_000)
 }

@@ -74,10 +74,7 @@ const REMEMBERED: usize = 16;
 impl Method {
     /// The method at `path`, `None` if the simulation does not have it.
     pub fn at(path: &str) -> Option<Method> {
-        METHODS
-            .iter()
-            .find(|(known, ..)| *known == path)
-            .map(|(_, method, _)| *method)
+        METHODS.iter().find(|(known, ..)| *known == path).map(|(_, method, _)| *method)
     }
 
     fn row(self) -> &'static Row {
@@ -87,9 +84,7 @@ impl Method {
 
 /// What lnd's admin.macaroon allows.
 pub(crate) fn admin_permissions() -> Vec<Permission> {
-    let entities = [
-        "address", "info", "invoices", "message", "offchain", "onchain", "peers",
-    ];
+    let entities = ["address", "info", "invoices", "message", "offchain", "onchain", "peers"];
     let mut all: Vec<Permission> = entities
         .iter()
         .flat_map(|entity| ["read", "write"].map(|action| Permission::new(entity, action)))
@@ -155,10 +150,7 @@ impl Guard {
             return Ok(());
         }
         let header = header.ok_or_else(|| Refusal::unknown("expected 1 macaroon, got 0"))?;
-        let known = self
-            .remembered
-            .iter()
-            .position(|checked| *checked.header == *header);
+        let known = self.remembered.iter().position(|checked| *checked.header == *header);
         let place = match known {
             Some(place) => place,
             None => {
@@ -190,12 +182,8 @@ impl Guard {
                 "verification failed: signature mismatch after caveat verification",
             ));
         }
-        let mut checked = Checked {
-            header: header.into(),
-            methods: 0,
-            ends: Vec::new(),
-            refused: None,
-        };
+        let mut checked =
+            Checked { header: header.into(), methods: 0, ends: Vec::new(), refused: None };
         for (path, method, needed) in METHODS {
             let opens = |permission: &Permission| {
                 let (entity, action) = (permission.entity.as_str(), permission.action.as_str());

@@ -55,9 +55,7 @@ const TAIL: usize = 104 + 6;
 /// no payment hash or secret, or is none that the factory would write.
 pub(crate) fn glance(invoice: &str) -> Option<Facts> {
     let bytes = invoice.as_bytes();
-    let rest = bytes
-        .strip_prefix(b"lnbcrt")
-        .or_else(|| bytes.strip_prefix(b"LNBCRT"))?;
+    let rest = bytes.strip_prefix(b"lnbcrt").or_else(|| bytes.strip_prefix(b"LNBCRT"))?;
     let separator = rest.iter().rposition(|byte| *byte == b'1')?;
     let amount_msat = amount(&rest[..separator])?;
     let data = &rest[separator + 1..];
@@ -77,13 +75,7 @@ pub(crate) fn glance(invoice: &str) -> Option<Facts> {
         fields = next;
     }
     let (payment_hash, payment_secret) = (payment_hash?, payment_secret?);
-    Some(Facts {
-        amount_msat,
-        timestamp,
-        expiry_secs,
-        payment_hash,
-        payment_secret,
-    })
+    Some(Facts { amount_msat, timestamp, expiry_secs, payment_hash, payment_secret })
 }
 
 /// Reads an invoice and checks everything, as lnd does before it pays.
@@ -113,12 +105,7 @@ pub(crate) fn parse(invoice: &str) -> Result<Parsed, String> {
     };
     let payee = parsed.get_payee_pub_key().serialize();
     let cltv_expiry = parsed.min_final_cltv_expiry_delta();
-    Ok(Parsed {
-        facts,
-        payee,
-        description,
-        cltv_expiry,
-    })
+    Ok(Parsed { facts, payee, description, cltv_expiry })
 }
 
 /// The amount in a human readable part after the network: `Some(None)` if there is none.
@@ -195,15 +182,7 @@ mod tests {
 
     #[test]
     fn what_is_no_invoice_is_none() {
-        for text in [
-            "",
-            "lnbcrt",
-            "lnbc1",
-            "lnbcrt1",
-            "lnbcrt1qqqq",
-            "lnbcrt1b",
-            "ätsch",
-        ] {
+        for text in ["", "lnbcrt", "lnbc1", "lnbcrt1", "lnbcrt1qqqq", "lnbcrt1b", "ätsch"] {
             assert_eq!(glance(text), None, "{text}");
             assert!(parse(text).is_err());
         }

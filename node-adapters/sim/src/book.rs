@@ -33,25 +33,14 @@ impl Book {
     /// [`SimFault::Io`] for the file, [`SimFault::Book`] for a record that is none of ours.
     pub fn open(dir: &Path, read: impl FnMut(u64, Record<'_>)) -> Result<Book, SimFault> {
         let path = dir.join(BOOK_FILE);
-        let open = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path);
+        let open =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = open.map_err(|error| SimFault::io(&path, error))?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)
-            .map_err(|error| SimFault::io(&path, error))?;
+        file.read_to_end(&mut bytes).map_err(|error| SimFault::io(&path, error))?;
         let written = read_records(&path, &bytes, read)?;
-        file.set_len(written)
-            .map_err(|error| SimFault::io(&path, error))?;
-        Ok(Book {
-            file,
-            path,
-            waiting: Vec::with_capacity(1 << 16),
-            written,
-        })
+        file.set_len(written).map_err(|error| SimFault::io(&path, error))?;
+        Ok(Book { file, path, waiting: Vec::with_capacity(1 << 16), written })
     }
 
     /// Appends a record; it is in the file after the next [`Book::flush`]. Returns where it
@@ -109,10 +98,8 @@ fn read_records(
         let Some(body) = rest.get(..u32::from_le_bytes(*length) as usize) else {
             break;
         };
-        let record = Record::read(body).ok_or_else(|| SimFault::Book {
-            path: path.to_owned(),
-            offset: at as u64,
-        })?;
+        let record = Record::read(body)
+            .ok_or_else(|| SimFault::Book { path: path.to_owned(), offset: at as u64 })?;
         read(at as u64, record);
         at += 4 + body.len();
     }
@@ -139,10 +126,7 @@ mod tests {
     use super::*;
 
     fn key(id: u64) -> Record<'static> {
-        Record::RootKey {
-            id,
-            key: [id as u8; 32],
-        }
+        Record::RootKey { id, key: [id as u8; 32] }
     }
 
     fn ids(dir: &Path) -> Vec<u64> {
@@ -188,9 +172,6 @@ mod tests {
             assert_eq!(ids(dir.path()), [1, 2, 9], "{torn}");
         }
         std::fs::write(&path, [1, 0, 0, 0, 99]).unwrap();
-        assert!(matches!(
-            read_offline(dir.path(), |_, _| ()),
-            Err(SimFault::Book { .. })
-        ));
+        assert!(matches!(read_offline(dir.path(), |_, _| ()), Err(SimFault::Book { .. })));
     }
 }

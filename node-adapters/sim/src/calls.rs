@@ -26,11 +26,7 @@ const LIST_MAX: u64 = 100;
 
 /// Answers a call that is no payment.
 pub(crate) async fn answer(method: Method, call: Call) -> Result<Response<Reply>, CallError> {
-    let Call {
-        node: cell,
-        body,
-        deadline,
-    } = call;
+    let Call { node: cell, body, deadline } = call;
     match method {
         Method::SendPaymentV2 | Method::TrackPaymentV2 => Err(None),
         Method::GetState => {
@@ -64,21 +60,15 @@ pub(crate) async fn answer(method: Method, call: Call) -> Result<Response<Reply>
         }
         Method::DecodePayReq => {
             let request: lnrpc::PayReqString = read(body, deadline).await?;
-            decode(&request.pay_req)
-                .map(|decoded| unary(&decoded))
-                .map_err(Some)
+            decode(&request.pay_req).map(|decoded| unary(&decoded)).map_err(Some)
         }
         Method::ListPayments => {
             let request: lnrpc::ListPaymentsRequest = read(body, deadline).await?;
-            Ok(answered(Reply::Whole(
-                list(&cell.borrow(), &request).freeze(),
-            )))
+            Ok(answered(Reply::Whole(list(&cell.borrow(), &request).freeze())))
         }
         Method::BakeMacaroon => {
             let request: BakeMacaroonRequest = read(body, deadline).await?;
-            bake_macaroon(&mut cell.borrow_mut(), &request)
-                .map(|baked| unary(&baked))
-                .map_err(Some)
+            bake_macaroon(&mut cell.borrow_mut(), &request).map(|baked| unary(&baked)).map_err(Some)
         }
         Method::ListMacaroonIds => {
             let ListMacaroonIdsRequest {} = read(body, deadline).await?;
@@ -98,15 +88,7 @@ pub(crate) async fn answer(method: Method, call: Call) -> Result<Response<Reply>
         | Method::SettleInvoice
         | Method::CancelInvoice
         | Method::LookupInvoiceV2 => {
-            invoices::answer(
-                method,
-                Call {
-                    node: cell,
-                    body,
-                    deadline,
-                },
-            )
-            .await
+            invoices::answer(method, Call { node: cell, body, deadline }).await
         }
     }
 }
@@ -118,11 +100,7 @@ pub(crate) fn put(out: &mut BytesMut, message: &impl prost::Message) {
 
 fn info(node: &Node) -> lnrpc::GetInfoResponse {
     let channels = node.channels.len() as u32;
-    let (active, inactive) = if node.knobs.peers_offline {
-        (0, channels)
-    } else {
-        (channels, 0)
-    };
+    let (active, inactive) = if node.knobs.peers_offline { (0, channels) } else { (channels, 0) };
     lnrpc::GetInfoResponse {
         identity_pubkey: node.identity.pubkey_hex.clone(),
         alias: node.identity.name.clone(),
@@ -134,10 +112,7 @@ fn info(node: &Node) -> lnrpc::GetInfoResponse {
         synced_to_chain: true,
         best_header_timestamp: node.now_ns() / 1_000_000_000,
         version: "0.21.2-beta commit=simulated".into(),
-        chains: vec![lnrpc::Chain {
-            network: "regtest".into(),
-            ..lnrpc::Chain::default()
-        }],
+        chains: vec![lnrpc::Chain { network: "regtest".into(), ..lnrpc::Chain::default() }],
         synced_to_graph: true,
         ..lnrpc::GetInfoResponse::default()
     }
@@ -156,7 +131,6 @@ fn decode(invoice: &str) -> Result<lnrpc::PayReq, Refusal> {
         cltv_expiry: parsed.cltv_expiry as i64,
         payment_addr: parsed.facts.payment_secret.to_vec(),
         num_msat: amount_msat,
-        ..lnrpc::PayReq::default()
     })
 }
 
@@ -214,10 +188,7 @@ impl Node {
             } else {
                 (Channel::ActiveChannel(point), UpdateType::ActiveChannel)
             };
-            let update = lnrpc::ChannelEventUpdate {
-                channel: Some(channel),
-                r#type: kind as i32,
-            };
+            let update = lnrpc::ChannelEventUpdate { channel: Some(channel), r#type: kind as i32 };
             for feed in &self.channel_feeds {
                 feed.send(false, |out| framed(out, |out| put(out, &update)));
             }
@@ -237,10 +208,7 @@ fn pending_htlc((payment_hash, amount_msat): ([u8; 32], u64)) -> lnrpc::Htlc {
 /// The framed `ListPaymentsResponse`: a page of the book, forward behind the offset or backward
 /// before it, oldest first either way.
 fn list(node: &Node, request: &lnrpc::ListPaymentsRequest) -> BytesMut {
-    let (start, end) = (
-        request.creation_date_start as i64,
-        request.creation_date_end as i64,
-    );
+    let (start, end) = (request.creation_date_start as i64, request.creation_date_end as i64);
     let all = node.payments.all();
     let wanted = |slot: &usize| {
         let payment = &all[*slot];
@@ -250,15 +218,9 @@ fn list(node: &Node, request: &lnrpc::ListPaymentsRequest) -> BytesMut {
             && (start == 0 || created >= start)
             && (end == 0 || created <= end)
     };
-    let max = if request.max_payments == 0 {
-        LIST_MAX
-    } else {
-        request.max_payments
-    };
+    let max = if request.max_payments == 0 { LIST_MAX } else { request.max_payments };
     let max = usize::try_from(max).unwrap_or(usize::MAX);
-    let offset = usize::try_from(request.index_offset)
-        .unwrap_or(usize::MAX)
-        .min(all.len());
+    let offset = usize::try_from(request.index_offset).unwrap_or(usize::MAX).min(all.len());
     let slots: Vec<usize> = if request.reversed {
         let before = if offset == 0 { all.len() } else { offset - 1 };
         let mut slots: Vec<usize> = (0..before).rev().filter(wanted).take(max).collect();
@@ -277,17 +239,7 @@ fn list(node: &Node, request: &lnrpc::ListPaymentsRequest) -> BytesMut {
                 let (channels, route) = (node.channels.as_slice(), node.route());
                 let (status, index) = (payment.status, *slot as u64 + 1);
                 let invoice = invoice.as_slice();
-                write_payment(
-                    out,
-                    &View {
-                        payment,
-                        invoice,
-                        index,
-                        status,
-                        channels,
-                        route,
-                    },
-                );
+                write_payment(out, &View { payment, invoice, index, status, channels, route });
             });
         }
         let offsets = lnrpc::ListPaymentsResponse {
@@ -332,9 +284,7 @@ fn bake_macaroon(
 
 fn delete_root_key(node: &mut Node, id: u64) -> Result<bool, Refusal> {
     if id == 0 {
-        return Err(Refusal::unknown(
-            "default root key ID 0 must not be deleted",
-        ));
+        return Err(Refusal::unknown("default root key ID 0 must not be deleted"));
     }
     let deleted = node.guard.delete_root_key(id);
     if deleted {

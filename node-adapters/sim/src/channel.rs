@@ -84,8 +84,7 @@ impl FeePolicy {
     /// The fee of a part, rounded down to a millisatoshi.
     pub fn fee_msat(&self, amount_msat: u64) -> u64 {
         let share = u128::from(amount_msat) * u128::from(self.ppm) / 1_000_000;
-        self.base_msat
-            .saturating_add(u64::try_from(share).unwrap_or(u64::MAX))
+        self.base_msat.saturating_add(u64::try_from(share).unwrap_or(u64::MAX))
     }
 }
 
@@ -114,10 +113,7 @@ pub(crate) fn plan(
     let usable = |channel: &Channel| {
         limits.outgoing_chan_ids.is_empty() || limits.outgoing_chan_ids.contains(&channel.chan_id)
     };
-    let allowed = channels
-        .iter()
-        .enumerate()
-        .filter(|(_, channel)| usable(channel));
+    let allowed = channels.iter().enumerate().filter(|(_, channel)| usable(channel));
     let (mut total_msat, mut best) = (0_u64, (0, 0));
     for (index, channel) in allowed {
         let bandwidth_msat = channel.bandwidth_msat();
@@ -134,16 +130,10 @@ pub(crate) fn plan(
         if fee_msat > limits.fee_limit_msat {
             return Err(FailureReason::NoRoute);
         }
-        return Ok(Shards::One(Shard {
-            channel: best.1 as u16,
-            amount_msat,
-            fee_msat,
-        }));
+        return Ok(Shards::One(Shard { channel: best.1 as u16, amount_msat, fee_msat }));
     }
     let mut copy: Vec<Channel> = channels.to_vec();
-    copy.iter_mut()
-        .filter(|channel| !usable(channel))
-        .for_each(|channel| channel.local_msat = 0);
+    copy.iter_mut().filter(|channel| !usable(channel)).for_each(|channel| channel.local_msat = 0);
     split(copy, amount_msat, fees, limits)
 }
 
@@ -177,14 +167,8 @@ fn split(
         if parts_left == 0 {
             return Err(FailureReason::NoRoute);
         }
-        fee_left_msat = fee_left_msat
-            .checked_sub(fee_msat)
-            .ok_or(FailureReason::NoRoute)?;
-        let shard = Shard {
-            channel: channel as u16,
-            amount_msat: try_msat,
-            fee_msat,
-        };
+        fee_left_msat = fee_left_msat.checked_sub(fee_msat).ok_or(FailureReason::NoRoute)?;
+        let shard = Shard { channel: channel as u16, amount_msat: try_msat, fee_msat };
         channels[channel].reserve(&shard);
         shards.push(shard);
         rest_msat -= try_msat;
@@ -196,30 +180,17 @@ fn split(
 mod tests {
     use super::*;
 
-    const FREE: FeePolicy = FeePolicy {
-        base_msat: 0,
-        ppm: 0,
-    };
-    const PPM: FeePolicy = FeePolicy {
-        base_msat: 1_000,
-        ppm: 100,
-    };
+    const FREE: FeePolicy = FeePolicy { base_msat: 0, ppm: 0 };
+    const PPM: FeePolicy = FeePolicy { base_msat: 1_000, ppm: 100 };
 
     fn limits(fee_limit_msat: u64, max_parts: u32, ids: &[u64]) -> Limits<'_> {
-        Limits {
-            fee_limit_msat,
-            max_parts,
-            outgoing_chan_ids: ids,
-        }
+        Limits { fee_limit_msat, max_parts, outgoing_chan_ids: ids }
     }
 
     /// Channels 10, 11, 12 of 100,000, 50,000 and 30,000 sat: 99,000, 49,500, 29,700 spendable.
     fn three() -> Vec<Channel> {
         let sats = [100_000, 50_000, 30_000];
-        sats.iter()
-            .zip(10..)
-            .map(|(sat, id)| Channel::new(id, sat * 1_000))
-            .collect()
+        sats.iter().zip(10..).map(|(sat, id)| Channel::new(id, sat * 1_000)).collect()
     }
 
     #[test]
@@ -265,18 +236,12 @@ mod tests {
         let mut channel = [Channel::new(1, 100_000_000_000)];
         for _ in 0..SLOTS {
             let shards = plan(&channel, 1_000, FREE, limits(0, 16, &[]));
-            let Ok(Shards::One(shard)) = shards else {
-                panic!("{shards:?}")
-            };
+            let Ok(Shards::One(shard)) = shards else { panic!("{shards:?}") };
             channel[0].reserve(&shard);
         }
         let full = plan(&channel, 1_000, FREE, limits(0, 16, &[]));
         assert_eq!(full, Err(FailureReason::InsufficientBalance));
-        let shard = Shard {
-            channel: 0,
-            amount_msat: 1_000,
-            fee_msat: 0,
-        };
+        let shard = Shard { channel: 0, amount_msat: 1_000, fee_msat: 0 };
         channel[0].resolve(&shard, true);
         assert!(plan(&channel, 1_000, FREE, limits(0, 16, &[])).is_ok());
         assert_eq!(channel[0].local_msat, 100_000_000_000 - 483_000);

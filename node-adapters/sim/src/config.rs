@@ -64,9 +64,7 @@ impl FleetConfig {
             return Err(SimFault::Config("nodes and channels are 1 to 1000".into()));
         }
         if self.threads == 0 || self.channel_capacity_sat > 21_000_000 * 100_000_000 {
-            return Err(SimFault::Config(
-                "threads is at least 1, capacity at most 21e14".into(),
-            ));
+            return Err(SimFault::Config("threads is at least 1, capacity at most 21e14".into()));
         }
         let Some(only) = &self.only else {
             return Ok((0..self.nodes).collect());
@@ -245,10 +243,7 @@ mod tests {
         std::fs::write(dir.path().join(KNOBS_FILE), text).unwrap();
         std::fs::write(node.join(KNOBS_FILE), "fee_ppm = 9\n").unwrap();
         let knobs = Knobs::load(&Knobs::default(), dir.path(), &node).unwrap();
-        assert_eq!(
-            (knobs.latency_ms, knobs.fee_ppm, knobs.fail_mix.error),
-            (5.0, 9, 2.0)
-        );
+        assert_eq!((knobs.latency_ms, knobs.fee_ppm, knobs.fail_mix.error), (5.0, 9, 2.0));
         assert_eq!(knobs.fail_mix.timeout, 1.0);
         std::fs::write(node.join(KNOBS_FILE), "latency = 9\n").unwrap();
         assert!(Knobs::load(&Knobs::default(), dir.path(), &node).is_err());
@@ -257,11 +252,7 @@ mod tests {
     #[test]
     fn stored_knobs_are_read_back() {
         let dir = tempfile::tempdir().unwrap();
-        let knobs = Knobs {
-            stuck_share: 0.25,
-            restarts: 3,
-            ..Knobs::default()
-        };
+        let knobs = Knobs { stuck_share: 0.25, restarts: 3, ..Knobs::default() };
         knobs.store(dir.path()).unwrap();
         let read = Knobs::load(&Knobs::default(), dir.path(), Path::new("/nowhere")).unwrap();
         assert_eq!(read, knobs);

@@ -51,11 +51,7 @@ impl Decision {
 
     /// The same payment sent again: only a first send fails, sticks or loses its stream.
     pub fn again(self) -> Decision {
-        Decision {
-            outcome: Outcome::Settle,
-            cut: Cut::Never,
-            ..self
-        }
+        Decision { outcome: Outcome::Settle, cut: Cut::Never, ..self }
     }
 }
 
@@ -71,11 +67,7 @@ pub(crate) fn decide(seed: u64, payment_hash: &[u8; 32], knobs: &Knobs) -> Decis
             (knobs.cut_last_share, Cut::BeforeLast),
         ],
     );
-    Decision {
-        outcome,
-        cut: cut.unwrap_or(Cut::Never),
-        latency: latency(root, knobs),
-    }
+    Decision { outcome, cut: cut.unwrap_or(Cut::Never), latency: latency(root, knobs) }
 }
 
 /// Whether the `nth` send of a payment to a node is lost on the way.
@@ -92,10 +84,7 @@ pub(crate) fn is_needed(knobs: &Knobs) -> bool {
 
 fn outcome(which: f64, reason: f64, knobs: &Knobs) -> Outcome {
     let kinds = [
-        (
-            knobs.fail_share,
-            Outcome::Fail(failure(reason, &knobs.fail_mix)),
-        ),
+        (knobs.fail_share, Outcome::Fail(failure(reason, &knobs.fail_mix))),
         (knobs.stuck_share, Outcome::Stuck),
         (knobs.zombie_share, Outcome::Zombie),
     ];
@@ -107,10 +96,7 @@ fn failure(which: f64, mix: &FailMix) -> FailureReason {
         (mix.timeout, FailureReason::Timeout),
         (mix.no_route, FailureReason::NoRoute),
         (mix.error, FailureReason::Error),
-        (
-            mix.incorrect_payment_details,
-            FailureReason::IncorrectPaymentDetails,
-        ),
+        (mix.incorrect_payment_details, FailureReason::IncorrectPaymentDetails),
         (mix.insufficient_balance, FailureReason::InsufficientBalance),
     ];
     let total: f64 = weights.iter().map(|(weight, _)| weight).sum();
@@ -142,12 +128,10 @@ fn latency(root: u64, knobs: &Knobs) -> Duration {
 
 /// One number for (seed, payment_hash).
 fn mix(seed: u64, payment_hash: &[u8; 32]) -> u64 {
-    payment_hash
-        .chunks_exact(8)
-        .fold(scramble(seed), |state, chunk| {
-            let word = u64::from_le_bytes(chunk.try_into().expect("chunks of 8"));
-            scramble(state ^ word)
-        })
+    payment_hash.chunks_exact(8).fold(scramble(seed), |state, chunk| {
+        let word = u64::from_le_bytes(chunk.try_into().expect("chunks of 8"));
+        scramble(state ^ word)
+    })
 }
 
 /// The `salt`-th number in 0..1 drawn from `root`.
@@ -175,37 +159,20 @@ mod tests {
 
     #[test]
     fn shares_are_kept_and_the_seed_repeats() {
-        let knobs = Knobs {
-            fail_share: 0.1,
-            stuck_share: 0.02,
-            ..Knobs::default()
-        };
-        let fates: Vec<_> = (0..20_000)
-            .map(|n| decide(7, &hash(n), &knobs).outcome)
-            .collect();
-        let failed = fates
-            .iter()
-            .filter(|fate| matches!(fate, Outcome::Fail(_)))
-            .count();
+        let knobs = Knobs { fail_share: 0.1, stuck_share: 0.02, ..Knobs::default() };
+        let fates: Vec<_> = (0..20_000).map(|n| decide(7, &hash(n), &knobs).outcome).collect();
+        let failed = fates.iter().filter(|fate| matches!(fate, Outcome::Fail(_))).count();
         let stuck = fates.iter().filter(|fate| **fate == Outcome::Stuck).count();
         assert!((1_800..2_200).contains(&failed), "{failed}");
         assert!((320..480).contains(&stuck), "{stuck}");
-        let again: Vec<_> = (0..20_000)
-            .map(|n| decide(7, &hash(n), &knobs).outcome)
-            .collect();
+        let again: Vec<_> = (0..20_000).map(|n| decide(7, &hash(n), &knobs).outcome).collect();
         assert!(fates == again);
     }
 
     #[test]
     fn the_median_of_a_lognormal_latency_is_the_knob() {
-        let knobs = Knobs {
-            latency_ms: 100.0,
-            latency_sigma: 0.5,
-            ..Knobs::default()
-        };
-        let mut all: Vec<_> = (0..9_999)
-            .map(|n| decide(1, &hash(n), &knobs).latency)
-            .collect();
+        let knobs = Knobs { latency_ms: 100.0, latency_sigma: 0.5, ..Knobs::default() };
+        let mut all: Vec<_> = (0..9_999).map(|n| decide(1, &hash(n), &knobs).latency).collect();
         all.sort();
         let median = all[4_999].as_secs_f64();
         assert!((0.095..0.105).contains(&median), "{median}");
@@ -216,9 +183,6 @@ mod tests {
     fn nothing_is_decided_when_every_knob_is_at_zero() {
         assert!(!is_needed(&Knobs::default()));
         assert!(decide(1, &hash(1), &Knobs::default()).is_plain());
-        assert!(is_needed(&Knobs {
-            cut_last_share: 0.1,
-            ..Knobs::default()
-        }));
+        assert!(is_needed(&Knobs { cut_last_share: 0.1, ..Knobs::default() }));
     }
 }

@@ -71,9 +71,7 @@ pub struct Invoice {
 pub fn make_invoices(order: &InvoiceOrder) -> Result<Vec<Invoice>, SimFault> {
     let last = order.first_index.checked_add(order.count as u64);
     if order.payees == 0 || order.amount_msat.is_empty() || last.is_none_or(|end| end >= 1 << 48) {
-        return Err(SimFault::Config(
-            "payees >= 1, index < 2^48, an amount range".into(),
-        ));
+        return Err(SimFault::Config("payees >= 1, index < 2^48, an amount range".into()));
     }
     let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let share = order.count.div_ceil(threads).max(1);
@@ -87,11 +85,7 @@ pub fn make_invoices(order: &InvoiceOrder) -> Result<Vec<Invoice>, SimFault> {
             .collect();
         workers
             .into_iter()
-            .map(|worker| {
-                worker
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     });
     let mut invoices = Vec::with_capacity(order.count);
@@ -104,9 +98,7 @@ pub fn make_invoices(order: &InvoiceOrder) -> Result<Vec<Invoice>, SimFault> {
 fn make_range(order: &InvoiceOrder, start: u64, end: u64) -> Result<Vec<Invoice>, SimFault> {
     let factory = Factory::new(order.seed);
     let secp = Secp256k1::signing_only();
-    let keys: Vec<_> = (0..order.payees)
-        .map(|payee| factory.payee_key(payee))
-        .collect();
+    let keys: Vec<_> = (0..order.payees).map(|payee| factory.payee_key(payee)).collect();
     let sign = |index| sign(order, &factory, &secp, (&keys, order.first_index + index));
     (start..end).map(sign).collect()
 }
@@ -121,11 +113,7 @@ fn sign(
     let draw = scramble(order.seed ^ scramble(index));
     let (low, high) = (*order.amount_msat.start(), *order.amount_msat.end());
     let drawn = low + ((u128::from(draw) * u128::from(high - low + 1)) >> 64) as u64;
-    let amount_msat = if drawn > 1_000 {
-        (drawn / 1_000 * 1_000).max(low)
-    } else {
-        drawn
-    };
+    let amount_msat = if drawn > 1_000 { (drawn / 1_000 * 1_000).max(low) } else { drawn };
     let payee = (scramble(draw) % keys.len() as u64) as u16;
     let payment_hash: [u8; 32] = Sha256::digest(factory.preimage(index)).into();
     let facts = Facts {
@@ -148,11 +136,7 @@ fn sign(
         .build_signed(|message| secp.sign_ecdsa_recoverable(message, key))
         .map_err(|error| SimFault::Config(format!("invoice {index}: {error}")))?
         .to_string();
-    Ok(Invoice {
-        bolt11,
-        payment_hash,
-        amount_msat,
-    })
+    Ok(Invoice { bolt11, payment_hash, amount_msat })
 }
 
 /// The seed's secrets.
@@ -247,25 +231,14 @@ mod tests {
             let parsed = bolt11::parse(&invoice.bolt11).unwrap();
             assert_eq!(facts, parsed.facts);
             assert_eq!(facts.amount_msat, Some(invoice.amount_msat));
-            assert_eq!(
-                (facts.timestamp, facts.expiry_secs),
-                (1_700_000_000, 90_000)
-            );
+            assert_eq!((facts.timestamp, facts.expiry_secs), (1_700_000_000, 90_000));
             let (found, payee) = factory.recognise(&facts).unwrap();
             assert_eq!(found, (1 << 40) + index as u64);
-            let payee = factory
-                .payee_key(payee)
-                .public_key(&Secp256k1::signing_only());
+            let payee = factory.payee_key(payee).public_key(&Secp256k1::signing_only());
             assert_eq!(payee.serialize(), parsed.payee);
-            assert_eq!(
-                Sha256::digest(factory.preimage(found))[..],
-                invoice.payment_hash
-            );
+            assert_eq!(Sha256::digest(factory.preimage(found))[..], invoice.payment_hash);
             assert!(Factory::new(8).recognise(&facts).is_none());
-            let dearer = Facts {
-                amount_msat: Some(invoice.amount_msat + 1),
-                ..facts
-            };
+            let dearer = Facts { amount_msat: Some(invoice.amount_msat + 1), ..facts };
             assert!(factory.recognise(&dearer).is_none());
         }
     }
@@ -273,26 +246,9 @@ mod tests {
     #[test]
     fn the_same_order_gives_the_same_invoices_whatever_the_batch() {
         let all = make_invoices(&order()).unwrap();
-        let tail = InvoiceOrder {
-            first_index: (1 << 40) + 20,
-            count: 30,
-            ..order()
-        };
+        let tail = InvoiceOrder { first_index: (1 << 40) + 20, count: 30, ..order() };
         assert_eq!(all[20..], make_invoices(&tail).unwrap());
-        assert!(
-            make_invoices(&InvoiceOrder {
-                payees: 0,
-                ..order()
-            })
-            .is_err()
-        );
-        assert!(
-            make_invoices(&InvoiceOrder {
-                count: 0,
-                ..order()
-            })
-            .unwrap()
-            .is_empty()
-        );
+        assert!(make_invoices(&InvoiceOrder { payees: 0, ..order() }).is_err());
+        assert!(make_invoices(&InvoiceOrder { count: 0, ..order() }).unwrap().is_empty());
     }
 }

@@ -45,9 +45,6 @@ pub enum SimFault {
 impl SimFault {
     /// A fault of the file at `path`.
     pub(crate) fn io(path: &Path, source: std::io::Error) -> SimFault {
-        SimFault::Io {
-            path: path.to_owned(),
-            source,
-        }
+        SimFault::Io { path: path.to_owned(), source }
     }
 }

@@ -47,17 +47,8 @@ impl Feed {
     /// A stream without messages so far.
     pub fn new(final_only: bool, cut: Cut) -> Rc<Feed> {
         let waiting = BytesMut::new();
-        let state = State {
-            waiting,
-            cut,
-            messages: 0,
-            end: None,
-            waker: None,
-        };
-        Rc::new(Feed {
-            final_only,
-            state: RefCell::new(state),
-        })
+        let state = State { waiting, cut, messages: 0, end: None, waker: None };
+        Rc::new(Feed { final_only, state: RefCell::new(state) })
     }
 
     /// Sends a message that `write` frames; `last` ends the stream behind it.

@@ -101,11 +101,7 @@ impl Fleet {
         for number in 0..config.threads.min(served.len()) {
             threads.push(Thread::start(number, &config, &network)?);
         }
-        let mut fleet = Fleet {
-            config,
-            nodes: Vec::new(),
-            threads,
-        };
+        let mut fleet = Fleet { config, nodes: Vec::new(), threads };
         for index in served {
             let info = fleet.start_node(index).await?;
             fleet.nodes.push(info);
@@ -200,21 +196,13 @@ impl Thread {
             network: Arc::clone(network),
             commands: commands.clone(),
         };
-        let run = move || match tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-        {
+        let run = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => LocalSet::new().block_on(&runtime, serve(shared, inbox)),
             Err(error) => tracing::error!(%error, "no runtime for the simulation"),
         };
-        let handle = std::thread::Builder::new()
-            .name(format!("sim-{number}"))
-            .spawn(run);
+        let handle = std::thread::Builder::new().name(format!("sim-{number}")).spawn(run);
         let handle = handle.map_err(|error| SimFault::Config(format!("no thread: {error}")))?;
-        Ok(Thread {
-            commands,
-            handle: Some(handle),
-        })
+        Ok(Thread { commands, handle: Some(handle) })
     }
 }
 
@@ -266,11 +254,7 @@ async fn stop(running: &mut HashMap<usize, Running>, index: usize) {
 }
 
 fn start(shared: &Shared, index: usize) -> Result<(Running, NodeInfo), SimFault> {
-    let node = Node::open(
-        Arc::clone(&shared.config),
-        Arc::clone(&shared.network),
-        index,
-    )?;
+    let node = Node::open(Arc::clone(&shared.config), Arc::clone(&shared.network), index)?;
     let (dir, name) = (node.dir(), node.identity.name.clone());
     let tls = tls::server_config(&dir, &name)?;
     let macaroon = dir.join("data/chain/bitcoin/regtest/admin.macaroon");
@@ -279,9 +263,7 @@ fn start(shared: &Shared, index: usize) -> Result<(Running, NodeInfo), SimFault>
     let binary = node.admin_macaroon();
     std::fs::write(&macaroon, binary).map_err(|error| SimFault::io(&macaroon, error))?;
     let listener = bind(&shared.config, index)?;
-    let address = listener
-        .local_addr()
-        .map_err(|source| SimFault::Port { port: 0, source })?;
+    let address = listener.local_addr().map_err(|source| SimFault::Port { port: 0, source })?;
     let info = NodeInfo {
         name,
         address: address.to_string(),
@@ -319,13 +301,7 @@ fn write_fleet_file(config: &FleetConfig) -> Result<(), SimFault> {
             Err(fault) => return Err(fault),
         }
     }
-    write_json(
-        &config.dir.join(FLEET_FILE),
-        &FleetFile {
-            seed: config.seed,
-            nodes,
-        },
-    )
+    write_json(&config.dir.join(FLEET_FILE), &FleetFile { seed: config.seed, nodes })
 }
 
 fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, SimFault> {

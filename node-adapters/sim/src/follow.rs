@@ -23,11 +23,7 @@ impl Node {
         let Entry::Occupied(followers) = self.feeds.entry(slot) else {
             return;
         };
-        let feeds = if last {
-            followers.remove()
-        } else {
-            followers.get().clone()
-        };
+        let feeds = if last { followers.remove() } else { followers.get().clone() };
         let status = self.payments.get(slot).status;
         for feed in feeds.iter().filter(|feed| Rc::strong_count(feed) > 1) {
             feed.send(last, |out| self.write(out, slot, status));
@@ -46,14 +42,7 @@ impl Node {
     pub fn write_with(&self, out: &mut BytesMut, (slot, status): (u32, Status), invoice: &[u8]) {
         let (channels, route) = (self.channels.as_slice(), self.route());
         let (payment, index) = (self.payments.get(slot), u64::from(slot) + 1);
-        let view = View {
-            payment,
-            invoice,
-            index,
-            status,
-            channels,
-            route,
-        };
+        let view = View { payment, invoice, index, status, channels, route };
         framed(out, |out| write_payment(out, &view));
     }
 
@@ -64,10 +53,7 @@ impl Node {
 
     /// Has `alarm` rung for the payment at `slot`.
     pub fn set_timer(&mut self, at: Instant, slot: u32, alarm: Alarm) {
-        let is_first = self
-            .timers
-            .peek()
-            .is_none_or(|Reverse((first, ..))| at < *first);
+        let is_first = self.timers.peek().is_none_or(|Reverse((first, ..))| at < *first);
         self.timers.push(Reverse((at, slot, alarm)));
         if is_first {
             self.bell.notify_one();

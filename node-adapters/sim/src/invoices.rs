@@ -33,52 +33,38 @@ struct Wanted {
 
 /// Answers a call about invoices.
 pub(crate) async fn answer(method: Method, call: Call) -> Result<Response<Reply>, CallError> {
-    let Call {
-        node: cell,
-        body,
-        deadline,
-    } = call;
+    let Call { node: cell, body, deadline } = call;
     match method {
         Method::AddInvoice => {
             let request: lnrpc::Invoice = read(body, deadline).await?;
             let mut node = cell.borrow_mut();
             alive(&node)?;
-            add_invoice(&mut node, &request)
-                .map(|added| unary(&added))
-                .map_err(Some)
+            add_invoice(&mut node, &request).map(|added| unary(&added)).map_err(Some)
         }
         Method::AddHoldInvoice => {
             let request: invoicesrpc::AddHoldInvoiceRequest = read(body, deadline).await?;
             let mut node = cell.borrow_mut();
             alive(&node)?;
-            add_hold_invoice(&mut node, &request)
-                .map(|added| unary(&added))
-                .map_err(Some)
+            add_hold_invoice(&mut node, &request).map(|added| unary(&added)).map_err(Some)
         }
         Method::SettleInvoice => {
             let request: invoicesrpc::SettleInvoiceMsg = read(body, deadline).await?;
             let preimage = bytes32(&request.preimage).map_err(Some)?;
             let node = cell.borrow();
-            node.network
-                .settle(preimage)
-                .map_err(|text| Some(Refusal::unknown(text)))?;
+            node.network.settle(preimage).map_err(|text| Some(Refusal::unknown(text)))?;
             Ok(unary(&invoicesrpc::SettleInvoiceResp {}))
         }
         Method::CancelInvoice => {
             let request: invoicesrpc::CancelInvoiceMsg = read(body, deadline).await?;
             let payment_hash = bytes32(&request.payment_hash).map_err(Some)?;
             let node = cell.borrow();
-            node.network
-                .cancel(payment_hash)
-                .map_err(|text| Some(Refusal::unknown(text)))?;
+            node.network.cancel(payment_hash).map_err(|text| Some(Refusal::unknown(text)))?;
             Ok(unary(&invoicesrpc::CancelInvoiceResp {}))
         }
         Method::LookupInvoice => {
             let request: lnrpc::PaymentHash = read(body, deadline).await?;
             let payment_hash = bytes32(&request.r_hash).map_err(Some)?;
-            look_up(&cell.borrow(), payment_hash)
-                .map(|found| unary(&found))
-                .map_err(Some)
+            look_up(&cell.borrow(), payment_hash).map(|found| unary(&found)).map_err(Some)
         }
         Method::LookupInvoiceV2 => {
             use invoicesrpc::lookup_invoice_msg::InvoiceRef;
@@ -88,9 +74,7 @@ pub(crate) async fn answer(method: Method, call: Call) -> Result<Response<Reply>
                 return Err(Some(Refusal::new(Code::InvalidArgument, text)));
             };
             let payment_hash = bytes32(payment_hash).map_err(Some)?;
-            look_up(&cell.borrow(), payment_hash)
-                .map(|found| unary(&found))
-                .map_err(Some)
+            look_up(&cell.borrow(), payment_hash).map(|found| unary(&found)).map_err(Some)
         }
         // `calls` hands on no other method.
         _ => Err(None),
@@ -109,8 +93,7 @@ fn add_invoice(
     let preimage = if request.r_preimage.is_empty() {
         let number = node.network.count(node.identity.index).to_be_bytes();
         let now = node.now_ns().to_be_bytes();
-        node.factory
-            .derive(node.identity.name.as_bytes(), &[b"preimage", &number, &now])
+        node.factory.derive(node.identity.name.as_bytes(), &[b"preimage", &number, &now])
     } else {
         bytes32(&request.r_preimage)?
     };
@@ -123,12 +106,7 @@ fn add_invoice(
     };
     let r_hash = wanted.payment_hash.to_vec();
     let (payment_request, add_index, payment_addr) = add(node, wanted)?;
-    Ok(lnrpc::AddInvoiceResponse {
-        r_hash,
-        payment_request,
-        add_index,
-        payment_addr,
-    })
+    Ok(lnrpc::AddInvoiceResponse { r_hash, payment_request, add_index, payment_addr })
 }
 
 fn add_hold_invoice(
@@ -143,11 +121,7 @@ fn add_hold_invoice(
         expiry_secs: request.expiry,
     };
     let (payment_request, add_index, payment_addr) = add(node, wanted)?;
-    Ok(invoicesrpc::AddHoldInvoiceResp {
-        payment_request,
-        add_index,
-        payment_addr,
-    })
+    Ok(invoicesrpc::AddHoldInvoiceResp { payment_request, add_index, payment_addr })
 }
 
 fn amount_msat(value: i64, value_msat: i64) -> Result<u64, Refusal> {
@@ -155,9 +129,7 @@ fn amount_msat(value: i64, value_msat: i64) -> Result<u64, Refusal> {
         (0, msat) => u64::try_from(msat),
         (sat, 0) => u64::try_from(sat.saturating_mul(1_000)),
         _ => {
-            return Err(Refusal::unknown(
-                "sat and msat arguments are mutually exclusive",
-            ));
+            return Err(Refusal::unknown("sat and msat arguments are mutually exclusive"));
         }
     }
     .map_err(|_| Refusal::unknown("payments of negative value are not allowed"))
@@ -165,18 +137,8 @@ fn amount_msat(value: i64, value_msat: i64) -> Result<u64, Refusal> {
 
 /// Signs the invoice and writes it down: (text, add_index, payment_addr).
 fn add(node: &mut Node, wanted: Wanted) -> Result<(String, u64, Vec<u8>), Refusal> {
-    let Wanted {
-        memo,
-        payment_hash,
-        preimage,
-        amount_msat,
-        expiry_secs,
-    } = wanted;
-    let expiry_secs = if expiry_secs == 0 {
-        EXPIRY_SECS
-    } else {
-        expiry_secs
-    };
+    let Wanted { memo, payment_hash, preimage, amount_msat, expiry_secs } = wanted;
+    let expiry_secs = if expiry_secs == 0 { EXPIRY_SECS } else { expiry_secs };
     let expiry = Duration::from_secs(u64::try_from(expiry_secs).unwrap_or(0));
     let secret = node.factory.derive(b"payment secret", &[&payment_hash]);
     let seconds = u64::try_from(node.now_ns() / 1_000_000_000).unwrap_or(0);
@@ -212,12 +174,7 @@ fn add(node: &mut Node, wanted: Wanted) -> Result<(String, u64, Vec<u8>), Refusa
         return Err(Refusal::unknown("invoice with payment hash already exists"));
     }
     let invoice = bolt11.as_bytes();
-    node.book.append(&Record::Invoice {
-        payment_hash,
-        preimage,
-        add_index,
-        invoice,
-    });
+    node.book.append(&Record::Invoice { payment_hash, preimage, add_index, invoice });
     Ok((bolt11, add_index, secret.to_vec()))
 }
 
@@ -230,22 +187,14 @@ fn look_up(node: &Node, payment_hash: [u8; 32]) -> Result<lnrpc::Invoice, Refusa
         .ok_or_else(|| Refusal::new(Code::NotFound, "unable to locate invoice"))?;
     let facts = bolt11::glance(&invoice.bolt11);
     let (created, expiry, secret) = facts.map_or((0, 0, Vec::new()), |facts| {
-        (
-            facts.timestamp as i64,
-            facts.expiry_secs as i64,
-            facts.payment_secret.to_vec(),
-        )
+        (facts.timestamp as i64, facts.expiry_secs as i64, facts.payment_secret.to_vec())
     });
     let value_msat = invoice.amount_msat.unwrap_or(0) as i64;
     let settled = invoice.state == InvoiceState::Settled;
     // A preimage of zeros is one that is not known.
     let known = settled || !invoice.hold;
     Ok(lnrpc::Invoice {
-        r_preimage: if known {
-            invoice.preimage.to_vec()
-        } else {
-            Vec::new()
-        },
+        r_preimage: if known { invoice.preimage.to_vec() } else { Vec::new() },
         r_hash: payment_hash.to_vec(),
         value: value_msat / 1_000,
         value_msat,

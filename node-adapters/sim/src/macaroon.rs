@@ -23,10 +23,7 @@ pub(crate) struct Permission {
 impl Permission {
     /// The permission to do `action` on `entity`.
     pub fn new(entity: &str, action: &str) -> Permission {
-        Permission {
-            entity: entity.into(),
-            action: action.into(),
-        }
+        Permission { entity: entity.into(), action: action.into() }
     }
 }
 
@@ -72,22 +69,12 @@ pub(crate) fn bake(
     for Permission { entity, action } in permissions {
         match ops.iter_mut().find(|op| op.entity == *entity) {
             Some(op) => op.actions.push(action.clone()),
-            None => ops.push(Op {
-                entity: entity.clone(),
-                actions: vec![action.clone()],
-            }),
+            None => ops.push(Op { entity: entity.clone(), actions: vec![action.clone()] }),
         }
     }
     let storage_id = root_key_id.as_bytes().to_vec();
     let mut identifier = vec![3];
-    identifier.extend(
-        Identifier {
-            nonce: nonce.to_vec(),
-            storage_id,
-            ops,
-        }
-        .encode_to_vec(),
-    );
+    identifier.extend(Identifier { nonce: nonce.to_vec(), storage_id, ops }.encode_to_vec());
     let signature = chain(&derived_key(root_key), &identifier);
     let mut binary = vec![2];
     put_field(&mut binary, FIELD_LOCATION, b"lnd");
@@ -131,11 +118,7 @@ impl Macaroon {
         let mut permissions = Vec::new();
         for op in parsed.ops {
             let entity = op.entity;
-            permissions.extend(
-                op.actions
-                    .iter()
-                    .map(|action| Permission::new(&entity, action)),
-            );
+            permissions.extend(op.actions.iter().map(|action| Permission::new(&entity, action)));
         }
         Some(Macaroon {
             identifier,
@@ -149,18 +132,13 @@ impl Macaroon {
     /// Whether it was made with `root_key` and only caveats were added since.
     pub fn is_made_with(&self, root_key: &[u8; 32]) -> bool {
         let start = chain(&derived_key(root_key), &self.identifier);
-        let end = self
-            .caveats
-            .iter()
-            .fold(start, |signature, caveat| chain(&signature, caveat));
+        let end = self.caveats.iter().fold(start, |signature, caveat| chain(&signature, caveat));
         end == self.signature
     }
 
     /// Its caveats, as text.
     pub fn caveats(&self) -> impl Iterator<Item = std::borrow::Cow<'_, str>> {
-        self.caveats
-            .iter()
-            .map(|caveat| String::from_utf8_lossy(caveat))
+        self.caveats.iter().map(|caveat| String::from_utf8_lossy(caveat))
     }
 }
 
@@ -227,19 +205,13 @@ mod tests {
     fn a_macaroon_keeps_its_signature_under_caveats_and_under_no_other_key() {
         let plain = Macaroon::read(&baked()).unwrap();
         assert!(plain.is_made_with(&KEY) && !plain.is_made_with(&[6; 32]));
-        assert_eq!(
-            (plain.root_key_id.as_str(), plain.permissions.len()),
-            ("17", 3)
-        );
+        assert_eq!((plain.root_key_id.as_str(), plain.permissions.len()), ("17", 3));
         let once = add_caveat(&baked(), "time-before 2026-01-01T00:00:00Z").unwrap();
         let twice = add_caveat(&once, "ipaddr 127.0.0.1").unwrap();
         let read = Macaroon::read(&twice).unwrap();
         assert!(read.is_made_with(&KEY));
         let caveats: Vec<_> = read.caveats().collect();
-        assert_eq!(
-            caveats,
-            ["time-before 2026-01-01T00:00:00Z", "ipaddr 127.0.0.1"]
-        );
+        assert_eq!(caveats, ["time-before 2026-01-01T00:00:00Z", "ipaddr 127.0.0.1"]);
     }
 
     #[test]

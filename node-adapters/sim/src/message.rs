@@ -169,11 +169,7 @@ mod tests {
         Payment {
             payment_hash: [0xab; 32],
             status,
-            reason: if failed {
-                FailureReason::NoRoute
-            } else {
-                FailureReason::None
-            },
+            reason: if failed { FailureReason::NoRoute } else { FailureReason::None },
             superseded: false,
             recipient: Recipient::Node,
             amount_msat: 21_000_500,
@@ -188,75 +184,40 @@ mod tests {
     fn decoded(status: Status, shards: Shards) -> lnrpc::Payment {
         let payment = payment(status, shards);
         let channels = [Channel::new(77, 1_000), Channel::new(1 << 60, 1_000)];
-        let route = Route {
-            peer: b"02aa",
-            expiry: 900,
-        };
+        let route = Route { peer: b"02aa", expiry: 900 };
         let invoice = b"lnbcrt1";
-        let view = View {
-            payment: &payment,
-            invoice,
-            index: 5,
-            status,
-            channels: &channels,
-            route,
-        };
+        let view =
+            View { payment: &payment, invoice, index: 5, status, channels: &channels, route };
         let mut out = BytesMut::new();
         framed(&mut out, |out| write_payment(out, &view));
-        assert_eq!(
-            out[..5],
-            [&[0][..], &(out.len() as u32 - 5).to_be_bytes()].concat()
-        );
+        assert_eq!(out[..5], [&[0][..], &(out.len() as u32 - 5).to_be_bytes()].concat());
         lnrpc::Payment::decode(&out[5..]).unwrap()
     }
 
     #[test]
     fn the_generated_code_reads_what_is_written_by_hand() {
-        let shard = Shard {
-            channel: 1,
-            amount_msat: 21_000_500,
-            fee_msat: 2_100,
-        };
+        let shard = Shard { channel: 1, amount_msat: 21_000_500, fee_msat: 2_100 };
         let read = decoded(Status::Succeeded, Shards::One(shard));
         assert_eq!(read.payment_hash, "ab".repeat(32));
         assert_eq!(read.payment_preimage, "cd".repeat(32));
         assert_eq!((read.value_sat, read.value_msat), (21_000, 21_000_500));
         assert_eq!((read.fee_sat, read.fee_msat), (2, 2_100));
         assert_eq!(read.status(), lnrpc::payment::PaymentStatus::Succeeded);
-        assert_eq!(
-            (read.payment_request.as_str(), read.payment_index),
-            ("lnbcrt1", 5)
-        );
-        assert_eq!(
-            read.htlcs[0].status(),
-            lnrpc::htlc_attempt::HtlcStatus::Succeeded
-        );
+        assert_eq!((read.payment_request.as_str(), read.payment_index), ("lnbcrt1", 5));
+        assert_eq!(read.htlcs[0].status(), lnrpc::htlc_attempt::HtlcStatus::Succeeded);
         assert_eq!(read.htlcs[0].preimage, [0xcd; 32]);
         let route = read.htlcs[0].route.as_ref().unwrap();
-        assert_eq!(
-            (route.hops[0].chan_id, route.total_fees_msat),
-            (1 << 60, 2_100)
-        );
+        assert_eq!((route.hops[0].chan_id, route.total_fees_msat), (1 << 60, 2_100));
         assert_eq!(route.hops[0].pub_key, "02aa");
     }
 
     #[test]
     fn many_parts_and_no_parts_are_read_too() {
-        let shard = Shard {
-            channel: 0,
-            amount_msat: 1,
-            fee_msat: 0,
-        };
+        let shard = Shard { channel: 0, amount_msat: 1, fee_msat: 0 };
         let read = decoded(Status::InFlight, Shards::Many(vec![shard; 300].into()));
-        assert_eq!(
-            (read.htlcs.len(), read.fee_msat, read.htlcs[9].status),
-            (300, 0, 0)
-        );
+        assert_eq!((read.htlcs.len(), read.fee_msat, read.htlcs[9].status), (300, 0, 0));
         let read = decoded(Status::Failed, Shards::None);
-        assert_eq!(
-            read.failure_reason(),
-            lnrpc::PaymentFailureReason::FailureReasonNoRoute
-        );
+        assert_eq!(read.failure_reason(), lnrpc::PaymentFailureReason::FailureReasonNoRoute);
         assert_eq!((read.htlcs.len(), read.payment_preimage.as_str()), (0, ""));
         let mut out = BytesMut::new();
         put_message(&mut out, 1, |out| out.put_bytes(7, 20_000));

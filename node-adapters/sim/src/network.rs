@@ -23,9 +23,7 @@ impl InvoiceState {
     /// The state with lnd's `number`.
     pub fn from_number(number: u8) -> Option<InvoiceState> {
         use InvoiceState::{Accepted, Canceled, Open, Settled};
-        [Open, Settled, Canceled, Accepted]
-            .into_iter()
-            .find(|state| *state as u8 == number)
+        [Open, Settled, Canceled, Accepted].into_iter().find(|state| *state as u8 == number)
     }
 }
 
@@ -98,9 +96,7 @@ impl Network {
         if invoices.contains_key(&payment_hash) {
             return false;
         }
-        self.hash_by_text
-            .lock()
-            .insert(invoice.bolt11.clone(), payment_hash);
+        self.hash_by_text.lock().insert(invoice.bolt11.clone(), payment_hash);
         invoices.insert(payment_hash, invoice);
         true
     }
@@ -117,11 +113,7 @@ impl Network {
 
     /// How many invoices node `owner` has made.
     pub fn count(&self, owner: usize) -> u64 {
-        self.invoices
-            .lock()
-            .values()
-            .filter(|invoice| invoice.owner == owner)
-            .count() as u64
+        self.invoices.lock().values().filter(|invoice| invoice.owner == owner).count() as u64
     }
 
     /// An HTLC set of `amount_msat` from node `payer` arrives for this hash.
@@ -143,17 +135,9 @@ impl Network {
                 invoice.payer = Some(payer);
                 invoice.paid_msat = amount_msat;
                 let held = invoice.hold;
-                invoice.state = if held {
-                    InvoiceState::Accepted
-                } else {
-                    InvoiceState::Settled
-                };
+                invoice.state = if held { InvoiceState::Accepted } else { InvoiceState::Settled };
                 self.tell(invoice.owner, Notice::InvoiceChanged(*payment_hash));
-                if held {
-                    Verdict::Held
-                } else {
-                    Verdict::Settled(invoice.preimage)
-                }
+                if held { Verdict::Held } else { Verdict::Settled(invoice.preimage) }
             }
         }
     }
@@ -165,9 +149,7 @@ impl Network {
     pub fn settle(&self, preimage: [u8; 32]) -> Result<(), &'static str> {
         let payment_hash: [u8; 32] = Sha256::digest(preimage).into();
         let mut invoices = self.invoices.lock();
-        let invoice = invoices
-            .get_mut(&payment_hash)
-            .ok_or("unable to locate invoice")?;
+        let invoice = invoices.get_mut(&payment_hash).ok_or("unable to locate invoice")?;
         match invoice.state {
             InvoiceState::Settled => return Ok(()),
             InvoiceState::Open => return Err("invoice still open"),
@@ -186,9 +168,7 @@ impl Network {
     /// lnd's text.
     pub fn cancel(&self, payment_hash: [u8; 32]) -> Result<(), &'static str> {
         let mut invoices = self.invoices.lock();
-        let invoice = invoices
-            .get_mut(&payment_hash)
-            .ok_or("unable to locate invoice")?;
+        let invoice = invoices.get_mut(&payment_hash).ok_or("unable to locate invoice")?;
         match invoice.state {
             InvoiceState::Canceled => return Ok(()),
             InvoiceState::Settled => return Err("invoice already settled"),

@@ -64,34 +64,16 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// Keeps what the request said.
     pub fn new(limits: Limits<'_>, decision: Decision) -> Waiting {
-        let Limits {
-            fee_limit_msat,
-            max_parts,
-            outgoing_chan_ids,
-        } = limits;
+        let Limits { fee_limit_msat, max_parts, outgoing_chan_ids } = limits;
         let outgoing_chan_ids = outgoing_chan_ids.to_vec();
-        Waiting {
-            fee_limit_msat,
-            max_parts,
-            outgoing_chan_ids,
-            decision,
-        }
+        Waiting { fee_limit_msat, max_parts, outgoing_chan_ids, decision }
     }
 
     /// What the sender allows.
     pub fn limits(&self) -> Limits<'_> {
-        let Waiting {
-            fee_limit_msat,
-            max_parts,
-            outgoing_chan_ids,
-            ..
-        } = self;
+        let Waiting { fee_limit_msat, max_parts, outgoing_chan_ids, .. } = self;
         let (fee_limit_msat, max_parts) = (*fee_limit_msat, *max_parts);
-        Limits {
-            fee_limit_msat,
-            max_parts,
-            outgoing_chan_ids,
-        }
+        Limits { fee_limit_msat, max_parts, outgoing_chan_ids }
     }
 }
 
@@ -159,19 +141,9 @@ impl Identity {
         let secp = Secp256k1::signing_only();
         let key = factory.secret_key(b"node", index as u64);
         let pubkey = PublicKey::from_secret_key(&secp, &key).serialize();
-        let peer = factory
-            .secret_key(b"peer", index as u64)
-            .public_key(&secp)
-            .serialize();
+        let peer = factory.secret_key(b"peer", index as u64).public_key(&secp).serialize();
         let (pubkey_hex, peer_hex) = (hex::encode(pubkey), hex::encode(peer));
-        Identity {
-            index,
-            name: node_name(index),
-            key,
-            pubkey,
-            pubkey_hex,
-            peer_hex,
-        }
+        Identity { index, name: node_name(index), key, pubkey, pubkey_hex, peer_hex }
     }
 }
 
@@ -251,16 +223,12 @@ impl Node {
     /// Keeps a new root key.
     pub fn add_root_key(&mut self, id: u64, key: [u8; 32]) {
         self.guard.add_root_key(id, key);
-        self.book
-            .append(&crate::record::Record::RootKey { id, key });
+        self.book.append(&crate::record::Record::RootKey { id, key });
     }
 
     /// What all routes of the node have in common.
     pub fn route(&self) -> Route<'_> {
-        Route {
-            peer: self.identity.peer_hex.as_bytes(),
-            expiry: BLOCK_HEIGHT + 83,
-        }
+        Route { peer: self.identity.peer_hex.as_bytes(), expiry: BLOCK_HEIGHT + 83 }
     }
 
     /// Writes the book: called before any byte leaves the node.

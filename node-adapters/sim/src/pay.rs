@@ -57,11 +57,7 @@ impl Node {
         }
         let slot = self.begin(request, &target);
         let decision = self.decide(slot);
-        let max_parts = if request.max_parts == 0 {
-            MAX_PARTS
-        } else {
-            request.max_parts
-        };
+        let max_parts = if request.max_parts == 0 { MAX_PARTS } else { request.max_parts };
         let limits = Limits {
             fee_limit_msat: u64::try_from(request.fee_limit_msat).unwrap_or(0),
             max_parts,
@@ -100,9 +96,7 @@ impl Node {
             i64::try_from(facts.timestamp.saturating_add(facts.expiry_secs)).unwrap_or(i64::MAX);
         if self.now_ns() / 1_000_000_000 >= valid_until {
             let until = clock::go_text(valid_until);
-            return Err(Refusal::unknown(format!(
-                "invoice expired. Valid until {until}"
-            )));
+            return Err(Refusal::unknown(format!("invoice expired. Valid until {until}")));
         }
         let asked = u64::try_from(request.amt_msat).unwrap_or(0);
         let amount_msat = match (facts.amount_msat, asked) {
@@ -125,11 +119,7 @@ impl Node {
             let text = format!("total time lock of {limit} exceeds max allowed 2016");
             return Err(Refusal::unknown(text));
         }
-        Ok(Target {
-            facts,
-            recipient,
-            amount_msat,
-        })
+        Ok(Target { facts, recipient, amount_msat })
     }
 
     /// Who gets what for this invoice. Only an invoice that is not the fleet's is parsed.
@@ -143,16 +133,9 @@ impl Node {
         if let Some(facts) = glanced
             && let Some(payment_hash) = self.network.hash_of(invoice)
         {
-            let owner = self
-                .network
-                .find(&payment_hash)
-                .map(|invoice| invoice.owner);
+            let owner = self.network.find(&payment_hash).map(|invoice| invoice.owner);
             let is_own = owner == Some(self.identity.index);
-            return Ok((
-                facts,
-                is_own.then_some(self.identity.pubkey),
-                Recipient::Node,
-            ));
+            return Ok((facts, is_own.then_some(self.identity.pubkey), Recipient::Node));
         }
         let parsed = bolt11::parse(invoice).map_err(Refusal::unknown)?;
         Ok((parsed.facts, Some(parsed.payee), Recipient::Node))
@@ -162,19 +145,9 @@ impl Node {
     fn begin(&mut self, request: &SendPaymentRequest, target: &Target) -> u32 {
         let created_ns = self.now_ns();
         let invoice = request.payment_request.as_bytes();
-        let Target {
-            facts,
-            recipient,
-            amount_msat,
-        } = target;
+        let Target { facts, recipient, amount_msat } = target;
         let (payment_hash, recipient, amount_msat) = (facts.payment_hash, *recipient, *amount_msat);
-        let started = Record::Started {
-            payment_hash,
-            amount_msat,
-            created_ns,
-            recipient,
-            invoice,
-        };
+        let started = Record::Started { payment_hash, amount_msat, created_ns, recipient, invoice };
         let at = self.book.append(&started);
         self.payments.add(Payment {
             payment_hash,
@@ -194,11 +167,7 @@ impl Node {
     /// Its fate. Only the fleet's first send of a hash fails, sticks or loses its stream.
     fn decide(&self, slot: u32) -> Decision {
         if !self.decides {
-            return Decision {
-                outcome: Outcome::Settle,
-                cut: Cut::Never,
-                latency: Duration::ZERO,
-            };
+            return Decision { outcome: Outcome::Settle, cut: Cut::Never, latency: Duration::ZERO };
         }
         let payment_hash = &self.payments.get(slot).payment_hash;
         let decision = decide::decide(self.config.seed, payment_hash, &self.knobs);
@@ -235,10 +204,7 @@ impl Node {
             return self.end(slot, reason, [0; 32]);
         }
         let amount_msat = self.payments.get(slot).amount_msat;
-        let fees = FeePolicy {
-            base_msat: self.knobs.fee_base_msat,
-            ppm: self.knobs.fee_ppm,
-        };
+        let fees = FeePolicy { base_msat: self.knobs.fee_base_msat, ppm: self.knobs.fee_ppm };
         let planned = if self.knobs.peers_offline {
             Err(InsufficientBalance)
         } else {
@@ -259,15 +225,9 @@ impl Node {
         for shard in shards.as_slice() {
             self.channels[usize::from(shard.channel)].reserve(shard);
         }
-        let due_ns = delay.map_or(0, |delay| {
-            clock::node_now_ns(0).saturating_add(delay.as_nanos() as i64)
-        });
-        let sent = Record::Sent {
-            slot,
-            outcome,
-            due_ns,
-            shards,
-        };
+        let due_ns =
+            delay.map_or(0, |delay| clock::node_now_ns(0).saturating_add(delay.as_nanos() as i64));
+        let sent = Record::Sent { slot, outcome, due_ns, shards };
         self.book.append(&sent);
         let Record::Sent { shards, .. } = sent else {
             return;
@@ -317,23 +277,14 @@ impl Node {
     /// Ends a payment; it succeeded if `reason` is none.
     pub fn end(&mut self, slot: u32, reason: FailureReason, preimage: [u8; 32]) {
         let resolved_ns = self.now_ns();
-        self.book.append(&Record::Ended {
-            slot,
-            reason,
-            resolved_ns,
-            preimage,
-        });
+        self.book.append(&Record::Ended { slot, reason, resolved_ns, preimage });
         self.open.remove(&slot);
         let settled = reason == FailureReason::None;
         let payment = self.payments.get_mut(slot);
         for shard in payment.shards.as_slice() {
             self.channels[usize::from(shard.channel)].resolve(shard, settled);
         }
-        payment.status = if settled {
-            Status::Succeeded
-        } else {
-            Status::Failed
-        };
+        payment.status = if settled { Status::Succeeded } else { Status::Failed };
         payment.reason = reason;
         payment.resolved_ns = resolved_ns;
         payment.preimage = preimage;

@@ -15,19 +15,9 @@ pub(crate) enum Record<'a> {
         invoice: &'a [u8],
     },
     /// Its HTLCs went out. `due_ns` is when they resolve, 0 for never.
-    Sent {
-        slot: u32,
-        outcome: Outcome,
-        due_ns: i64,
-        shards: Shards,
-    },
+    Sent { slot: u32, outcome: Outcome, due_ns: i64, shards: Shards },
     /// It ended; succeeded if `reason` is none.
-    Ended {
-        slot: u32,
-        reason: FailureReason,
-        resolved_ns: i64,
-        preimage: [u8; 32],
-    },
+    Ended { slot: u32, reason: FailureReason, resolved_ns: i64, preimage: [u8; 32] },
     /// The node made an invoice.
     Invoice {
         payment_hash: [u8; 32],
@@ -58,13 +48,7 @@ impl<'a> Record<'a> {
     /// Appends kind and fields to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Record::Started {
-                payment_hash,
-                amount_msat,
-                created_ns,
-                recipient,
-                invoice,
-            } => {
+            Record::Started { payment_hash, amount_msat, created_ns, recipient, invoice } => {
                 out.push(1);
                 out.extend(payment_hash);
                 out.extend(amount_msat.to_le_bytes());
@@ -78,12 +62,7 @@ impl<'a> Record<'a> {
                 out.extend(payee.to_le_bytes());
                 out.extend(*invoice);
             }
-            Record::Sent {
-                slot,
-                outcome,
-                due_ns,
-                shards,
-            } => {
+            Record::Sent { slot, outcome, due_ns, shards } => {
                 out.push(2);
                 out.extend(slot.to_le_bytes());
                 out.push(outcome_number(*outcome));
@@ -94,12 +73,7 @@ impl<'a> Record<'a> {
                     out.extend(shard.fee_msat.to_le_bytes());
                 }
             }
-            Record::Ended {
-                slot,
-                reason,
-                resolved_ns,
-                preimage,
-            } => {
+            Record::Ended { slot, reason, resolved_ns, preimage } => {
                 out.push(3);
                 out.extend(slot.to_le_bytes());
                 out.push(*reason as u8);
@@ -113,25 +87,14 @@ impl<'a> Record<'a> {
     fn write_rare(&self, out: &mut Vec<u8>) {
         match self {
             Record::Started { .. } | Record::Sent { .. } | Record::Ended { .. } => {}
-            Record::Invoice {
-                payment_hash,
-                preimage,
-                add_index,
-                invoice,
-            } => {
+            Record::Invoice { payment_hash, preimage, add_index, invoice } => {
                 out.push(4);
                 out.extend(payment_hash);
                 out.extend(preimage);
                 out.extend(add_index.to_le_bytes());
                 out.extend(*invoice);
             }
-            Record::InvoiceState {
-                payment_hash,
-                state,
-                paid_msat,
-                preimage,
-                payer,
-            } => {
+            Record::InvoiceState { payment_hash, state, paid_msat, preimage, payer } => {
                 out.push(5);
                 out.extend(payment_hash);
                 out.push(*state);
@@ -167,65 +130,35 @@ impl<'a> Record<'a> {
                     _ => return None,
                 };
                 let invoice = fields.rest();
-                Record::Started {
-                    payment_hash,
-                    amount_msat,
-                    created_ns,
-                    recipient,
-                    invoice,
-                }
+                Record::Started { payment_hash, amount_msat, created_ns, recipient, invoice }
             }
             2 => {
                 let slot = u32::from_le_bytes(fields.take()?);
                 let [outcome] = fields.take()?;
                 let outcome = outcome_of(outcome)?;
                 let due_ns = i64::from_le_bytes(fields.take()?);
-                Record::Sent {
-                    slot,
-                    outcome,
-                    due_ns,
-                    shards: read_shards(&mut fields)?,
-                }
+                Record::Sent { slot, outcome, due_ns, shards: read_shards(&mut fields)? }
             }
             3 => {
                 let slot = u32::from_le_bytes(fields.take()?);
                 let [reason] = fields.take()?;
                 let reason = FailureReason::from_number(reason)?;
                 let resolved_ns = i64::from_le_bytes(fields.take()?);
-                Record::Ended {
-                    slot,
-                    reason,
-                    resolved_ns,
-                    preimage: fields.take()?,
-                }
+                Record::Ended { slot, reason, resolved_ns, preimage: fields.take()? }
             }
             4 => {
                 let (payment_hash, preimage) = (fields.take()?, fields.take()?);
                 let add_index = fields.u64()?;
-                Record::Invoice {
-                    payment_hash,
-                    preimage,
-                    add_index,
-                    invoice: fields.rest(),
-                }
+                Record::Invoice { payment_hash, preimage, add_index, invoice: fields.rest() }
             }
             5 => {
                 let payment_hash = fields.take()?;
                 let [state] = fields.take()?;
                 let (paid_msat, preimage) = (fields.u64()?, fields.take()?);
                 let payer = u16::from_le_bytes(fields.take()?);
-                Record::InvoiceState {
-                    payment_hash,
-                    state,
-                    paid_msat,
-                    preimage,
-                    payer,
-                }
+                Record::InvoiceState { payment_hash, state, paid_msat, preimage, payer }
             }
-            6 => Record::RootKey {
-                id: fields.u64()?,
-                key: fields.take()?,
-            },
+            6 => Record::RootKey { id: fields.u64()?, key: fields.take()? },
             7 => Record::RootKeyDeleted { id: fields.u64()? },
             _ => return None,
         };
@@ -237,11 +170,7 @@ fn read_shards(fields: &mut Fields<'_>) -> Option<Shards> {
     let mut shards = Vec::new();
     while !fields.0.is_empty() {
         let channel = u16::from_le_bytes(fields.take()?);
-        shards.push(Shard {
-            channel,
-            amount_msat: fields.u64()?,
-            fee_msat: fields.u64()?,
-        });
+        shards.push(Shard { channel, amount_msat: fields.u64()?, fee_msat: fields.u64()? });
     }
     Some(Shards::from(shards))
 }
@@ -290,15 +219,8 @@ mod tests {
 
     #[test]
     fn every_record_is_read_as_it_was_written() {
-        let shard = Shard {
-            channel: 3,
-            amount_msat: 4,
-            fee_msat: 5,
-        };
-        let factory = Recipient::Factory {
-            index: 77,
-            payee: 3,
-        };
+        let shard = Shard { channel: 3, amount_msat: 4, fee_msat: 5 };
+        let factory = Recipient::Factory { index: 77, payee: 3 };
         let (payment_hash, preimage) = ([1; 32], [2; 32]);
         let started = |recipient| Record::Started {
             payment_hash,
@@ -307,12 +229,7 @@ mod tests {
             recipient,
             invoice: b"lnbcrt1",
         };
-        let sent = |outcome, shards| Record::Sent {
-            slot: 9,
-            outcome,
-            due_ns: 8,
-            shards,
-        };
+        let sent = |outcome, shards| Record::Sent { slot: 9, outcome, due_ns: 8, shards };
         let failed = Outcome::Fail(FailureReason::Timeout);
         for record in [
             started(factory),
@@ -321,29 +238,10 @@ mod tests {
             sent(Outcome::Stuck, Shards::Many(vec![shard; 3].into())),
             sent(Outcome::Zombie, Shards::None),
             sent(failed, Shards::None),
-            Record::Ended {
-                slot: 1,
-                reason: FailureReason::NoRoute,
-                resolved_ns: 5,
-                preimage,
-            },
-            Record::Invoice {
-                payment_hash,
-                preimage,
-                add_index: 5,
-                invoice: b"lnbcrt2",
-            },
-            Record::InvoiceState {
-                payment_hash,
-                state: 3,
-                paid_msat: 5,
-                preimage,
-                payer: 2,
-            },
-            Record::RootKey {
-                id: u64::MAX,
-                key: [4; 32],
-            },
+            Record::Ended { slot: 1, reason: FailureReason::NoRoute, resolved_ns: 5, preimage },
+            Record::Invoice { payment_hash, preimage, add_index: 5, invoice: b"lnbcrt2" },
+            Record::InvoiceState { payment_hash, state: 3, paid_msat: 5, preimage, payer: 2 },
+            Record::RootKey { id: u64::MAX, key: [4; 32] },
             Record::RootKeyDeleted { id: 3 },
         ] {
             let mut bytes = Vec::new();

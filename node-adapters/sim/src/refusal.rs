@@ -25,17 +25,11 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// Most of lnd's errors are plain Go errors: status `Unknown`.
     pub fn unknown(message: impl Into<Cow<'static, str>>) -> Refusal {
-        Refusal {
-            code: Code::Unknown,
-            message: message.into(),
-        }
+        Refusal { code: Code::Unknown, message: message.into() }
     }
 
     /// A refusal with another status.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Refusal {
-        Refusal {
-            code,
-            message: message.into(),
-        }
+        Refusal { code, message: message.into() }
     }
 }

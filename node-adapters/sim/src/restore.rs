@@ -32,13 +32,7 @@ impl Restored {
     /// Takes the record that begins at `at`.
     pub fn apply(&mut self, at: u64, record: Record<'_>, network: &Network) {
         match record {
-            Record::Started {
-                payment_hash,
-                amount_msat,
-                created_ns,
-                recipient,
-                invoice,
-            } => {
+            Record::Started { payment_hash, amount_msat, created_ns, recipient, invoice } => {
                 let length = u16::try_from(invoice.len()).unwrap_or(0);
                 self.payments.add(Payment {
                     payment_hash,
@@ -54,24 +48,14 @@ impl Restored {
                     invoice_at: (at + STARTED_HEAD, length),
                 });
             }
-            Record::Sent {
-                slot,
-                outcome,
-                due_ns,
-                shards,
-            } => {
+            Record::Sent { slot, outcome, due_ns, shards } => {
                 self.reserve(&shards);
                 let payment = self.payments.get_mut(slot);
                 payment.status = Status::InFlight;
                 payment.shards = shards;
                 self.open.insert(slot, (outcome, due_ns));
             }
-            Record::Ended {
-                slot,
-                reason,
-                resolved_ns,
-                preimage,
-            } => {
+            Record::Ended { slot, reason, resolved_ns, preimage } => {
                 self.end(slot, reason, resolved_ns);
                 self.payments.get_mut(slot).preimage = preimage;
             }
@@ -98,11 +82,7 @@ impl Restored {
         self.open.remove(&slot);
         let payment = self.payments.get_mut(slot);
         let settled = reason == FailureReason::None;
-        payment.status = if settled {
-            Status::Succeeded
-        } else {
-            Status::Failed
-        };
+        payment.status = if settled { Status::Succeeded } else { Status::Failed };
         payment.reason = reason;
         payment.resolved_ns = resolved_ns;
         for shard in payment.shards.as_slice() {
@@ -117,12 +97,7 @@ impl Restored {
 
     fn apply_invoice(&self, record: Record<'_>, network: &Network) {
         match record {
-            Record::Invoice {
-                payment_hash,
-                preimage,
-                add_index,
-                invoice,
-            } => {
+            Record::Invoice { payment_hash, preimage, add_index, invoice } => {
                 let bolt11 = String::from_utf8_lossy(invoice).into_owned();
                 let facts = bolt11::glance(&bolt11);
                 let hold = preimage == [0; 32];
@@ -142,13 +117,7 @@ impl Restored {
                     },
                 );
             }
-            Record::InvoiceState {
-                payment_hash,
-                state,
-                paid_msat,
-                preimage,
-                payer,
-            } => {
+            Record::InvoiceState { payment_hash, state, paid_msat, preimage, payer } => {
                 let Some(state) = InvoiceState::from_number(state) else {
                     return;
                 };
@@ -206,13 +175,7 @@ pub fn read_books(dir: &Path) -> Result<Vec<BookEntry>, SimFault> {
         }
         let (payments, channels, guard) = (Payments::default(), Vec::new(), Guard::default());
         let open = HashMap::new();
-        let mut restored = Restored {
-            owner: index,
-            payments,
-            channels,
-            guard,
-            open,
-        };
+        let mut restored = Restored { owner: index, payments, channels, guard, open };
         let network = Network::default();
         read_offline(&node_dir, |at, record| restored.apply(at, record, &network))?;
         for (place, payment) in restored.payments.all().iter().enumerate() {
@@ -226,11 +189,7 @@ pub fn read_books(dir: &Path) -> Result<Vec<BookEntry>, SimFault> {
                 status: payment.status,
                 reason: payment.reason,
                 amount_msat: payment.amount_msat,
-                fee_msat: if succeeded {
-                    payment.shards.fee_msat()
-                } else {
-                    0
-                },
+                fee_msat: if succeeded { payment.shards.fee_msat() } else { 0 },
                 payment_index: place as u64 + 1,
                 created_ns: payment.created_ns,
             });

@@ -40,11 +40,7 @@ pub(crate) async fn serve(
         Ok(method) => method,
         Err(refusal) => return Ok(refuse(&refusal)),
     };
-    let call = Call {
-        node,
-        body: request.into_body(),
-        deadline,
-    };
+    let call = Call { node, body: request.into_body(), deadline };
     let answer = match method {
         Method::SendPaymentV2 => send_payment(call).await,
         Method::TrackPaymentV2 => track_payment(call).await,
@@ -61,10 +57,7 @@ fn enter(node: &NodeCell, request: &Request<Incoming>) -> Result<Method, Refusal
     let path = request.uri().path();
     let method = Method::at(path)
         .ok_or_else(|| Refusal::new(Code::Unimplemented, format!("unknown method {path}")))?;
-    let header = request
-        .headers()
-        .get("macaroon")
-        .map(|value| value.as_bytes());
+    let header = request.headers().get("macaroon").map(|value| value.as_bytes());
     let mut node = node.borrow_mut();
     let now_ns = node.now_ns();
     node.guard.check(method, header, now_ns)?;
@@ -77,11 +70,7 @@ pub(crate) fn alive(node: &Node) -> Result<(), CallError> {
 }
 
 async fn send_payment(call: Call) -> Result<Response<Reply>, CallError> {
-    let Call {
-        node: cell,
-        body,
-        deadline,
-    } = call;
+    let Call { node: cell, body, deadline } = call;
     let request: SendPaymentRequest = read(body, deadline).await?;
     let mut node = cell.borrow_mut();
     alive(&node)?;
@@ -119,11 +108,7 @@ async fn send_payment(call: Call) -> Result<Response<Reply>, CallError> {
 }
 
 async fn track_payment(call: Call) -> Result<Response<Reply>, CallError> {
-    let Call {
-        node: cell,
-        body,
-        deadline,
-    } = call;
+    let Call { node: cell, body, deadline } = call;
     let request: TrackPaymentRequest = read(body, deadline).await?;
     let mut node = cell.borrow_mut();
     alive(&node)?;
@@ -133,10 +118,7 @@ async fn track_payment(call: Call) -> Result<Response<Reply>, CallError> {
         .try_into()
         .map_err(|_| Some(Refusal::unknown("invalid hash length")))?;
     let Some(slot) = node.payments.find(&payment_hash) else {
-        return Err(Some(Refusal::new(
-            Code::NotFound,
-            "payment isn't initiated",
-        )));
+        return Err(Some(Refusal::new(Code::NotFound, "payment isn't initiated")));
     };
     let status = node.payments.get(slot).status;
     let feed = Feed::new(request.no_inflight_updates, Cut::Never);

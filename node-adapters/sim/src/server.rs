@@ -61,10 +61,7 @@ impl Running {
         tasks.spawn_local(listen(Rc::clone(&cell), listener, TlsAcceptor::from(tls)));
         tasks.spawn_local(clockwork(Rc::clone(&cell), letters));
         tasks.spawn_local(watch_knobs(Rc::clone(&cell), restart));
-        Ok(Running {
-            cell,
-            tasks,
-        })
+        Ok(Running { cell, tasks })
     }
 
     /// Kills the node and returns once its port is free.
@@ -107,10 +104,7 @@ async fn connection(cell: NodeCell, stream: TcpStream, tls: TlsAcceptor) {
     let Ok(stream) = tls.accept(stream).await else {
         return;
     };
-    let io = TokioIo::new(BookFirst {
-        stream,
-        cell: Rc::clone(&cell),
-    });
+    let io = TokioIo::new(BookFirst { stream, cell: Rc::clone(&cell) });
     let service = service_fn(move |request| rpc::serve(Rc::clone(&cell), request));
     let served = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
@@ -224,11 +218,7 @@ async fn clockwork(cell: NodeCell, mut letters: UnboundedReceiver<Notice>) {
 async fn watch_knobs(cell: NodeCell, restart: impl Fn(Duration)) {
     let (base, fleet_dir, node_dir) = {
         let node = cell.borrow();
-        (
-            node.config.knobs.clone(),
-            node.config.dir.clone(),
-            node.dir(),
-        )
+        (node.config.knobs.clone(), node.config.dir.clone(), node.dir())
     };
     let files = [fleet_dir.join(KNOBS_FILE), node_dir.join(KNOBS_FILE)];
     let mut seen = files.each_ref().map(changed_at);

@@ -96,9 +96,7 @@ impl Live {
                 let Some(deadline) = self.deadline else {
                     return Poll::Pending;
                 };
-                let sleep = self
-                    .sleep
-                    .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+                let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
                 ready!(sleep.as_mut().poll(cx));
                 Poll::Ready((Ok(Frame::trailers(refused_trailers(&too_late()))), true))
             }
@@ -141,9 +139,7 @@ pub(crate) fn too_late() -> Refusal {
 /// An answer with status OK at its end.
 pub(crate) fn answer(reply: Reply) -> Response<Reply> {
     let mut response = Response::new(reply);
-    response
-        .headers_mut()
-        .insert("content-type", HeaderValue::from_static("application/grpc"));
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
     response
 }
 
@@ -156,11 +152,7 @@ pub(crate) fn unary(message: &impl Message) -> Response<Reply> {
 
 /// A stream that follows `feed` until `deadline`.
 pub(crate) fn live(feed: Rc<Feed>, deadline: Option<Instant>) -> Response<Reply> {
-    answer(Reply::Live(Live {
-        feed,
-        deadline,
-        sleep: None,
-    }))
+    answer(Reply::Live(Live { feed, deadline, sleep: None }))
 }
 
 /// An answer that is nothing but a status.
@@ -197,11 +189,8 @@ pub(crate) async fn read<M: Message + Default>(
     deadline: Option<Instant>,
 ) -> Result<M, Option<Refusal>> {
     let bytes = read_bytes(body, deadline).await?;
-    M::decode(bytes).map_err(|error| {
-        Some(Refusal::unknown(format!(
-            "grpc: failed to unmarshal: {error}"
-        )))
-    })
+    M::decode(bytes)
+        .map_err(|error| Some(Refusal::unknown(format!("grpc: failed to unmarshal: {error}"))))
 }
 
 async fn read_bytes(
@@ -285,9 +274,6 @@ mod tests {
 
     #[test]
     fn texts_are_spelled_for_headers() {
-        assert_eq!(
-            percent_encoded("caveat \"x\": 5% ä\n"),
-            "caveat \"x\": 5%25 %C3%A4%0A"
-        );
+        assert_eq!(percent_encoded("caveat \"x\": 5% ä\n"), "caveat \"x\": 5%25 %C3%A4%0A");
     }
 }

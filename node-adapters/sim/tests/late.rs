@@ -76,19 +76,14 @@ fn start(
         .body(Held(Some(held)))
         .unwrap();
     let response = sender.send_request(request);
-    (
-        release,
-        async move { status(response.await.unwrap()).await },
-    )
+    (release, async move { status(response.await.unwrap()).await })
 }
 
 /// The status of a whole response.
 async fn status(response: http::Response<Incoming>) -> String {
     let text = |headers: &http::HeaderMap| {
         let part = |name| {
-            headers
-                .get(name)
-                .map_or("", |value: &http::HeaderValue| value.to_str().unwrap())
+            headers.get(name).map_or("", |value: &http::HeaderValue| value.to_str().unwrap())
         };
         format!("{} {}", part("grpc-status"), part("grpc-message"))
     };
@@ -108,20 +103,13 @@ async fn status(response: http::Response<Incoming>) -> String {
 
 #[tokio::test]
 async fn a_whole_request_let_through_after_track_said_failed_is_paid() {
-    let scratch = fleet(Knobs {
-        peers_offline: true,
-        ..Knobs::default()
-    })
-    .await;
+    let scratch = fleet(Knobs { peers_offline: true, ..Knobs::default() }).await;
     let info = &scratch.fleet.nodes()[0];
     let (mut late, mut engine) = (router(info).await, router(info).await);
     let invoice = &invoices(1)[0];
     assert_eq!(track(&mut engine, invoice.payment_hash).await, NOT_FOUND);
     let failed = "FAILED/FAILURE_REASON_INSUFFICIENT_BALANCE";
-    assert_eq!(
-        pay(&mut engine, invoice).await,
-        format!("INITIATED {failed}")
-    );
+    assert_eq!(pay(&mut engine, invoice).await, format!("INITIATED {failed}"));
     assert_eq!(track(&mut engine, invoice.payment_hash).await, failed);
     scratch.fleet.turn(Some(0), &Knobs::default()).unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -142,14 +130,8 @@ async fn a_caveat_that_ended_meanwhile_refuses_the_whole_request() {
     let _ = release.send(message(invoice));
     let answer = answer.await;
     assert!(answer.starts_with("2 caveat \"time-before"), "{answer}");
-    assert!(
-        answer.ends_with("not satisfied: macaroon has expired"),
-        "{answer}"
-    );
-    assert_eq!(
-        track(&mut router(info).await, invoice.payment_hash).await,
-        NOT_FOUND
-    );
+    assert!(answer.ends_with("not satisfied: macaroon has expired"), "{answer}");
+    assert_eq!(track(&mut router(info).await, invoice.payment_hash).await, NOT_FOUND);
 }
 
 #[tokio::test]

@@ -19,26 +19,17 @@ async fn a_payment_succeeds_once_and_is_remembered() {
     let unknown = "NotFound: payment isn't initiated";
     assert_eq!(track(&mut router, invoice.payment_hash).await, unknown);
     assert_eq!(pay(&mut router, invoice).await, "IN_FLIGHT SUCCEEDED");
-    assert_eq!(
-        pay(&mut router, invoice).await,
-        "AlreadyExists: invoice is already paid"
-    );
+    assert_eq!(pay(&mut router, invoice).await, "AlreadyExists: invoice is already paid");
     assert_eq!(track(&mut router, invoice.payment_hash).await, "SUCCEEDED");
     let mut lightning = lightning(&scratch.fleet.nodes()[0]).await;
-    let list = lightning
-        .list_payments(lnrpc::ListPaymentsRequest::default())
-        .await
-        .unwrap();
+    let list = lightning.list_payments(lnrpc::ListPaymentsRequest::default()).await.unwrap();
     let list = list.into_inner();
     assert_eq!((list.payments.len(), list.last_index_offset), (1, 1));
     let paid = &list.payments[0];
     assert_eq!(paid.payment_request, invoice.bolt11);
     assert_eq!((paid.value_msat, paid.fee_msat), (1_000_000, 100));
     assert_eq!(paid.payment_preimage.len(), 64);
-    assert_eq!(
-        paid.htlcs[0].route.as_ref().unwrap().total_amt_msat,
-        1_000_100
-    );
+    assert_eq!(paid.htlcs[0].route.as_ref().unwrap().total_amt_msat, 1_000_100);
 }
 
 #[tokio::test]
@@ -47,49 +38,27 @@ async fn expiry_is_checked_before_the_payments() {
     let mut router = router(&scratch.fleet.nodes()[0]).await;
     let created_at = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
     let expiry = Duration::from_secs(3_000);
-    let order = InvoiceOrder {
-        seed: 5,
-        created_at,
-        expiry,
-        ..InvoiceOrder::default()
-    };
+    let order = InvoiceOrder { seed: 5, created_at, expiry, ..InvoiceOrder::default() };
     let invoice = &make_invoices(&order).unwrap()[0];
     assert_eq!(pay(&mut router, invoice).await, "IN_FLIGHT SUCCEEDED");
-    let ahead = Knobs {
-        clock_offset_ms: 3_001_000,
-        ..Knobs::default()
-    };
+    let ahead = Knobs { clock_offset_ms: 3_001_000, ..Knobs::default() };
     scratch.fleet.turn(Some(0), &ahead).unwrap();
     scratch.fleet.restart(0, Duration::ZERO).await.unwrap();
     let mut router = support::router(&scratch.fleet.nodes()[0]).await;
     let refused = pay(&mut router, invoice).await;
-    assert!(
-        refused.starts_with("Unknown: invoice expired. Valid until 20"),
-        "{refused}"
-    );
+    assert!(refused.starts_with("Unknown: invoice expired. Valid until 20"), "{refused}");
     assert_eq!(track(&mut router, invoice.payment_hash).await, "SUCCEEDED");
 }
 
 #[tokio::test]
 async fn a_failed_hash_runs_again_and_only_the_first_send_fails() {
-    let fail_mix = FailMix {
-        no_route: 0.0,
-        insufficient_balance: 0.0,
-        ..FailMix::default()
-    };
-    let knobs = Knobs {
-        fail_share: 1.0,
-        fail_mix,
-        ..Knobs::default()
-    };
+    let fail_mix = FailMix { no_route: 0.0, insufficient_balance: 0.0, ..FailMix::default() };
+    let knobs = Knobs { fail_share: 1.0, fail_mix, ..Knobs::default() };
     let scratch = fleet(knobs).await;
     let mut router = router(&scratch.fleet.nodes()[0]).await;
     let invoice = &invoices(1)[0];
     let failed = "FAILED/FAILURE_REASON_TIMEOUT";
-    assert_eq!(
-        pay(&mut router, invoice).await,
-        format!("INITIATED {failed}")
-    );
+    assert_eq!(pay(&mut router, invoice).await, format!("INITIATED {failed}"));
     assert_eq!(track(&mut router, invoice.payment_hash).await, failed);
     assert_eq!(pay(&mut router, invoice).await, "IN_FLIGHT SUCCEEDED");
     let books = read_books(scratch.dir.path()).unwrap();
@@ -98,19 +67,12 @@ async fn a_failed_hash_runs_again_and_only_the_first_send_fails() {
 
 #[tokio::test]
 async fn a_node_that_is_full_refuses_at_once() {
-    let knobs = Knobs {
-        stuck_share: 1.0,
-        fee_ppm: 0,
-        ..Knobs::default()
-    };
+    let knobs = Knobs { stuck_share: 1.0, fee_ppm: 0, ..Knobs::default() };
     let scratch = fleet(knobs).await;
     let info = &scratch.fleet.nodes()[0];
     let mut router = router(info).await;
     let mut lightning = lightning(info).await;
-    let channels = lightning
-        .list_channels(lnrpc::ListChannelsRequest::default())
-        .await
-        .unwrap();
+    let channels = lightning.list_channels(lnrpc::ListChannelsRequest::default()).await.unwrap();
     let chan_id = channels.into_inner().channels[1].chan_id;
     let mut streams = Vec::new();
     let all = invoices(485);
@@ -129,35 +91,19 @@ async fn a_node_that_is_full_refuses_at_once() {
     }
     let again = pay(&mut router, &all[0]).await;
     assert_eq!(again, "AlreadyExists: payment is in transition");
-    let channels = lightning
-        .list_channels(lnrpc::ListChannelsRequest::default())
-        .await
-        .unwrap();
+    let channels = lightning.list_channels(lnrpc::ListChannelsRequest::default()).await.unwrap();
     let channels = channels.into_inner().channels;
-    assert_eq!(
-        (
-            channels[0].pending_htlcs.len(),
-            channels[1].pending_htlcs.len()
-        ),
-        (0, 483)
-    );
+    assert_eq!((channels[0].pending_htlcs.len(), channels[1].pending_htlcs.len()), (0, 483));
     assert_eq!(channels[1].unsettled_balance, 483_000);
     // The other channel has room.
-    let mut stream = router
-        .send_payment_v2(send_request(&all[484].bolt11))
-        .await
-        .unwrap();
+    let mut stream = router.send_payment_v2(send_request(&all[484].bolt11)).await.unwrap();
     let first = stream.get_mut().message().await.unwrap().unwrap();
     assert_eq!(support::text(&first), "IN_FLIGHT");
 }
 
 #[tokio::test]
 async fn a_fee_limit_of_zero_takes_free_routes_only() {
-    let scratch = fleet(Knobs {
-        fee_ppm: 1_000,
-        ..Knobs::default()
-    })
-    .await;
+    let scratch = fleet(Knobs { fee_ppm: 1_000, ..Knobs::default() }).await;
     let mut router = router(&scratch.fleet.nodes()[0]).await;
     let all = invoices(2);
     let free = |bolt11: &str| {
@@ -167,49 +113,22 @@ async fn a_fee_limit_of_zero_takes_free_routes_only() {
     };
     let refused = "INITIATED FAILED/FAILURE_REASON_NO_ROUTE";
     assert_eq!(send(&mut router, free(&all[0].bolt11)).await, refused);
-    scratch
-        .fleet
-        .turn(
-            None,
-            &Knobs {
-                fee_ppm: 0,
-                ..Knobs::default()
-            },
-        )
-        .unwrap();
+    scratch.fleet.turn(None, &Knobs { fee_ppm: 0, ..Knobs::default() }).unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(
-        send(&mut router, free(&all[1].bolt11)).await,
-        "IN_FLIGHT SUCCEEDED"
-    );
+    assert_eq!(send(&mut router, free(&all[1].bolt11)).await, "IN_FLIGHT SUCCEEDED");
 }
 
 #[tokio::test]
 async fn a_deadline_ends_the_stream_and_not_the_payment() {
-    let scratch = fleet(Knobs {
-        latency_ms: 300.0,
-        ..Knobs::default()
-    })
-    .await;
+    let scratch = fleet(Knobs { latency_ms: 300.0, ..Knobs::default() }).await;
     let mut router = router(&scratch.fleet.nodes()[0]).await;
     let invoice = &invoices(1)[0];
     let mut request = Request::new(send_request(&invoice.bolt11));
-    request
-        .metadata_mut()
-        .insert("grpc-timeout", "100m".parse().unwrap());
+    request.metadata_mut().insert("grpc-timeout", "100m".parse().unwrap());
     let ended = send(&mut router, request).await;
-    assert_eq!(
-        ended,
-        "IN_FLIGHT DeadlineExceeded: context deadline exceeded"
-    );
-    assert_eq!(
-        track_now(&mut router, invoice.payment_hash).await,
-        "IN_FLIGHT"
-    );
-    assert_eq!(
-        track(&mut router, invoice.payment_hash).await,
-        "IN_FLIGHT SUCCEEDED"
-    );
+    assert_eq!(ended, "IN_FLIGHT DeadlineExceeded: context deadline exceeded");
+    assert_eq!(track_now(&mut router, invoice.payment_hash).await, "IN_FLIGHT");
+    assert_eq!(track(&mut router, invoice.payment_hash).await, "IN_FLIGHT SUCCEEDED");
 }
 
 #[tokio::test]
@@ -232,35 +151,10 @@ async fn an_expired_caveat_is_refused_with_lnds_words() {
 #[tokio::test]
 async fn cut_streams_say_nothing_about_their_payment() {
     for (knobs, seen) in [
-        (
-            Knobs {
-                cut_silent_share: 1.0,
-                ..Knobs::default()
-            },
-            "CUT",
-        ),
-        (
-            Knobs {
-                cut_first_share: 1.0,
-                ..Knobs::default()
-            },
-            "IN_FLIGHT CUT",
-        ),
-        (
-            Knobs {
-                cut_last_share: 1.0,
-                ..Knobs::default()
-            },
-            "IN_FLIGHT CUT",
-        ),
-        (
-            Knobs {
-                cut_last_share: 1.0,
-                latency_ms: 50.0,
-                ..Knobs::default()
-            },
-            "IN_FLIGHT CUT",
-        ),
+        (Knobs { cut_silent_share: 1.0, ..Knobs::default() }, "CUT"),
+        (Knobs { cut_first_share: 1.0, ..Knobs::default() }, "IN_FLIGHT CUT"),
+        (Knobs { cut_last_share: 1.0, ..Knobs::default() }, "IN_FLIGHT CUT"),
+        (Knobs { cut_last_share: 1.0, latency_ms: 50.0, ..Knobs::default() }, "IN_FLIGHT CUT"),
     ] {
         let scratch = fleet(knobs).await;
         let mut router = router(&scratch.fleet.nodes()[0]).await;
@@ -284,10 +178,7 @@ async fn a_large_payment_is_split_if_it_may_be() {
     let one = send_request(&all[0].bolt11);
     let mut many = send_request(&all[1].bolt11);
     (many.max_parts, many.fee_limit_msat) = (16, 10_000_000);
-    assert_eq!(
-        send(&mut router, one).await,
-        "INITIATED FAILED/FAILURE_REASON_NO_ROUTE"
-    );
+    assert_eq!(send(&mut router, one).await, "INITIATED FAILED/FAILURE_REASON_NO_ROUTE");
     assert_eq!(send(&mut router, many).await, "IN_FLIGHT SUCCEEDED");
     let books = read_books(scratch.dir.path()).unwrap();
     let paid: Vec<_> = books.iter().filter(|entry| entry.fee_msat > 0).collect();
@@ -305,20 +196,12 @@ async fn a_payment_made_over_two_nodes_shows_in_both_books() {
     let books = read_books(scratch.dir.path()).unwrap();
     let nodes: Vec<_> = books.iter().map(|entry| entry.node.as_str()).collect();
     assert_eq!(nodes, ["node-0", "node-1"]);
-    assert!(
-        books
-            .iter()
-            .all(|entry| entry.payment_hash == invoice.payment_hash)
-    );
+    assert!(books.iter().all(|entry| entry.payment_hash == invoice.payment_hash));
 }
 
 #[tokio::test]
 async fn a_capped_node_makes_payments_wait_and_time_out() {
-    let scratch = fleet(Knobs {
-        payments_per_second: 5.0,
-        ..Knobs::default()
-    })
-    .await;
+    let scratch = fleet(Knobs { payments_per_second: 5.0, ..Knobs::default() }).await;
     let mut router = router(&scratch.fleet.nodes()[0]).await;
     let mut streams = Vec::new();
     for (number, invoice) in invoices(8).iter().enumerate() {

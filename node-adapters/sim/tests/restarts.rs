@@ -25,24 +25,12 @@ async fn paid_hashes_and_balances_survive_a_kill() {
     let again = scratch.fleet.start_node(0).await.unwrap();
     assert_eq!(again, info);
     let mut client = router(&info).await;
-    assert_eq!(
-        pay(&mut client, &all[0]).await,
-        "AlreadyExists: invoice is already paid"
-    );
+    assert_eq!(pay(&mut client, &all[0]).await, "AlreadyExists: invoice is already paid");
     assert_eq!(track(&mut client, all[0].payment_hash).await, "SUCCEEDED");
     assert_eq!(pay(&mut client, &all[2]).await, "IN_FLIGHT SUCCEEDED");
     let request = lnrpc::ListChannelsRequest::default();
-    let channels = lightning(&info)
-        .await
-        .list_channels(request)
-        .await
-        .unwrap()
-        .into_inner();
-    let local: i64 = channels
-        .channels
-        .iter()
-        .map(|channel| channel.local_balance)
-        .sum();
+    let channels = lightning(&info).await.list_channels(request).await.unwrap().into_inner();
+    let local: i64 = channels.channels.iter().map(|channel| channel.local_balance).sum();
     assert_eq!(local, 20_000_000 - 2_002);
 }
 
@@ -51,10 +39,7 @@ async fn a_whole_fleet_comes_back_at_the_same_addresses() {
     let scratch = fleet(Knobs::default()).await;
     let nodes = scratch.fleet.nodes().to_vec();
     let all = invoices(2);
-    assert_eq!(
-        pay(&mut router(&nodes[1]).await, &all[0]).await,
-        "IN_FLIGHT SUCCEEDED"
-    );
+    assert_eq!(pay(&mut router(&nodes[1]).await, &all[0]).await, "IN_FLIGHT SUCCEEDED");
     let support::Scratch { fleet, dir } = scratch;
     tokio::task::spawn_blocking(|| drop(fleet)).await.unwrap();
     let mut config = support::config(dir.path(), Knobs::default());
@@ -63,22 +48,14 @@ async fn a_whole_fleet_comes_back_at_the_same_addresses() {
     assert_eq!(fleet.nodes(), &nodes[1..]);
     assert_eq!(FleetFile::read(dir.path()).unwrap().nodes, nodes);
     let mut client = router(&nodes[1]).await;
-    assert_eq!(
-        pay(&mut client, &all[0]).await,
-        "AlreadyExists: invoice is already paid"
-    );
+    assert_eq!(pay(&mut client, &all[0]).await, "AlreadyExists: invoice is already paid");
 }
 
 #[tokio::test]
 async fn after_a_restart_htlcs_resolve_and_nothing_else_is_attempted() {
     let dir = tempfile::tempdir().unwrap();
-    let slow = Knobs {
-        latency_ms: 400.0,
-        ..Knobs::default()
-    };
-    let fleet = Fleet::start(support::config(dir.path(), slow))
-        .await
-        .unwrap();
+    let slow = Knobs { latency_ms: 400.0, ..Knobs::default() };
+    let fleet = Fleet::start(support::config(dir.path(), slow)).await.unwrap();
     let info = fleet.nodes()[0].clone();
     let all = invoices(3);
     let mut client = router(&info).await;
@@ -86,31 +63,14 @@ async fn after_a_restart_htlcs_resolve_and_nothing_else_is_attempted() {
         let request = send_request(&all[invoice].bolt11);
         async move {
             let stream = client.send_payment_v2(request).await;
-            stream
-                .unwrap()
-                .into_inner()
-                .message()
-                .await
-                .unwrap()
-                .unwrap()
+            stream.unwrap().into_inner().message().await.unwrap().unwrap()
         }
     };
     open(0, client.clone()).await;
-    fleet
-        .turn(
-            Some(0),
-            &Knobs {
-                zombie_share: 1.0,
-                ..Knobs::default()
-            },
-        )
-        .unwrap();
+    fleet.turn(Some(0), &Knobs { zombie_share: 1.0, ..Knobs::default() }).unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     open(1, client.clone()).await;
-    assert_eq!(
-        track_now(&mut client, all[1].payment_hash).await,
-        "IN_FLIGHT"
-    );
+    assert_eq!(track_now(&mut client, all[1].payment_hash).await, "IN_FLIGHT");
     fleet.restart(0, Duration::from_millis(50)).await.unwrap();
     let mut client = router(&info).await;
     let zombie = track(&mut client, all[1].payment_hash).await;
@@ -121,11 +81,7 @@ async fn after_a_restart_htlcs_resolve_and_nothing_else_is_attempted() {
 
 #[tokio::test]
 async fn a_stuck_payment_is_stuck_over_a_restart() {
-    let scratch = fleet(Knobs {
-        stuck_share: 1.0,
-        ..Knobs::default()
-    })
-    .await;
+    let scratch = fleet(Knobs { stuck_share: 1.0, ..Knobs::default() }).await;
     let info = scratch.fleet.nodes()[0].clone();
     let invoice = &invoices(1)[0];
     let mut client = router(&info).await;
@@ -134,10 +90,7 @@ async fn a_stuck_payment_is_stuck_over_a_restart() {
     stream.message().await.unwrap().unwrap();
     scratch.fleet.restart(0, Duration::ZERO).await.unwrap();
     let mut client = router(&info).await;
-    assert_eq!(
-        track_now(&mut client, invoice.payment_hash).await,
-        "IN_FLIGHT"
-    );
+    assert_eq!(track_now(&mut client, invoice.payment_hash).await, "IN_FLIGHT");
     let books = read_books(scratch.dir.path()).unwrap();
     assert_eq!(books[0].status, Status::InFlight);
 }
@@ -147,21 +100,14 @@ async fn the_knobs_can_ask_for_a_restart() {
     let scratch = fleet(Knobs::default()).await;
     let info = &scratch.fleet.nodes()[0];
     let mut client = router(info).await;
-    let knobs = Knobs {
-        restarts: 1,
-        down_ms: 300,
-        ..Knobs::default()
-    };
+    let knobs = Knobs { restarts: 1, down_ms: 300, ..Knobs::default() };
     scratch.fleet.turn(Some(0), &knobs).unwrap();
     tokio::time::sleep(Duration::from_millis(350)).await;
     let down = pay(&mut client, &invoices(1)[0]).await;
     assert!(!down.contains("FLIGHT"), "{down}");
     tokio::time::sleep(Duration::from_millis(700)).await;
     let mut client = router(info).await;
-    assert_eq!(
-        pay(&mut client, &invoices(1)[0]).await,
-        "IN_FLIGHT SUCCEEDED"
-    );
+    assert_eq!(pay(&mut client, &invoices(1)[0]).await, "IN_FLIGHT SUCCEEDED");
 }
 
 #[tokio::test]
@@ -177,47 +123,27 @@ async fn a_hold_invoice_of_the_fleet_is_held_settled_and_remembered() {
         value: 2_000,
         ..Default::default()
     };
-    let bolt11 = owner
-        .add_hold_invoice(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .payment_request;
+    let bolt11 = owner.add_hold_invoice(request).await.unwrap().into_inner().payment_request;
     let own = support::send(&mut router(payee).await, send_request(&bolt11)).await;
     assert_eq!(own, "Unknown: self-payments not allowed");
     let mut client = router(payer).await;
     let stream = client.send_payment_v2(send_request(&bolt11)).await.unwrap();
-    assert_eq!(
-        support::text(&stream.into_inner().message().await.unwrap().unwrap()),
-        "IN_FLIGHT"
-    );
+    assert_eq!(support::text(&stream.into_inner().message().await.unwrap().unwrap()), "IN_FLIGHT");
     scratch.fleet.restart(0, Duration::ZERO).await.unwrap();
     let mut client = router(payer).await;
     let following = track(&mut client, hash.into());
     let settle = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let request = invoicesrpc::SettleInvoiceMsg {
-            preimage: preimage.to_vec(),
-        };
+        let request = invoicesrpc::SettleInvoiceMsg { preimage: preimage.to_vec() };
         owner.settle_invoice(request).await.unwrap();
     };
     let (seen, ()) = tokio::join!(following, settle);
     assert!(seen.ends_with("SUCCEEDED"), "{seen}");
     scratch.fleet.restart(1, Duration::ZERO).await.unwrap();
-    let request = lnrpc::PaymentHash {
-        r_hash: hash.to_vec(),
-    };
-    let invoice = lightning(payee)
-        .await
-        .lookup_invoice(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let request = lnrpc::PaymentHash { r_hash: hash.to_vec() };
+    let invoice = lightning(payee).await.lookup_invoice(request).await.unwrap().into_inner();
     assert_eq!(invoice.state(), lnrpc::invoice::InvoiceState::Settled);
-    assert_eq!(
-        (invoice.amt_paid_msat, invoice.r_preimage),
-        (2_000_000, preimage.to_vec())
-    );
+    assert_eq!((invoice.amt_paid_msat, invoice.r_preimage), (2_000_000, preimage.to_vec()));
 }
 
 #[tokio::test]
@@ -225,43 +151,20 @@ async fn a_node_tells_about_itself_as_lnd_does() {
     let scratch = fleet(Knobs::default()).await;
     let info = &scratch.fleet.nodes()[1];
     let mut client = lightning(info).await;
-    let node = client
-        .get_info(lnrpc::GetInfoRequest {})
-        .await
-        .unwrap()
-        .into_inner();
+    let node = client.get_info(lnrpc::GetInfoRequest {}).await.unwrap().into_inner();
     assert_eq!(node.identity_pubkey, info.pubkey);
     assert!(node.synced_to_chain && node.synced_to_graph && node.block_height > 0);
     let mut state = StateClient::new(support::channel(info).await);
-    let active = state
-        .get_state(lnrpc::GetStateRequest {})
-        .await
-        .unwrap()
-        .into_inner();
+    let active = state.get_state(lnrpc::GetStateRequest {}).await.unwrap().into_inner();
     assert_eq!(active.state(), lnrpc::WalletState::ServerActive);
     let invoice = &invoices(1)[0];
-    let request = lnrpc::PayReqString {
-        pay_req: invoice.bolt11.clone(),
-    };
+    let request = lnrpc::PayReqString { pay_req: invoice.bolt11.clone() };
     let decoded = client.decode_pay_req(request).await.unwrap().into_inner();
     assert_eq!(decoded.payment_hash, hex::encode(invoice.payment_hash));
     assert_eq!(decoded.num_msat, 1_000_000);
     let request = lnrpc::ChannelEventSubscription {};
-    let mut events = client
-        .subscribe_channel_events(request)
-        .await
-        .unwrap()
-        .into_inner();
-    scratch
-        .fleet
-        .turn(
-            None,
-            &Knobs {
-                peers_offline: true,
-                ..Knobs::default()
-            },
-        )
-        .unwrap();
+    let mut events = client.subscribe_channel_events(request).await.unwrap().into_inner();
+    scratch.fleet.turn(None, &Knobs { peers_offline: true, ..Knobs::default() }).unwrap();
     let event = events.message().await.unwrap().unwrap();
     let kind = lnrpc::channel_event_update::UpdateType::InactiveChannel;
     assert_eq!(event.r#type(), kind);
@@ -293,11 +196,7 @@ async fn list_payments_pages_both_ways() {
             ..Default::default()
         };
         let page = client.list_payments(request).await.unwrap().into_inner();
-        let found: Vec<u64> = page
-            .payments
-            .iter()
-            .map(|payment| payment.payment_index)
-            .collect();
+        let found: Vec<u64> = page.payments.iter().map(|payment| payment.payment_index).collect();
         assert_eq!(found, expected);
         let ends = (page.first_index_offset, page.last_index_offset);
         let first = expected.first().copied().unwrap_or(0);

@@ -34,13 +34,7 @@ impl Chain {
         std::fs::write(home.join("btcd.conf"), "")?;
         let (peer_port, rpc_port) = (free_port()?, free_port()?);
         let daemon = Daemon::new(&binaries.program("btcd"), Vec::new(), &home);
-        let mut chain = Self {
-            daemon,
-            binaries: binaries.clone(),
-            home,
-            peer_port,
-            rpc_port,
-        };
+        let mut chain = Self { daemon, binaries: binaries.clone(), home, peer_port, rpc_port };
         chain.run(NOBODY).await?;
         chain.generate(1).await?;
         Ok(chain)
@@ -59,9 +53,7 @@ impl Chain {
     ///
     /// If btcd refuses or does not run.
     pub async fn generate(&self, blocks: u32) -> Result<()> {
-        self.btcctl(&["generate", &blocks.to_string()])
-            .await
-            .map(drop)
+        self.btcctl(&["generate", &blocks.to_string()]).await.map(drop)
     }
 
     /// Calls btcd's RPC through btcctl and returns what it printed.
@@ -94,11 +86,8 @@ impl Chain {
     }
 
     async fn run(&mut self, mining_address: &str) -> Result<()> {
-        self.daemon = Daemon::new(
-            &self.binaries.program("btcd"),
-            self.options(mining_address),
-            &self.home,
-        );
+        self.daemon =
+            Daemon::new(&self.binaries.program("btcd"), self.options(mining_address), &self.home);
         self.daemon.start()?;
         until("btcd to answer", START_MAX, async || {
             self.btcctl(&["getblockcount"]).await.map(Some)

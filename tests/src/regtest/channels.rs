@@ -43,19 +43,14 @@ pub(super) async fn fund(network: &Network, links: &[Link]) -> Result<()> {
     let mut outputs = BTreeMap::new();
     for node in others {
         let answer = node.lncli(&["newaddress", "p2wkh"]).await?;
-        outputs.insert(
-            text(&answer, "/address")?.to_owned(),
-            needed_sat(node, links),
-        );
+        outputs.insert(text(&answer, "/address")?.to_owned(), needed_sat(node, links));
     }
     until("the miner's coins", FUND_MAX, async || {
         Ok((miner.balance().await?.wallet_sat > outputs.values().sum()).then_some(()))
     })
     .await?;
     let outputs = serde_json::to_string(&outputs)?;
-    miner
-        .lncli(&["sendmany", "--sat_per_vbyte=2", &outputs])
-        .await?;
+    miner.lncli(&["sendmany", "--sat_per_vbyte=2", &outputs]).await?;
     network.chain().generate(1).await?;
     for node in others {
         until("the money to arrive", FUND_MAX, async || {
@@ -68,9 +63,7 @@ pub(super) async fn fund(network: &Network, links: &[Link]) -> Result<()> {
 
 fn needed_sat(node: &Node, links: &[Link]) -> u64 {
     let own = links.iter().filter(|link| link.from == node.name());
-    own.map(|link| u64::from(link.channels) * link.capacity_sat)
-        .sum::<u64>()
-        + SPARE_SAT
+    own.map(|link| u64::from(link.channels) * link.capacity_sat).sum::<u64>() + SPARE_SAT
 }
 
 /// Connects the nodes and opens the channels, those of one link in one transaction.
@@ -87,9 +80,7 @@ pub(super) async fn open(network: &Network, links: &[Link]) -> Result<()> {
         let channels = serde_json::to_string(&channels)?;
         // Right after a block a node may still say that it is not synced.
         until("the channels to be opened", OPEN_MAX, async || {
-            from.lncli(&["batchopenchannel", "--sat_per_vbyte=2", &channels])
-                .await
-                .map(Some)
+            from.lncli(&["batchopenchannel", "--sat_per_vbyte=2", &channels]).await.map(Some)
         })
         .await?;
     }
@@ -142,9 +133,7 @@ impl Node {
         let mut sum_sat = 0;
         for channel in self.channels().await? {
             if channel.remote_pubkey == public_key {
-                let reserve_sat = channel
-                    .local_constraints
-                    .map_or(0, |own| own.chan_reserve_sat);
+                let reserve_sat = channel.local_constraints.map_or(0, |own| own.chan_reserve_sat);
                 sum_sat += u64::try_from(channel.local_balance)?.saturating_sub(reserve_sat);
             }
         }
@@ -157,19 +146,11 @@ impl Node {
     ///
     /// If lnd refuses, or it stays open.
     pub async fn close_channel(&self, network: &Network, channel_point: &str) -> Result<()> {
-        self.lncli(&[
-            "closechannel",
-            "--chan_point",
-            channel_point,
-            "--sat_per_vbyte=2",
-        ])
-        .await?;
+        self.lncli(&["closechannel", "--chan_point", channel_point, "--sat_per_vbyte=2"]).await?;
         until("the channel to be closed", OPEN_MAX, async || {
             network.chain().generate(1).await?;
             let channels = self.channels().await?;
-            let open = channels
-                .iter()
-                .any(|channel| channel.channel_point == channel_point);
+            let open = channels.iter().any(|channel| channel.channel_point == channel_point);
             Ok((!open).then_some(()))
         })
         .await

@@ -64,10 +64,7 @@ impl Node {
     ///
     /// If the node has never been ready: its certificate and macaroon are missing.
     pub fn grpc(&self) -> Result<Connection> {
-        let mut shared = self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut shared = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(connection) = shared.as_ref() {
             return Ok(connection.clone());
         }
@@ -84,26 +81,21 @@ fn channel(address: &str, tls_cert: &Path) -> Result<Channel> {
     // The scheme says only that tonic must not add its own TLS.
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?.connect_timeout(CONNECT_MAX);
     let address = address.to_owned();
-    Ok(
-        endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| {
-            let (connector, address) = (connector.clone(), address.clone());
-            async move {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
-                Ok::<_, io::Error>(TokioIo::new(connector.connect(name, stream).await?))
-            }
-        })),
-    )
+    Ok(endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| {
+        let (connector, address) = (connector.clone(), address.clone());
+        async move {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+            Ok::<_, io::Error>(TokioIo::new(connector.connect(name, stream).await?))
+        }
+    })))
 }
 
 fn tls_config(tls_cert: &Path) -> Result<ClientConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let pinned = CertificateDer::from_pem_file(tls_cert).map_err(io::Error::other)?;
-    let verifier = Pinned {
-        certificate: pinned,
-        provider: provider.clone(),
-    };
+    let verifier = Pinned { certificate: pinned, provider: provider.clone() };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
@@ -158,8 +150,6 @@ impl ServerCertVerifier for Pinned {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! [`Network::start`] starts everything on free loopback ports with its files in memory, opens the
-//! channels and returns when alice can pay carol. All of it is gone when the [`Network`] is dropped,
+//! channels and returns when alice can pay carol. All of it is gone when the [`Network`] is
+//! dropped,
 //! and when the test process ends in any other way. Starting takes about 20 seconds: a test file
 //! has one test function, which runs its scenarios on one network. A `static` is never dropped, so
 //! it is no place for a network.

@@ -34,10 +34,7 @@ impl Outcome {
     #[must_use]
     pub fn latency(&self, percent: usize) -> Duration {
         let last = self.latencies.len().saturating_sub(1);
-        self.latencies
-            .get(last * percent / 100)
-            .copied()
-            .unwrap_or_default()
+        self.latencies.get(last * percent / 100).copied().unwrap_or_default()
     }
 }
 

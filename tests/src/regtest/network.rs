@@ -92,13 +92,7 @@ impl Network {
         try_join_all(nodes.iter().map(Node::restart)).await?;
 
         let links = options.links.clone();
-        let network = Self {
-            nodes,
-            links,
-            chain,
-            binaries,
-            folder,
-        };
+        let network = Self { nodes, links, chain, binaries, folder };
         fund(&network, &network.links).await?;
         open(&network, &network.links).await?;
         network.wait_usable().await?;
@@ -176,11 +170,7 @@ impl Network {
 
 fn fresh_folder() -> Result<TempDir> {
     let memory = Path::new(MEMORY);
-    let root = if memory.is_dir() {
-        memory.to_path_buf()
-    } else {
-        std::env::temp_dir()
-    };
+    let root = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
     remove_leftovers(&root);
     let prefix = format!("{FOLDER}{}-", std::process::id());
     Ok(tempfile::Builder::new().prefix(&prefix).tempdir_in(root)?)

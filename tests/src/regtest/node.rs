@@ -106,10 +106,7 @@ impl Node {
     /// Its identity, 66 hex digits. Empty before it was ready for the first time.
     #[must_use]
     pub fn public_key(&self) -> String {
-        self.public_key
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.public_key.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The process id of lnd while it runs.
@@ -176,10 +173,7 @@ impl Node {
         .await
         .and_then(|info| info.context("lnd has ended"))
         .with_context(|| format!("{}: {}", self.name, self.log_tail(20)))?;
-        *self
-            .public_key
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = info.identity_pubkey;
+        *self.public_key.lock().unwrap_or_else(PoisonError::into_inner) = info.identity_pubkey;
         Ok(())
     }
 
@@ -216,9 +210,7 @@ impl Node {
     ///
     /// If lnd refuses.
     pub async fn disconnect(&self, peer: &Node) -> Result<()> {
-        self.lncli(&["disconnect", &peer.public_key()])
-            .await
-            .map(drop)
+        self.lncli(&["disconnect", &peer.public_key()]).await.map(drop)
     }
 
     /// Whether this node has a connection to `peer`.
@@ -229,9 +221,7 @@ impl Node {
     pub async fn has_peer(&self, peer: &Node) -> Result<bool> {
         let public_key = peer.public_key();
         let answer = self.lncli(&["listpeers"]).await?;
-        Ok(list(&answer, "/peers")?
-            .iter()
-            .any(|each| each["pub_key"] == *public_key))
+        Ok(list(&answer, "/peers")?.iter().any(|each| each["pub_key"] == *public_key))
     }
 
     /// What it owns.

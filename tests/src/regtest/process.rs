@@ -31,11 +31,7 @@ impl Daemon {
     pub(super) fn new(program: &Path, arguments: Vec<String>, home: &Path) -> Self {
         let mut command = vec![program.display().to_string()];
         command.extend(arguments);
-        Self {
-            command,
-            home: home.to_path_buf(),
-            child: Mutex::new(None),
-        }
+        Self { command, home: home.to_path_buf(), child: Mutex::new(None) }
     }
 
     /// Starts it. An error if it runs already.
@@ -44,10 +40,7 @@ impl Daemon {
         if slot.is_some() {
             bail!("{} runs already", self.command[0]);
         }
-        let output = File::options()
-            .create(true)
-            .append(true)
-            .open(self.output())?;
+        let output = File::options().create(true).append(true).open(self.output())?;
         let mut command = Command::new(&self.command[0]);
         command
             .args(&self.command[1..])
@@ -62,27 +55,18 @@ impl Daemon {
 
     /// The process id while it runs.
     pub(super) fn pid(&self) -> Option<u32> {
-        self.child
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-            .map(Child::id)
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Child::id)
     }
 
     /// Whether it was started and has ended by itself.
     pub(super) fn has_ended(&self) -> bool {
         let mut slot = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.as_mut()
-            .is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))))
+        slot.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))))
     }
 
     /// Ends it at once with SIGKILL. Nothing if it does not run.
     pub(super) fn kill9(&self) {
-        let child = self
-            .child
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let child = self.child.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut child) = child {
             // It may have ended by itself: then there is nothing to kill, and `wait` reaps it.
             child.kill().ok();
@@ -147,9 +131,7 @@ static SPAWNER: LazyLock<Sender<Order>> = LazyLock::new(|| {
 
 fn spawn(command: Command) -> io::Result<Child> {
     let (reply, answer) = mpsc::sync_channel(1);
-    SPAWNER
-        .send(Order { command, reply })
-        .map_err(io::Error::other)?;
+    SPAWNER.send(Order { command, reply }).map_err(io::Error::other)?;
     answer.recv().map_err(io::Error::other)?
 }
 
@@ -158,12 +140,10 @@ fn die_with_parent(command: &mut Command) {
     // SAFETY: between fork and exec only async-signal-safe functions may run; `prctl` is a plain
     // system call, and the closure touches no memory of the parent.
     unsafe {
-        command.pre_exec(
-            || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                0 => Ok(()),
-                _ => Err(io::Error::last_os_error()),
-            },
-        );
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        });
     }
 }
 

@@ -64,10 +64,7 @@ pub fn plain_payment(invoice: &Invoice) -> SendPaymentRequest {
 /// Whether lnd will change nothing any more about this payment.
 #[must_use]
 pub fn is_final(payment: &Payment) -> bool {
-    matches!(
-        payment.status(),
-        PaymentStatus::Succeeded | PaymentStatus::Failed
-    )
+    matches!(payment.status(), PaymentStatus::Succeeded | PaymentStatus::Failed)
 }
 
 impl Node {
@@ -104,11 +101,7 @@ impl Node {
     ///
     /// If lnd does not answer.
     pub async fn info(&self) -> Result<GetInfoResponse> {
-        Ok(self
-            .lightning()?
-            .get_info(GetInfoRequest {})
-            .await?
-            .into_inner())
+        Ok(self.lightning()?.get_info(GetInfoRequest {}).await?.into_inner())
     }
 
     /// Its open channels.
@@ -118,12 +111,7 @@ impl Node {
     /// If lnd does not answer.
     pub async fn channels(&self) -> Result<Vec<Channel>> {
         let request = ListChannelsRequest::default();
-        Ok(self
-            .lightning()?
-            .list_channels(request)
-            .await?
-            .into_inner()
-            .channels)
+        Ok(self.lightning()?.list_channels(request).await?.into_inner().channels)
     }
 
     /// All payments it has ever started, finished or not, oldest first.
@@ -161,16 +149,8 @@ impl Node {
             ..Default::default()
         };
         let added = self.lightning()?.add_invoice(request).await?.into_inner();
-        let payment_hash = added
-            .r_hash
-            .as_slice()
-            .try_into()
-            .context("a payment hash")?;
-        Ok(Invoice {
-            payment_request: added.payment_request,
-            payment_hash,
-            amount_msat,
-        })
+        let payment_hash = added.r_hash.as_slice().try_into().context("a payment hash")?;
+        Ok(Invoice { payment_request: added.payment_request, payment_hash, amount_msat })
     }
 
     /// Gives out `count` invoices of the same amount that can be paid for an hour.
@@ -203,16 +183,8 @@ impl Node {
             expiry: i64::try_from(EXPIRY.as_secs())?,
             ..Default::default()
         };
-        let added = self
-            .invoices()?
-            .add_hold_invoice(request)
-            .await?
-            .into_inner();
-        Ok(Invoice {
-            payment_request: added.payment_request,
-            payment_hash,
-            amount_msat,
-        })
+        let added = self.invoices()?.add_hold_invoice(request).await?.into_inner();
+        Ok(Invoice { payment_request: added.payment_request, payment_hash, amount_msat })
     }
 
     /// Takes the money of a held payment.
@@ -221,9 +193,7 @@ impl Node {
     ///
     /// If lnd refuses, as it does while no payment is held.
     pub async fn settle(&self, preimage: [u8; 32]) -> Result<()> {
-        let request = SettleInvoiceMsg {
-            preimage: preimage.to_vec(),
-        };
+        let request = SettleInvoiceMsg { preimage: preimage.to_vec() };
         self.invoices()?.settle_invoice(request).await?;
         Ok(())
     }
@@ -234,9 +204,7 @@ impl Node {
     ///
     /// If lnd refuses, as it does when the invoice is settled.
     pub async fn cancel(&self, payment_hash: [u8; 32]) -> Result<()> {
-        let request = CancelInvoiceMsg {
-            payment_hash: payment_hash.to_vec(),
-        };
+        let request = CancelInvoiceMsg { payment_hash: payment_hash.to_vec() };
         self.invoices()?.cancel_invoice(request).await?;
         Ok(())
     }
@@ -247,9 +215,8 @@ impl Node {
     ///
     /// `NotFound` if it has given out none with that hash.
     pub async fn lookup(&self, payment_hash: [u8; 32]) -> Result<lnrpc::Invoice, Status> {
-        let request = LookupInvoiceMsg {
-            invoice_ref: Some(InvoiceRef::PaymentHash(payment_hash.to_vec())),
-        };
+        let request =
+            LookupInvoiceMsg { invoice_ref: Some(InvoiceRef::PaymentHash(payment_hash.to_vec())) };
         let mut client = self.invoices().map_err(unavailable)?;
         Ok(client.lookup_invoice_v2(request).await?.into_inner())
     }
@@ -321,10 +288,8 @@ impl Node {
     }
 
     async fn track_payment(&self, payment_hash: [u8; 32]) -> Result<Streaming<Payment>, Status> {
-        let request = TrackPaymentRequest {
-            payment_hash: payment_hash.to_vec(),
-            ..Default::default()
-        };
+        let request =
+            TrackPaymentRequest { payment_hash: payment_hash.to_vec(), ..Default::default() };
         let mut client = self.router().map_err(unavailable)?;
         Ok(client.track_payment_v2(request).await?.into_inner())
     }

@@ -49,11 +49,7 @@ pub struct SubmitArgs {
 }
 
 pub(super) async fn run(to: &To, args: SubmitArgs) -> Result<Exit, Fault> {
-    let Input {
-        orders,
-        lines,
-        digest,
-    } = Input::read(&args.file, args.format)?;
+    let Input { orders, lines, digest } = Input::read(&args.file, args.format)?;
     let key = args.key.clone().unwrap_or_else(|| format!("file:{digest}"));
     eprintln!("{} orders, key {key}", orders.len());
     let upload = Upload {
@@ -78,19 +74,12 @@ pub(super) async fn run(to: &To, args: SubmitArgs) -> Result<Exit, Fault> {
         }
     };
     progress.finish();
-    let job = Job {
-        to,
-        args: &args,
-        upload: &upload,
-        lines: &lines,
-    };
+    let job = Job { to, args: &args, upload: &upload, lines: &lines };
     match uploaded? {
         Uploaded::Refused(rows) => job.refused(rows),
-        Uploaded::Accepted {
-            batch,
-            replayed,
-            refused,
-        } => job.accepted(&batch, replayed, &refused).await,
+        Uploaded::Accepted { batch, replayed, refused } => {
+            job.accepted(&batch, replayed, &refused).await
+        }
     }
 }
 
@@ -106,10 +95,7 @@ impl Job<'_> {
     fn refused(&self, rows: Vec<proto::RefusedRow>) -> Result<Exit, Fault> {
         self.show_refused(&rows);
         if let Some(path) = &self.args.results {
-            let mut results = Results {
-                refused: rows,
-                ..Results::default()
-            };
+            let mut results = Results { refused: rows, ..Results::default() };
             results.not_accepted(&self.upload.orders);
             results::write_file(path, &results.table(self.lines))?;
         }
@@ -130,17 +116,9 @@ impl Job<'_> {
         if self.args.dry_run {
             show(batch, self.to.json);
             eprintln!("nothing was written: this was a dry run");
-            return Ok(if refused.is_empty() {
-                Exit::SUCCESS
-            } else {
-                Exit::INCOMPLETE
-            });
+            return Ok(if refused.is_empty() { Exit::SUCCESS } else { Exit::INCOMPLETE });
         }
-        let again = if replayed {
-            " before, with this key"
-        } else {
-            ""
-        };
+        let again = if replayed { " before, with this key" } else { "" };
         eprintln!("accepted{again}: {}", batch.batch_id);
         if self.args.no_wait {
             show(batch, self.to.json);
@@ -171,10 +149,7 @@ impl Job<'_> {
             eprintln!("row {number} (line {line}): {reason}: {}", row.message);
         }
         if rows.len() > SHOWN_MAX {
-            eprintln!(
-                "and {} more: --results FILE has all of them",
-                rows.len() - SHOWN_MAX
-            );
+            eprintln!("and {} more: --results FILE has all of them", rows.len() - SHOWN_MAX);
         }
     }
 }

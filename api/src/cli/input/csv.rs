@@ -5,24 +5,15 @@ use csv::{ReaderBuilder, StringRecord, Trim};
 use super::{Fields, Rows};
 
 /// The columns that there are.
-const COLUMNS: [&str; 6] = [
-    "destination",
-    "amount_msat",
-    "amount_sat",
-    "fee_limit_msat",
-    "reference",
-    "deadline",
-];
+const COLUMNS: [&str; 6] =
+    ["destination", "amount_msat", "amount_sat", "fee_limit_msat", "reference", "deadline"];
 
 /// Where each column of [`COLUMNS`] stands in the file.
 type Places = [Option<usize>; COLUMNS.len()];
 
 pub(super) fn rows(text: &[u8]) -> Rows {
     let mut rows = Rows::default();
-    let mut reader = ReaderBuilder::new()
-        .flexible(true)
-        .trim(Trim::All)
-        .from_reader(text);
+    let mut reader = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(text);
     let places = match reader.headers() {
         Ok(header) => places(header),
         Err(error) => Err(error.to_string()),
@@ -65,9 +56,7 @@ fn places(header: &StringRecord) -> Result<Places, String> {
         let known = COLUMNS.iter().position(|column| *column == name);
         let Some(column) = known else {
             let columns = COLUMNS.join(", ");
-            return Err(format!(
-                "unknown column `{name}`: the columns are {columns}"
-            ));
+            return Err(format!("unknown column `{name}`: the columns are {columns}"));
         };
         if places[column].replace(at).is_some() {
             return Err(format!("column `{name}` is there twice"));
@@ -89,11 +78,7 @@ fn order(
     if record.len() != width {
         return Err(format!("{} fields instead of {width}", record.len()));
     }
-    let field = |column: usize| {
-        places[column]
-            .and_then(|at| record.get(at))
-            .unwrap_or_default()
-    };
+    let field = |column: usize| places[column].and_then(|at| record.get(at)).unwrap_or_default();
     let fields = Fields {
         destination: field(0),
         amount_msat: field(1),
@@ -115,22 +100,14 @@ struct LineStarts<'a> {
 impl<'a> LineStarts<'a> {
     fn new(text: &'a [u8]) -> LineStarts<'a> {
         let newlines = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-        LineStarts {
-            text,
-            newlines: newlines.map(|(at, _)| at).collect(),
-        }
+        LineStarts { text, newlines: newlines.map(|(at, _)| at).collect() }
     }
 
     /// The line, from 1, of the record that begins at `position`, blank lines skipped.
     fn line_at(&self, position: Option<&csv::Position>) -> u64 {
         let start = position.map_or(0, csv::Position::byte);
-        let start = usize::try_from(start)
-            .unwrap_or(usize::MAX)
-            .min(self.text.len());
-        let blank = self.text[start..]
-            .iter()
-            .take_while(|byte| b"\r\n".contains(byte))
-            .count();
+        let start = usize::try_from(start).unwrap_or(usize::MAX).min(self.text.len());
+        let blank = self.text[start..].iter().take_while(|byte| b"\r\n".contains(byte)).count();
         self.newlines.partition_point(|at| *at < start + blank) as u64 + 1
     }
 }

@@ -75,21 +75,13 @@ impl Rows {
         self.lines.push(line);
         match order {
             Ok(order) => self.orders.push(order),
-            Err(message) => self.bad.push(BadRow {
-                row: self.lines.len(),
-                line,
-                message,
-            }),
+            Err(message) => self.bad.push(BadRow { row: self.lines.len(), line, message }),
         }
     }
 
     /// A problem of the file as a whole.
     fn refuse(&mut self, line: u64, message: String) {
-        self.bad.push(BadRow {
-            row: 0,
-            line,
-            message,
-        });
+        self.bad.push(BadRow { row: 0, line, message });
     }
 }
 
@@ -130,11 +122,7 @@ impl Input {
         // Spreadsheets begin a file with a byte order mark.
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
-        let guessed = if first == Some(&b'{') {
-            Format::Ndjson
-        } else {
-            Format::Csv
-        };
+        let guessed = if first == Some(&b'{') { Format::Ndjson } else { Format::Csv };
         let mut rows = match format.unwrap_or(guessed) {
             Format::Csv => csv::rows(text),
             Format::Ndjson => ndjson::rows(text),
@@ -144,19 +132,12 @@ impl Input {
         }
         if rows.bad.is_empty() && rows.orders.len() > ROWS_MAX {
             let line = rows.lines[ROWS_MAX];
-            rows.refuse(
-                line,
-                format!("a batch has at most {ROWS_MAX} orders: split the file"),
-            );
+            rows.refuse(line, format!("a batch has at most {ROWS_MAX} orders: split the file"));
         }
         if !rows.bad.is_empty() {
             return Err(rows.bad);
         }
-        Ok(Input {
-            orders: rows.orders,
-            lines: rows.lines,
-            digest: digest(bytes),
-        })
+        Ok(Input { orders: rows.orders, lines: rows.lines, digest: digest(bytes) })
     }
 
     /// The key that a file has by itself: the same bytes are the same batch.
@@ -168,14 +149,9 @@ impl Input {
 fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if path == Path::new("-") {
-        std::io::stdin()
-            .lock()
-            .take(FILE_BYTES_MAX + 1)
-            .read_to_end(&mut bytes)?;
+        std::io::stdin().lock().take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     } else {
-        std::fs::File::open(path)?
-            .take(FILE_BYTES_MAX + 1)
-            .read_to_end(&mut bytes)?;
+        std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     }
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(std::io::Error::other("larger than 1 GiB"));
@@ -217,13 +193,9 @@ impl Fields<'_> {
         let fee_limit = (!self.fee_limit_msat.is_empty()).then_some(self.fee_limit_msat);
         let deadline = (!self.deadline.is_empty()).then_some(self.deadline);
         Ok(proto::PaymentOrder {
-            destination: Some(proto::payment_order::Destination::Bolt11(
-                self.destination.into(),
-            )),
+            destination: Some(proto::payment_order::Destination::Bolt11(self.destination.into())),
             amount: amount_msat.map(proto::payment_order::Amount::AmountMsat),
-            fee_limit_msat: fee_limit
-                .map(|limit| whole("fee_limit_msat", limit))
-                .transpose()?,
+            fee_limit_msat: fee_limit.map(|limit| whole("fee_limit_msat", limit)).transpose()?,
             deadline: deadline.map(timestamp).transpose()?,
             reference: self.reference.into(),
         })
@@ -237,10 +209,7 @@ fn whole(field: &str, text: &str) -> Result<i64, String> {
             return Ok(number);
         }
     }
-    Err(format!(
-        "{field}: `{text}` is not a whole number of 0 to {}",
-        i64::MAX
-    ))
+    Err(format!("{field}: `{text}` is not a whole number of 0 to {}", i64::MAX))
 }
 
 /// A time such as `2030-01-31T12:00:00Z`.
@@ -251,10 +220,7 @@ pub fn timestamp(text: &str) -> Result<prost_types::Timestamp, String> {
     let time: jiff::Timestamp = text
         .parse()
         .map_err(|_| format!("deadline: `{text}` is not a time such as 2030-01-31T12:00:00Z"))?;
-    Ok(prost_types::Timestamp {
-        seconds: time.as_second(),
-        nanos: time.subsec_nanosecond(),
-    })
+    Ok(prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() })
 }
 
 #[cfg(test)]

@@ -38,9 +38,7 @@ fn order(bytes: &[u8]) -> Result<fulgurite_proto::fulgurite::v1::PaymentOrder, S
         deadline: &order.deadline,
         ..Fields::default()
     };
-    fields
-        .order()
-        .map_err(|message| message.replacen("destination", "bolt11", 1))
+    fields.order().map_err(|message| message.replacen("destination", "bolt11", 1))
 }
 
 /// The reader counts lines of its own: always one.
@@ -56,8 +54,6 @@ fn number_or_text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error
     match serde_json::Value::deserialize(from)? {
         serde_json::Value::String(text) if !text.is_empty() => Ok(text),
         serde_json::Value::Number(number) => Ok(number.to_string()),
-        other => Err(de::Error::custom(format!(
-            "`{other}` is not a whole number"
-        ))),
+        other => Err(de::Error::custom(format!("`{other}` is not a whole number"))),
     }
 }

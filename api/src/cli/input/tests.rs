@@ -23,10 +23,7 @@ fn summary(bytes: &[u8]) -> Vec<String> {
                 let fee_limit = order.fee_limit_msat.unwrap_or(-1);
                 let deadline = order.deadline.map_or(-1, |deadline| deadline.seconds);
                 let reference = &order.reference;
-                format!(
-                    "{}/{line} {bolt11} {amount} {fee_limit} {reference} {deadline}",
-                    at + 1
-                )
+                format!("{}/{line} {bolt11} {amount} {fee_limit} {reference} {deadline}", at + 1)
             })
             .collect(),
         Err(bad) => bad.iter().map(BadRow::to_string).collect(),
@@ -88,18 +85,9 @@ fn files_that_are_refused() {
 #[test]
 fn a_batch_has_at_most_100_000_orders() {
     let file = |rows: usize| format!("destination\n{}", "lnbc1\n".repeat(rows));
-    assert_eq!(
-        Input::parse(file(100_000).as_bytes(), None)
-            .unwrap()
-            .orders
-            .len(),
-        100_000
-    );
+    assert_eq!(Input::parse(file(100_000).as_bytes(), None).unwrap().orders.len(), 100_000);
     let refused = summary(file(100_001).as_bytes());
-    assert_eq!(
-        refused,
-        ["line 100002: a batch has at most 100000 orders: split the file"]
-    );
+    assert_eq!(refused, ["line 100002: a batch has at most 100000 orders: split the file"]);
 }
 
 #[test]

@@ -16,14 +16,7 @@ fn three(options: BatchOptions) -> Batch {
 
 fn change(batch: &mut Batch, row: u32, change: PaymentChange) {
     let payment = batch_id().payment(row);
-    batch.apply(
-        &Event::Payment {
-            payment,
-            time: NOW,
-            change,
-        },
-        batch.summary.version + 1,
-    );
+    batch.apply(&Event::Payment { payment, time: NOW, change }, batch.summary.version + 1);
 }
 
 fn follow_up(batch: &mut Batch) -> Vec<Event> {
@@ -36,48 +29,23 @@ fn follow_up(batch: &mut Batch) -> Vec<Event> {
 }
 
 fn start(batch: &mut Batch, row: u32) {
-    let number = batch
-        .payment(batch_id().payment(row))
-        .map_or(1, Payment::next_attempt);
+    let number = batch.payment(batch_id().payment(row)).map_or(1, Payment::next_attempt);
     change(batch, row, PaymentChange::AttemptStarted(attempt(number)));
 }
 
 fn fail(batch: &mut Batch, row: u32) {
     let (reason, next) = (FailureReason::NoRoute, Next::Failed(Failure::NoRoute));
-    change(
-        batch,
-        row,
-        PaymentChange::AttemptFailed {
-            attempt: 1,
-            reason,
-            next,
-        },
-    );
+    change(batch, row, PaymentChange::AttemptFailed { attempt: 1, reason, next });
 }
 
 fn settle(batch: &mut Batch, row: u32) {
     let (preimage, fee_paid) = (preimage(row), FEE_LIMIT);
-    change(
-        batch,
-        row,
-        PaymentChange::AttemptSettled {
-            attempt: 1,
-            preimage,
-            fee_paid,
-        },
-    );
+    change(batch, row, PaymentChange::AttemptSettled { attempt: 1, preimage, fee_paid });
 }
 
 fn contradict(batch: &mut Batch, row: u32) {
     let contradiction = Contradiction::SucceededAfterFinal;
-    change(
-        batch,
-        row,
-        PaymentChange::Contradicted {
-            attempt: 1,
-            contradiction,
-        },
-    );
+    change(batch, row, PaymentChange::Contradicted { attempt: 1, contradiction });
 }
 
 #[test]
@@ -116,30 +84,14 @@ fn a_cancelled_batch_cancels_what_waits_and_ends_with_what_is_in_flight() {
     start(&mut batch, 2);
     batch.apply(&batch.decide(Input::Cancel, NOW).expect("it runs"), 5);
     let rows = Arc::new(vec![1, 3]);
-    let cancelled = Event::PaymentsCancelled {
-        batch: batch_id(),
-        rows,
-        time: NOW,
-    };
+    let cancelled = Event::PaymentsCancelled { batch: batch_id(), rows, time: NOW };
     assert_eq!(follow_up(&mut batch), [cancelled]);
-    assert_eq!(
-        (
-            batch.summary.counts.cancelled,
-            batch.summary.counts.in_flight
-        ),
-        (2, 1)
-    );
+    assert_eq!((batch.summary.counts.cancelled, batch.summary.counts.in_flight), (2, 1));
     assert_eq!(batch.payments[0].version, 6);
     settle(&mut batch, 2);
-    let finished = Event::BatchFinished {
-        batch: batch_id(),
-        time: NOW,
-    };
+    let finished = Event::BatchFinished { batch: batch_id(), time: NOW };
     assert_eq!(follow_up(&mut batch), [finished]);
-    assert_eq!(
-        (batch.summary.amount_succeeded, batch.summary.fee_paid),
-        (AMOUNT, FEE_LIMIT)
-    );
+    assert_eq!((batch.summary.amount_succeeded, batch.summary.fee_paid), (AMOUNT, FEE_LIMIT));
     for request in [Input::Pause, Input::Resume, Input::Cancel] {
         assert_eq!(batch.decide(request, NOW), Err(Refusal::Finished));
     }
@@ -148,10 +100,7 @@ fn a_cancelled_batch_cancels_what_waits_and_ends_with_what_is_in_flight() {
 
 #[test]
 fn a_paused_batch_starts_nothing_and_still_finishes() {
-    let mut batch = three(BatchOptions {
-        start_paused: true,
-        ..options()
-    });
+    let mut batch = three(BatchOptions { start_paused: true, ..options() });
     assert_eq!(batch.summary.state, State::Paused(PauseReason::StartPaused));
     let retry = RetryPolicy::default();
     let begin = payment::Input::Start(attempt(1));
@@ -172,18 +121,11 @@ fn a_paused_batch_starts_nothing_and_still_finishes() {
 
 #[test]
 fn it_pauses_at_its_failure_threshold_and_counts_anew_after_a_resume() {
-    let mut batch = three(BatchOptions {
-        failed_count_max: 1,
-        ..options()
-    });
+    let mut batch = three(BatchOptions { failed_count_max: 1, ..options() });
     start(&mut batch, 1);
     fail(&mut batch, 1);
     let reason = PauseReason::FailureThreshold;
-    let paused = Event::BatchPaused {
-        batch: batch_id(),
-        reason,
-        time: NOW,
-    };
+    let paused = Event::BatchPaused { batch: batch_id(), reason, time: NOW };
     assert_eq!(follow_up(&mut batch), [paused]);
     batch.apply(&batch.decide(Input::Resume, NOW).expect("it is paused"), 9);
     assert_eq!(follow_up(&mut batch), []);
@@ -194,10 +136,7 @@ fn it_pauses_at_its_failure_threshold_and_counts_anew_after_a_resume() {
 
 #[test]
 fn a_failed_payment_that_was_paid_after_all_is_no_longer_counted_as_failed() {
-    let mut batch = three(BatchOptions {
-        failed_count_max: 1,
-        ..options()
-    });
+    let mut batch = three(BatchOptions { failed_count_max: 1, ..options() });
     start(&mut batch, 1);
     fail(&mut batch, 1);
     follow_up(&mut batch);
@@ -205,18 +144,12 @@ fn a_failed_payment_that_was_paid_after_all_is_no_longer_counted_as_failed() {
     contradict(&mut batch, 1);
     assert_eq!(follow_up(&mut batch), []);
     let counts = batch.summary.counts;
-    assert_eq!(
-        (counts.failed, counts.unresolved, counts.total()),
-        (0, 1, 3)
-    );
+    assert_eq!((counts.failed, counts.unresolved, counts.total()), (0, 1, 3));
 }
 
 #[test]
 fn the_share_of_failures_counts_from_twenty_on() {
-    let options = BatchOptions {
-        failed_percent_max: 50,
-        ..options()
-    };
+    let options = BatchOptions { failed_percent_max: 50, ..options() };
     let mut batch = batch(options, (1..=30).map(order).collect());
     for row in 1..=19 {
         start(&mut batch, row);
@@ -239,25 +172,24 @@ fn refused_rows_are_counted_and_leave_gaps() {
         payment: None,
         other_row: None,
     };
-    let refused = vec![
-        refused(RowReason::Expired),
-        refused(RowReason::AmountMissing),
-    ];
-    let accepted = Accepted {
-        refused,
-        ..accepted(options(), 3)
-    };
+    let refused = vec![refused(RowReason::Expired), refused(RowReason::AmountMissing)];
+    let accepted = Accepted { refused, ..accepted(options(), 3) };
     let rows = [(1, Arc::new(order(1))), (3, Arc::new(order(3)))];
-    let batch = Batch::new(Arc::new(accepted), &rows, 1);
-    assert_eq!(
-        (batch.summary.counts.refused, batch.summary.counts.total()),
-        (1, 3)
-    );
+    let mut batch = Batch::new(Arc::new(accepted), &rows, 1);
+    assert_eq!((batch.summary.counts.refused, batch.summary.counts.total()), (1, 3));
     let position = |row| batch.position(batch_id().payment(row));
     assert_eq!(
         (position(1), position(2), position(3), position(4)),
         (Some(0), None, Some(1), None)
     );
+    // Refused rows are final from the beginning: the batch ends without them.
+    assert_eq!(follow_up(&mut batch), []);
+    for row in [1, 3] {
+        start(&mut batch, row);
+        settle(&mut batch, row);
+    }
+    follow_up(&mut batch);
+    assert_eq!(batch.summary.state, State::Finished);
 }
 
 #[test]

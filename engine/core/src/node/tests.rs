@@ -5,16 +5,8 @@ use crate::testing::{AMOUNT, FEE_LIMIT, NOW, preimage};
 
 fn node() -> Node {
     let limits = Limits {
-        window: window::Limits {
-            start: 4,
-            min: 2,
-            max: 8,
-        },
-        breaker: breaker::Limits {
-            faults: 2,
-            open_ms: 1_000,
-            probes: 1,
-        },
+        window: window::Limits { start: 4, min: 2, max: 8 },
+        breaker: breaker::Limits { faults: 2, open_ms: 1_000, probes: 1 },
         payments_per_second_max: 0,
     };
     Node::new(limits, NOW)
@@ -87,16 +79,8 @@ fn nothing_ends_that_was_not_started() {
 #[test]
 fn the_rate_counts_what_started() {
     let limits = Limits {
-        window: window::Limits {
-            start: 100,
-            min: 1,
-            max: 100,
-        },
-        breaker: breaker::Limits {
-            faults: 5,
-            open_ms: 1_000,
-            probes: 1,
-        },
+        window: window::Limits { start: 100, min: 1, max: 100 },
+        breaker: breaker::Limits { faults: 5, open_ms: 1_000, probes: 1 },
         payments_per_second_max: 10,
     };
     let mut node = Node::new(limits, NOW);

@@ -15,12 +15,8 @@ fn input(what: &str) -> Input {
     let mut words = what.split(' ');
     let (kind, number) = (words.next().unwrap_or(""), words.next().unwrap_or("0"));
     let number: u16 = number.parse().unwrap_or(0);
-    let settled = |preimage, amount, fee_paid| Input::Settled {
-        attempt: number,
-        preimage,
-        amount,
-        fee_paid,
-    };
+    let settled =
+        |preimage, amount, fee_paid| Input::Settled { attempt: number, preimage, amount, fee_paid };
     let more = Msat::from_sat_clamped(1);
     match kind {
         "start" => Input::Start(attempt(number)),
@@ -30,45 +26,26 @@ fn input(what: &str) -> Input {
         })),
         "dear" => {
             let fee_limit = FEE_LIMIT.saturating_add(more);
-            Input::Start(Arc::new(AttemptStarted {
-                fee_limit,
-                ..(*attempt(1)).clone()
-            }))
+            Input::Start(Arc::new(AttemptStarted { fee_limit, ..(*attempt(1)).clone() }))
         }
         "larger" => {
             let amount = AMOUNT.saturating_add(more);
-            Input::Start(Arc::new(AttemptStarted {
-                amount,
-                ..(*attempt(1)).clone()
-            }))
+            Input::Start(Arc::new(AttemptStarted { amount, ..(*attempt(1)).clone() }))
         }
         "settled" => settled(preimage(1), AMOUNT, FEE_LIMIT),
         "forged" => settled(preimage(2), AMOUNT, FEE_LIMIT),
         "overpaid" => settled(preimage(1), AMOUNT.saturating_add(more), FEE_LIMIT),
         "overcharged" => settled(preimage(1), AMOUNT, FEE_LIMIT.saturating_add(more)),
-        "failed" => Input::Failed {
-            attempt: number,
-            reason: FailureReason::NoRoute,
-        },
+        "failed" => Input::Failed { attempt: number, reason: FailureReason::NoRoute },
         "refused" => {
             let reason = FailureReason::IncorrectPaymentDetails;
-            Input::Failed {
-                attempt: number,
-                reason,
-            }
+            Input::Failed { attempt: number, reason }
         }
-        "unsent" => Input::NeverSent {
-            attempt: number,
-            cause: NeverSent::NotDelivered,
-        },
-        "stale" => Input::NeverSent {
-            attempt: number,
-            cause: NeverSent::InvoiceExpired,
-        },
-        "contradicted" => Input::Contradicted {
-            attempt: number,
-            contradiction: Contradiction::Forgotten,
-        },
+        "unsent" => Input::NeverSent { attempt: number, cause: NeverSent::NotDelivered },
+        "stale" => Input::NeverSent { attempt: number, cause: NeverSent::InvoiceExpired },
+        "contradicted" => {
+            Input::Contradicted { attempt: number, contradiction: Contradiction::Forgotten }
+        }
         "cancel" => Input::Cancel,
         "expire" => Input::Expire,
         _ => panic!("no such input: {what}"),
@@ -227,39 +204,16 @@ fn a_retry_is_not_too_early_and_a_cancelled_batch_has_none() {
     let mut payment = payment(order(1));
     let start = PaymentChange::AttemptStarted(attempt(1));
     payment.apply(&start, NOW, 1);
-    let cancelling = Terms {
-        cancelling: true,
-        ..terms()
-    };
-    let change = payment
-        .decide(&input("failed 1"), &cancelling, NOW)
-        .expect("the open attempt");
+    let cancelling = Terms { cancelling: true, ..terms() };
+    let change = payment.decide(&input("failed 1"), &cancelling, NOW).expect("the open attempt");
     let next = Next::Cancelled;
     let reason = FailureReason::NoRoute;
-    assert_eq!(
-        change,
-        PaymentChange::AttemptFailed {
-            attempt: 1,
-            reason,
-            next
-        }
-    );
-    let change = payment
-        .decide(&input("failed 1"), &terms(), NOW)
-        .expect("the open attempt");
+    assert_eq!(change, PaymentChange::AttemptFailed { attempt: 1, reason, next });
+    let change = payment.decide(&input("failed 1"), &terms(), NOW).expect("the open attempt");
     payment.apply(&change, NOW, 2);
-    assert_eq!(
-        payment.decide(&input("start 2"), &terms(), NOW),
-        Err(Refusal::TooEarly)
-    );
-    let State::Queued { not_before } = payment.state else {
-        panic!("it waits")
-    };
-    assert!(
-        payment
-            .decide(&input("start 2"), &terms(), not_before)
-            .is_ok()
-    );
+    assert_eq!(payment.decide(&input("start 2"), &terms(), NOW), Err(Refusal::TooEarly));
+    let State::Queued { not_before } = payment.state else { panic!("it waits") };
+    assert!(payment.decide(&input("start 2"), &terms(), not_before).is_ok());
 }
 
 #[test]
@@ -267,10 +221,7 @@ fn a_restart_asks_for_what_is_in_flight_and_sends_nothing() {
     let mut payment = payment(order(1));
     assert_eq!(payment.resume(), Some(Effect::Wait { not_before: NOW }));
     payment.apply(&PaymentChange::AttemptStarted(attempt(1)), NOW, 1);
-    let id = AttemptId {
-        payment: payment.id,
-        number: 1,
-    };
+    let id = AttemptId { payment: payment.id, number: 1 };
     assert_eq!(payment.resume(), Some(Effect::Ask(id)));
     assert_eq!(payment.order.payment_hash, hash(1));
 }
@@ -284,16 +235,8 @@ fn events_that_break_an_invariant_are_not_applied() {
         fee_paid: FEE_LIMIT,
     };
     let (reason, next) = (FailureReason::NoRoute, Next::Cancelled);
-    let failed = |attempt| PaymentChange::AttemptFailed {
-        attempt,
-        reason,
-        next,
-    };
-    let unsent = PaymentChange::AttemptNeverSent {
-        attempt: 2,
-        cause: NeverSent::Invalid,
-        next,
-    };
+    let failed = |attempt| PaymentChange::AttemptFailed { attempt, reason, next };
+    let unsent = PaymentChange::AttemptNeverSent { attempt: 2, cause: NeverSent::Invalid, next };
     let start = |number| PaymentChange::AttemptStarted(attempt(number));
     for history in [
         vec![start(1), start(2)],

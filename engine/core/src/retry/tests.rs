@@ -4,12 +4,7 @@ use super::*;
 use crate::testing::{NOW, batch_id, order, terms};
 
 fn next(why: FailureReason, attempts: u16, terms: Terms) -> Next {
-    terms.after_failure(
-        batch_id().payment(1),
-        &order(1),
-        Over { why, attempts },
-        NOW,
-    )
+    terms.after_failure(batch_id().payment(1), &order(1), Over { why, attempts }, NOW)
 }
 
 #[test]
@@ -53,27 +48,18 @@ fn an_attempt_that_was_never_sent_is_made_again_unless_the_node_refuses_it_for_e
 
 #[test]
 fn waits_double_up_to_the_longest_and_spread_by_a_quarter() {
-    let terms = Terms {
-        attempts_max: u16::MAX,
-        ..terms()
-    };
+    let terms = Terms { attempts_max: u16::MAX, ..terms() };
     for attempts in 1..2_000 {
         let full = (250_i64 << i64::from(attempts - 1).min(20)).min(30_000);
         let Next::Retry { not_before } = next(FailureReason::NoRoute, attempts, terms) else {
             panic!("attempt {attempts} is followed by another");
         };
         let wait = not_before.since(NOW);
-        assert!(
-            (full - full / 4..=full).contains(&wait),
-            "{wait} after attempt {attempts}"
-        );
+        assert!((full - full / 4..=full).contains(&wait), "{wait} after attempt {attempts}");
     }
     let waits = (1..=50).map(|row| terms.backoff_ms(batch_id().payment(row), 8));
     let different: std::collections::HashSet<i64> = waits.collect();
-    assert!(
-        different.len() > 40,
-        "payments that failed together do not return together"
-    );
+    assert!(different.len() > 40, "payments that failed together do not return together");
 }
 
 #[test]
@@ -97,15 +83,9 @@ fn the_earliest_end_decides_and_gives_the_reason() {
 
 #[test]
 fn a_retry_that_would_be_too_late_is_not_made() {
-    let terms = Terms {
-        deadline: Some(NOW.plus_ms(180)),
-        ..terms()
-    };
+    let terms = Terms { deadline: Some(NOW.plus_ms(180)), ..terms() };
     let failed = next(FailureReason::NoRoute, 1, terms);
     assert_eq!(failed, Next::Failed(Failure::DeadlinePassed));
-    let cancelling = Terms {
-        cancelling: true,
-        ..terms
-    };
+    let cancelling = Terms { cancelling: true, ..terms };
     assert_eq!(next(FailureReason::NoRoute, 1, cancelling), Next::Cancelled);
 }

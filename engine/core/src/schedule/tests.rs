@@ -21,14 +21,7 @@ fn schedule(batch: &Batch) -> Schedule {
 
 fn apply(batch: &mut Batch, position: usize, change: PaymentChange) {
     let payment = batch.payments[position].id;
-    batch.apply(
-        &Event::Payment {
-            payment,
-            time: NOW,
-            change,
-        },
-        2,
-    );
+    batch.apply(&Event::Payment { payment, time: NOW, change }, 2);
 }
 
 fn take_all(schedule: &mut Schedule, batch: &Batch, now: UnixMs) -> Vec<u32> {
@@ -37,10 +30,7 @@ fn take_all(schedule: &mut Schedule, batch: &Batch, now: UnixMs) -> Vec<u32> {
 
 #[test]
 fn the_window_is_a_limit_on_what_is_placed_or_in_flight() {
-    let options = BatchOptions {
-        in_flight_max: 2,
-        ..options()
-    };
+    let options = BatchOptions { in_flight_max: 2, ..options() };
     let mut batch = batch(options, rows(4));
     let mut schedule = schedule(&batch);
     assert_eq!(take_all(&mut schedule, &batch, NOW), [0, 1]);
@@ -56,10 +46,7 @@ fn the_window_is_a_limit_on_what_is_placed_or_in_flight() {
 
 #[test]
 fn the_rate_is_kept_whatever_the_window() {
-    let options = BatchOptions {
-        payments_per_second_max: 10,
-        ..options()
-    };
+    let options = BatchOptions { payments_per_second_max: 10, ..options() };
     let batch = batch(options, rows(30));
     let mut schedule = schedule(&batch);
     let mut started = Vec::new();
@@ -75,11 +62,7 @@ fn the_rate_is_kept_whatever_the_window() {
 
 #[test]
 fn a_full_window_does_not_wake_up_for_the_rate() {
-    let limited = BatchOptions {
-        payments_per_second_max: 10,
-        in_flight_max: 1,
-        ..options()
-    };
+    let limited = BatchOptions { payments_per_second_max: 10, in_flight_max: 1, ..options() };
     let batch = batch(limited, rows(2));
     let mut schedule = schedule(&batch);
     assert_eq!(take_all(&mut schedule, &batch, NOW), [0]);
@@ -89,24 +72,9 @@ fn a_full_window_does_not_wake_up_for_the_rate() {
 
 #[test]
 fn payments_to_one_payee_wait_for_each_other_and_hold_up_nobody_else() {
-    let options = BatchOptions {
-        per_destination_in_flight_max: 1,
-        ..options()
-    };
-    let to = |row, number| Order {
-        payee: payee(number),
-        ..order(row)
-    };
-    let orders = vec![
-        to(1, 1),
-        to(2, 1),
-        to(3, 2),
-        to(4, 1),
-        Order {
-            payee: None,
-            ..order(5)
-        },
-    ];
+    let options = BatchOptions { per_destination_in_flight_max: 1, ..options() };
+    let to = |row, number| Order { payee: payee(number), ..order(row) };
+    let orders = vec![to(1, 1), to(2, 1), to(3, 2), to(4, 1), Order { payee: None, ..order(5) }];
     let batch = batch(options, orders);
     let mut schedule = schedule(&batch);
     assert_eq!(take_all(&mut schedule, &batch, NOW), [0, 2, 4]);
@@ -120,16 +88,8 @@ fn payments_to_one_payee_wait_for_each_other_and_hold_up_nobody_else() {
 
 #[test]
 fn a_parked_payment_that_is_over_gives_its_turn_to_the_next() {
-    let options = BatchOptions {
-        per_destination_in_flight_max: 1,
-        ..options()
-    };
-    let orders = (1..=3)
-        .map(|row| Order {
-            payee: payee(1),
-            ..order(row)
-        })
-        .collect();
+    let options = BatchOptions { per_destination_in_flight_max: 1, ..options() };
+    let orders = (1..=3).map(|row| Order { payee: payee(1), ..order(row) }).collect();
     let mut batch = batch(options, orders);
     let mut schedule = schedule(&batch);
     assert_eq!(take_all(&mut schedule, &batch, NOW), [0]);
@@ -164,14 +124,8 @@ fn what_is_cancelled_while_it_waits_is_passed_over() {
 fn each_payment_expires_once_after_its_last_moment() {
     let at = |ms| Some(NOW.plus_ms(ms));
     let orders = vec![
-        Order {
-            deadline: at(20),
-            ..order(1)
-        },
-        Order {
-            deadline: at(10),
-            ..order(2)
-        },
+        Order { deadline: at(20), ..order(1) },
+        Order { deadline: at(10), ..order(2) },
         order(3),
     ];
     let batch = batch(options(), orders);

@@ -45,19 +45,9 @@ impl Tracker {
     pub(super) fn send(&mut self, context: &mut Context<'_>) -> Action {
         *context.number += 1;
         let number = *context.number;
-        self.sends.push(Send {
-            number,
-            expiry: context.expiry,
-            account: Account::Open,
-        });
+        self.sends.push(Send { number, expiry: context.expiry, account: Account::Open });
         self.phase = Phase::Sending;
-        Action::Send(
-            SendId {
-                attempt: self.id,
-                number,
-            },
-            context.expiry,
-        )
+        Action::Send(SendId { attempt: self.id, number }, context.expiry)
     }
 
     pub(super) fn ask(&mut self, context: &mut Context<'_>) -> Option<Action> {
@@ -69,11 +59,7 @@ impl Tracker {
         let number = *context.number;
         self.phase = Phase::Asking(number);
         let payment_hash = self.payment_hash;
-        Some(Action::Track(TrackCall {
-            attempt: self.id,
-            number,
-            payment_hash,
-        }))
+        Some(Action::Track(TrackCall { attempt: self.id, number, payment_hash }))
     }
 
     pub(super) fn wait(&mut self, context: &Context<'_>) {
@@ -87,10 +73,7 @@ impl Tracker {
 
     /// The latest expiry of a send that may still start a payment.
     pub(super) fn unaccounted(&self) -> Option<UnixMs> {
-        let open = self
-            .sends
-            .iter()
-            .filter(|send| send.account != Account::Accounted);
+        let open = self.sends.iter().filter(|send| send.account != Account::Accounted);
         open.map(|send| send.expiry).chain(self.earlier).max()
     }
 }

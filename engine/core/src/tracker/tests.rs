@@ -31,29 +31,15 @@ fn payment(status: PaymentStatus) -> PaymentReport {
 }
 
 fn report(what: &str) -> Option<PaymentReport> {
-    let paid = PaymentStatus::Succeeded {
-        preimage: preimage(1),
-        fee_paid: FEE_LIMIT,
-    };
+    let paid = PaymentStatus::Succeeded { preimage: preimage(1), fee_paid: FEE_LIMIT };
     Some(match what {
         "in flight" => payment(PaymentStatus::InFlight),
         "failed" => payment(PaymentStatus::Failed(FailureReason::NoRoute)),
-        "refused" => payment(PaymentStatus::Failed(
-            FailureReason::IncorrectPaymentDetails,
-        )),
+        "refused" => payment(PaymentStatus::Failed(FailureReason::IncorrectPaymentDetails)),
         "paid" => payment(paid),
-        "paid another amount" => PaymentReport {
-            amount: Msat::ZERO,
-            ..payment(paid)
-        },
-        "paid long ago" => PaymentReport {
-            created: NOW.plus_ms(-120_001),
-            ..payment(paid)
-        },
-        "paid just before" => PaymentReport {
-            created: NOW.plus_ms(-120_000),
-            ..payment(paid)
-        },
+        "paid another amount" => PaymentReport { amount: Msat::ZERO, ..payment(paid) },
+        "paid long ago" => PaymentReport { created: NOW.plus_ms(-120_001), ..payment(paid) },
+        "paid just before" => PaymentReport { created: NOW.plus_ms(-120_000), ..payment(paid) },
         _ => return None,
     })
 }
@@ -75,12 +61,8 @@ fn end(what: &str) -> SendEnd {
 impl Scene {
     fn step(&mut self, input: Input) -> String {
         let expiry = second(self.number + 1);
-        let mut context = Context {
-            now: self.now,
-            expiry,
-            connected: self.connected,
-            number: &mut self.number,
-        };
+        let mut context =
+            Context { now: self.now, expiry, connected: self.connected, number: &mut self.number };
         match self.tracker.step(input, &mut context) {
             None => "-".into(),
             Some(Action::Send(send, expiry)) => {
@@ -141,12 +123,7 @@ impl Scene {
 }
 
 fn play(tracker: Tracker, table: &[(&str, &str)]) {
-    let mut scene = Scene {
-        tracker,
-        number: 0,
-        now: NOW,
-        connected: true,
-    };
+    let mut scene = Scene { tracker, number: 0, now: NOW, connected: true };
     for (line, (input, outcome)) in (1..).zip(table) {
         assert_eq!(scene.hear(input), *outcome, "line {line}: {input}");
     }

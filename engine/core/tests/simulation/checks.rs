@@ -27,37 +27,24 @@ impl World {
             };
             let seen = batch.payment(payment).expect("a payment of its batch");
             let not_paid = matches!(seen.state, State::Failed(_) | State::Cancelled);
-            assert!(
-                !not_paid,
-                "{payment} was reported {} and is alive",
-                seen.state.name()
-            );
+            assert!(!not_paid, "{payment} was reported {} and is alive", seen.state.name());
         }
         for plan in &self.client.plans {
             if let Some(batch) = plan.accepted {
-                assert!(
-                    self.visible.batches.contains_key(&batch),
-                    "{batch} was acknowledged"
-                );
+                assert!(self.visible.batches.contains_key(&batch), "{batch} was acknowledged");
             }
         }
         for payment in self.payments() {
             if let State::Succeeded { .. } = payment.state {
                 let hash = payment.order.payment_hash;
                 let foreign = self.client.order(hash).foreign;
-                assert!(
-                    foreign || self.paid.get(&hash) == Some(&1),
-                    "{hash} is not paid"
-                );
+                assert!(foreign || self.paid.get(&hash) == Some(&1), "{hash} is not paid");
             }
         }
     }
 
     fn payments(&self) -> impl Iterator<Item = &Payment> {
-        self.visible
-            .batches
-            .values()
-            .flat_map(|batch| &batch.payments)
+        self.visible.batches.values().flat_map(|batch| &batch.payments)
     }
 
     /// What is on disk or on its way there gives the state in memory.
@@ -67,11 +54,7 @@ impl World {
             book.apply(&event, lsn);
         }
         for (id, work) in &engine.batches {
-            assert_eq!(
-                book.batches.get(id),
-                Some(&work.batch),
-                "replay equals the original"
-            );
+            assert_eq!(book.batches.get(id), Some(&work.batch), "replay equals the original");
         }
     }
 
@@ -85,9 +68,7 @@ impl World {
     }
 
     pub fn open_payments(&self) -> Vec<&Payment> {
-        self.payments()
-            .filter(|payment| !payment.is_final())
-            .collect()
+        self.payments().filter(|payment| !payment.is_final()).collect()
     }
 
     /// The last looks, and the outcomes for the coverage.
@@ -109,15 +90,10 @@ impl World {
                 payment.state.name()
             })
             .collect();
-        let finished = self
-            .visible
-            .batches
-            .values()
-            .filter(|b| b.summary.state == batch::State::Finished);
+        let finished =
+            self.visible.batches.values().filter(|b| b.summary.state == batch::State::Finished);
         let finished = finished.count();
-        states
-            .into_iter()
-            .for_each(|state| self.coverage.saw(state));
+        states.into_iter().for_each(|state| self.coverage.saw(state));
         (0..finished).for_each(|_| self.coverage.saw("batch finished"));
     }
 }

@@ -52,23 +52,13 @@ struct Upload {
 
 impl Client {
     pub fn new(random: &mut Random) -> Client {
-        let mut client = Client {
-            invoices: Vec::new(),
-            plans: Vec::new(),
-            uploads: 0,
-        };
+        let mut client = Client { invoices: Vec::new(), plans: Vec::new(), uploads: 0 };
         for number in 0..random.between(1, 3) {
             let count = random.between(1, 6);
             let hashes = (0..count).map(|_| client.invoice(random)).collect();
             let options = options(random);
             let key = format!("key-{number}").into();
-            client.plans.push(Plan {
-                key,
-                hashes,
-                options,
-                accepted: None,
-                upload: None,
-            });
+            client.plans.push(Plan { key, hashes, options, accepted: None, upload: None });
         }
         client
     }
@@ -81,16 +71,8 @@ impl Client {
         let mut bytes = [1; 32];
         bytes[..8].copy_from_slice(&(self.invoices.len() as u64).to_be_bytes());
         let preimage = Preimage(bytes);
-        let life_ms = if random.percent(25) {
-            random.between(16_000, 60_000)
-        } else {
-            3_600_000
-        };
-        let amount = if random.percent(10) {
-            50_000
-        } else {
-            random.between(1, 5_000)
-        };
+        let life_ms = if random.percent(25) { random.between(16_000, 60_000) } else { 3_600_000 };
+        let amount = if random.percent(10) { 50_000 } else { random.between(1, 5_000) };
         let invoice = Invoice {
             preimage,
             amount: Msat::from_sat_clamped(amount.unsigned_abs()),
@@ -107,38 +89,23 @@ impl Client {
     }
 
     pub fn foreign(&self) -> impl Iterator<Item = PaymentHash> + '_ {
-        self.invoices
-            .iter()
-            .filter(|(_, invoice)| invoice.foreign)
-            .map(|(hash, _)| *hash)
+        self.invoices.iter().filter(|(_, invoice)| invoice.foreign).map(|(hash, _)| *hash)
     }
 }
 
 impl World {
     /// The client does one thing, then another some time later.
     pub fn client_acts(&mut self) {
-        let ms = self
-            .random
-            .between(20, if self.calm { 1_000 } else { 2_500 });
+        let ms = self.random.between(20, if self.calm { 1_000 } else { 2_500 });
         self.after(ms, Happening::Client);
         for hash in self.client.foreign().collect::<Vec<_>>() {
             for node in &mut self.nodes {
                 let created = UnixMs(BEGIN + node.offset_ms - 600_000);
-                let invoice = self
-                    .client
-                    .invoices
-                    .iter()
-                    .find(|(known, _)| *known == hash);
+                let invoice = self.client.invoices.iter().find(|(known, _)| *known == hash);
                 let (_, invoice) = invoice.expect("its own invoice");
                 let status = Status::Succeeded(invoice.preimage);
                 let amount = invoice.amount;
-                let entry = Entry {
-                    status,
-                    attempt: None,
-                    created,
-                    amount,
-                    run: 0,
-                };
+                let entry = Entry { status, attempt: None, created, amount, run: 0 };
                 node.books.entry(hash).or_insert(entry);
             }
         }
@@ -162,10 +129,7 @@ impl World {
         let plan = &mut self.client.plans[at];
         if let Some(batch) = engine.batch_by_key(&plan.key) {
             self.coverage.saw("a key was repeated");
-            engine.reply(Reply::Accepted {
-                key: Arc::clone(&plan.key),
-                batch,
-            });
+            engine.reply(Reply::Accepted { key: Arc::clone(&plan.key), batch });
             return;
         }
         if plan.upload.is_some_and(|upload| upload.life != life) {
@@ -175,11 +139,7 @@ impl World {
         let mut upload = running.unwrap_or_else(|| {
             self.client.uploads += 1;
             let batch = BatchId::from_uuid(self.client.uploads << 20);
-            Upload {
-                life,
-                batch,
-                rows: 0,
-            }
+            Upload { life, batch, rows: 0 }
         });
         let orders = plan.orders(&self.client.invoices);
         if upload.rows > 0 && self.random.percent(10) && !self.calm {
@@ -195,9 +155,8 @@ impl World {
         if upload.rows < orders.len() {
             let chunk: Vec<_> = orders.into_iter().skip(upload.rows).take(3).collect();
             upload.rows += chunk.len();
-            let fresh = chunk
-                .into_iter()
-                .filter(|(_, order)| engine.owner(order.payment_hash).is_none());
+            let fresh =
+                chunk.into_iter().filter(|(_, order)| engine.owner(order.payment_hash).is_none());
             engine.add_orders(upload.batch, fresh.collect());
             plan.upload = Some(upload);
             return;
@@ -219,12 +178,8 @@ impl World {
     /// Pauses, resumes or cancels some batch.
     fn request(&mut self) {
         let now = self.now();
-        let accepted: Vec<BatchId> = self
-            .client
-            .plans
-            .iter()
-            .filter_map(|plan| plan.accepted)
-            .collect();
+        let accepted: Vec<BatchId> =
+            self.client.plans.iter().filter_map(|plan| plan.accepted).collect();
         let Some(engine) = &mut self.engine else {
             return;
         };
@@ -232,11 +187,7 @@ impl World {
             return;
         }
         let batch = accepted[self.random.index(accepted.len())];
-        let input = match if self.calm {
-            0
-        } else {
-            self.random.between(0, 11)
-        } {
+        let input = match if self.calm { 0 } else { self.random.between(0, 11) } {
             0..6 => batch::Input::Resume,
             6..11 => batch::Input::Pause,
             _ => batch::Input::Cancel,
@@ -257,10 +208,7 @@ impl World {
         }
         let plan = self.client.plans.iter_mut().find(|plan| plan.key == key);
         let plan = plan.expect("an answer to a plan");
-        assert!(
-            plan.accepted.is_none_or(|known| known == batch),
-            "one batch per key"
-        );
+        assert!(plan.accepted.is_none_or(|known| known == batch), "one batch per key");
         plan.accepted = Some(batch);
     }
 }
@@ -284,10 +232,7 @@ impl Plan {
         };
         let mut rows: Vec<(u32, Arc<Order>)> = Vec::new();
         for (row, order) in (1..).zip(self.hashes.iter().map(order)) {
-            if !rows
-                .iter()
-                .any(|(_, other)| other.payment_hash == order.payment_hash)
-            {
+            if !rows.iter().any(|(_, other)| other.payment_hash == order.payment_hash) {
                 rows.push((row, order));
             }
         }
@@ -350,13 +295,8 @@ fn options(random: &mut Random) -> BatchOptions {
         per_destination_in_flight_max: if random.percent(30) { 1 } else { 0 },
         failed_count_max: if random.percent(20) { 1 } else { 0 },
         failed_percent_max: 0,
-        fee_policy: FeePolicy {
-            base: Msat::ZERO,
-            proportional_ppm: 0,
-        },
-        deadline: random
-            .percent(20)
-            .then(|| UnixMs(BEGIN + random.between(10_000, 80_000))),
+        fee_policy: FeePolicy { base: Msat::ZERO, proportional_ppm: 0 },
+        deadline: random.percent(20).then(|| UnixMs(BEGIN + random.between(10_000, 80_000))),
         attempts_max: if random.percent(20) { 1 } else { 4 },
         cltv_limit_blocks: 1_008,
     }

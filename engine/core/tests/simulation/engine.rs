@@ -62,23 +62,15 @@ pub struct Engine {
 impl Work {
     pub fn new(batch: Batch, retry: RetryPolicy, now: UnixMs) -> Work {
         let schedule = Schedule::new(&batch, retry, now);
-        Work {
-            batch,
-            schedule,
-            reborn_at: None,
-            outcomes: Vec::new(),
-        }
+        Work { batch, schedule, reborn_at: None, outcomes: Vec::new() }
     }
 
     /// Attempts in flight.
     pub fn open(&self) -> impl Iterator<Item = (PaymentId, Arc<AttemptStarted>)> + '_ {
-        self.batch
-            .payments
-            .iter()
-            .filter_map(|payment| match &payment.state {
-                State::InFlight(attempt) => Some((payment.id, Arc::clone(attempt))),
-                _ => None,
-            })
+        self.batch.payments.iter().filter_map(|payment| match &payment.state {
+            State::InFlight(attempt) => Some((payment.id, Arc::clone(attempt))),
+            _ => None,
+        })
     }
 }
 
@@ -86,22 +78,14 @@ impl Engine {
     /// An engine on what the disk kept: asks for every open attempt, sends nothing new for it.
     pub fn start(disk: Rc<Disk>, book: Book, node_count: usize, now: UnixMs) -> Engine {
         let epoch = book.epoch + 1;
-        let retry = RetryPolicy {
-            backoff_ms_max: 5_000,
-            ..RetryPolicy::default()
-        };
-        disk.append(Event::EngineStarted {
-            epoch,
-            time: now,
-            version: "sim".into(),
-        });
+        let retry = RetryPolicy { backoff_ms_max: 5_000, ..RetryPolicy::default() };
+        disk.append(Event::EngineStarted { epoch, time: now, version: "sim".into() });
         let batches = book.batches.into_values();
         let batches: BTreeMap<BatchId, Work> = batches
             .map(|batch| (batch.summary.accepted.batch, Work::new(batch, retry, now)))
             .collect();
-        let mut nodes: Vec<NodeWork> = (0..node_count)
-            .map(|_| NodeWork::new(epoch << 20, now))
-            .collect();
+        let mut nodes: Vec<NodeWork> =
+            (0..node_count).map(|_| NodeWork::new(epoch << 20, now)).collect();
         for (payment, attempt) in batches.values().flat_map(Work::open) {
             let at = index(&attempt);
             nodes[at].resumed.push((payment, attempt));
@@ -121,17 +105,12 @@ impl Engine {
         };
         // What a request or an end asked for may not have reached the disk.
         let batches: Vec<BatchId> = engine.batches.keys().copied().collect();
-        batches
-            .into_iter()
-            .for_each(|batch| engine.follow_up(batch, now));
+        batches.into_iter().for_each(|batch| engine.follow_up(batch, now));
         engine
     }
 
     pub fn payment(&self, id: PaymentId) -> &fulgurite_core::payment::Payment {
-        self.batches[&id.batch()]
-            .batch
-            .payment(id)
-            .expect("a payment of its batch")
+        self.batches[&id.batch()].batch.payment(id).expect("a payment of its batch")
     }
 
     /// Who owns the hash (rule E2).
@@ -146,18 +125,12 @@ impl Engine {
     /// The batch of a key.
     pub fn batch_by_key(&self, key: &str) -> Option<BatchId> {
         let found = |work: &&Work| &*work.batch.summary.accepted.idempotency_key == key;
-        self.batches
-            .values()
-            .find(found)
-            .map(|work| work.batch.summary.accepted.batch)
+        self.batches.values().find(found).map(|work| work.batch.summary.accepted.batch)
     }
 
     /// A chunk of an upload (rule E3).
     pub fn add_orders(&mut self, batch: BatchId, orders: Vec<(u32, Arc<Order>)>) {
-        self.disk.append(Event::OrdersAdded {
-            batch,
-            orders: Arc::new(orders),
-        });
+        self.disk.append(Event::OrdersAdded { batch, orders: Arc::new(orders) });
     }
 
     /// The rows that came with an upload so far.
@@ -174,24 +147,17 @@ impl Engine {
     /// The seal of an upload.
     pub fn seal(&mut self, accepted: Accepted, orders: &[(u32, Arc<Order>)], now: UnixMs) {
         let accepted = Arc::new(accepted);
-        let lsn = self
-            .disk
-            .append(Event::BatchAccepted(Arc::clone(&accepted)));
+        let lsn = self.disk.append(Event::BatchAccepted(Arc::clone(&accepted)));
         let batch = Batch::new(Arc::clone(&accepted), orders, lsn);
-        self.batches
-            .insert(accepted.batch, Work::new(batch, self.retry, now));
+        self.batches.insert(accepted.batch, Work::new(batch, self.retry, now));
         self.follow_up(accepted.batch, now);
         let key = Arc::clone(&accepted.idempotency_key);
-        self.reply(Reply::Accepted {
-            key,
-            batch: accepted.batch,
-        });
+        self.reply(Reply::Accepted { key, batch: accepted.batch });
     }
 
     /// Answers once everything that the answer may rest on is durable (rule E1).
     pub fn reply(&mut self, reply: Reply) {
-        self.pending
-            .push_back((self.disk.last(), Release::Reply(reply)));
+        self.pending.push_back((self.disk.last(), Release::Reply(reply)));
     }
 
     /// Pauses, resumes or cancels.
@@ -277,15 +243,9 @@ impl Engine {
         let mut reborn = Vec::new();
         for (id, work) in self.batches.iter_mut().filter(|(_, work)| due(work)) {
             reborn.push(*id);
-            let batch = book
-                .batches
-                .remove(id)
-                .expect("the barrier follows the seal");
+            let batch = book.batches.remove(id).expect("the barrier follows the seal");
             let outcomes = std::mem::take(&mut work.outcomes);
-            *work = Work {
-                outcomes,
-                ..Work::new(batch, self.retry, now)
-            };
+            *work = Work { outcomes, ..Work::new(batch, self.retry, now) };
         }
         for batch in reborn {
             self.follow_up(batch, now);
@@ -304,10 +264,7 @@ impl Engine {
         let open = self.batches.values().flat_map(Work::open);
         let open: Vec<_> = open.filter(|(_, attempt)| index(attempt) == at).collect();
         for (payment, attempt) in open {
-            let id = AttemptId {
-                payment,
-                number: attempt.attempt,
-            };
+            let id = AttemptId { payment, number: attempt.attempt };
             let starts = |todo: &Release| matches!(todo, Release::Start(start) if *start == id);
             if self.pending.iter().any(|(_, todo)| starts(todo)) {
                 // Not durable yet: it starts when it is, in the place that it has.

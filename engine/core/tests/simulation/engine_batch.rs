@@ -27,40 +27,22 @@ impl Engine {
         for (attempt, outcome) in std::mem::take(&mut work.outcomes) {
             let number = attempt.number;
             let input = match outcome {
-                Outcome::Settled {
-                    preimage,
-                    amount,
-                    fee_paid,
-                } => Input::Settled {
-                    attempt: number,
-                    preimage,
-                    amount,
-                    fee_paid,
-                },
-                Outcome::Failed(reason) => Input::Failed {
-                    attempt: number,
-                    reason,
-                },
-                Outcome::NeverSent(cause) => Input::NeverSent {
-                    attempt: number,
-                    cause,
-                },
-                Outcome::Contradicted(contradiction) => Input::Contradicted {
-                    attempt: number,
-                    contradiction,
-                },
+                Outcome::Settled { preimage, amount, fee_paid } => {
+                    Input::Settled { attempt: number, preimage, amount, fee_paid }
+                }
+                Outcome::Failed(reason) => Input::Failed { attempt: number, reason },
+                Outcome::NeverSent(cause) => Input::NeverSent { attempt: number, cause },
+                Outcome::Contradicted(contradiction) => {
+                    Input::Contradicted { attempt: number, contradiction }
+                }
             };
-            self.decide(attempt.payment, &input, now)
-                .expect("an outcome of the open attempt");
+            self.decide(attempt.payment, &input, now).expect("an outcome of the open attempt");
         }
     }
 
     /// An outcome goes to its batch.
     pub fn outcome(&mut self, attempt: AttemptId, outcome: Outcome) {
-        let work = self
-            .batches
-            .get_mut(&attempt.payment.batch())
-            .expect("batches stay");
+        let work = self.batches.get_mut(&attempt.payment.batch()).expect("batches stay");
         work.outcomes.push((attempt, outcome));
     }
 
@@ -73,8 +55,7 @@ impl Engine {
             let id = payment.id;
             if payment.is_queued() {
                 self.withdraw(id);
-                self.decide(id, &Input::Expire, now)
-                    .expect("it is queued and late");
+                self.decide(id, &Input::Expire, now).expect("it is queued and late");
             }
         }
     }
@@ -83,10 +64,7 @@ impl Engine {
     pub fn decide(&mut self, id: PaymentId, input: &Input, now: UnixMs) -> Result<(), Refusal> {
         let work = self.batches.get_mut(&id.batch()).expect("batches stay");
         let was_in_flight = matches!(
-            work.batch
-                .payment(id)
-                .expect("a payment of its batch")
-                .state,
+            work.batch.payment(id).expect("a payment of its batch").state,
             State::InFlight(_)
         );
         let event = work.batch.decide_payment(id, input, self.retry, now)?;
@@ -110,8 +88,7 @@ impl Engine {
     pub fn follow_up(&mut self, batch: BatchId, now: UnixMs) {
         while let Some(event) = self.batches[&batch].batch.follow_up(now) {
             if let Event::PaymentsCancelled { rows, .. } = &event {
-                rows.iter()
-                    .for_each(|row| self.withdraw(batch.payment(*row)));
+                rows.iter().for_each(|row| self.withdraw(batch.payment(*row)));
             }
             let lsn = self.disk.append(event.clone());
             let work = self.batches.get_mut(&batch).expect("batches stay");
@@ -124,8 +101,7 @@ impl Engine {
         let placed = self.nodes.iter_mut().any(|node| node.forget(id));
         if placed {
             let work = self.batches.get_mut(&id.batch()).expect("batches stay");
-            work.schedule
-                .ended(work.batch.payment(id).expect("a payment of its batch"));
+            work.schedule.ended(work.batch.payment(id).expect("a payment of its batch"));
         }
     }
 
@@ -150,11 +126,8 @@ impl Engine {
         while let Some(position) = work.schedule.take(&work.batch.payments, now) {
             let payment = &work.batch.payments[position as usize];
             let needed = payment.order.amount.saturating_add(payment.order.fee_limit);
-            let fleet: Vec<Candidate> = self
-                .nodes
-                .iter_mut()
-                .map(|node| node.candidate(needed, now))
-                .collect();
+            let fleet: Vec<Candidate> =
+                self.nodes.iter_mut().map(|node| node.candidate(needed, now)).collect();
             let avoid = payment.attempts.last().map(|last| last.node.len() - 1);
             let Choice::Node(at) = choose(&fleet, avoid) else {
                 work.schedule.ended(payment);

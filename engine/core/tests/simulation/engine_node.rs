@@ -45,16 +45,8 @@ pub struct NodeWork {
 impl NodeWork {
     pub fn new(number: u32, now: UnixMs) -> NodeWork {
         let limits = Limits {
-            window: window::Limits {
-                start: 4,
-                min: 2,
-                max: 10,
-            },
-            breaker: breaker::Limits {
-                faults: 5,
-                open_ms: 2_000,
-                probes: 1,
-            },
+            window: window::Limits { start: 4, min: 2, max: 10 },
+            breaker: breaker::Limits { faults: 5, open_ms: 2_000, probes: 1 },
             payments_per_second_max: 0,
         };
         NodeWork {
@@ -109,15 +101,11 @@ impl NodeWork {
 
     fn keep(&mut self, keep: impl Fn(PaymentId) -> bool) {
         let kept: Vec<PaymentId> = self.queue.drain().filter(|queued| keep(*queued)).collect();
-        kept.into_iter()
-            .for_each(|payment| self.queue.push(Priority::Normal, payment));
+        kept.into_iter().for_each(|payment| self.queue.push(Priority::Normal, payment));
     }
 
     fn reported(&mut self, infos: Vec<ChannelInfo>, now: UnixMs) {
-        let limits = channel::Limits {
-            slots_reserve: 0,
-            fee_exposure_max: Msat::MAX,
-        };
+        let limits = channel::Limits { slots_reserve: 0, fee_exposure_max: Msat::MAX };
         for info in infos {
             let id = info.short_channel_id;
             if let Some(channel) = self.channels.get_mut(&id) {
@@ -126,11 +114,7 @@ impl NodeWork {
             }
             let mut channel = Channel::new(info, limits);
             for tracker in self.tracked.values() {
-                let parts = tracker
-                    .attempt()
-                    .channels
-                    .iter()
-                    .filter(|(part, _)| *part == id);
+                let parts = tracker.attempt().channels.iter().filter(|(part, _)| *part == id);
                 parts.for_each(|(_, amount)| channel.restore(tracker.id(), *amount, now));
             }
             self.channels.insert(id, channel);
@@ -138,9 +122,7 @@ impl NodeWork {
     }
 
     fn release(&mut self, attempt: AttemptId, spent: bool) {
-        self.channels
-            .values_mut()
-            .for_each(|channel| channel.release(attempt, spent));
+        self.channels.values_mut().for_each(|channel| channel.release(attempt, spent));
     }
 
     fn expiry(&self, now: UnixMs) -> UnixMs {
@@ -153,15 +135,7 @@ impl NodeWork {
         let connected = self.node.is_connected();
         let tracker = self.tracked.get_mut(&attempt)?;
         let number = &mut self.number;
-        tracker.step(
-            input,
-            &mut Context {
-                now,
-                expiry,
-                connected,
-                number,
-            },
-        )
+        tracker.step(input, &mut Context { now, expiry, connected, number })
     }
 }
 
@@ -303,11 +277,7 @@ impl Engine {
             for attempt in std::mem::take(&mut self.nodes[at].asking) {
                 match self.permits(attempt, now) {
                     Some(granted) => {
-                        self.seen.push(if granted {
-                            "permitted"
-                        } else {
-                            "permission denied"
-                        });
+                        self.seen.push(if granted { "permitted" } else { "permission denied" });
                         self.input(at, attempt, Input::Permission(granted), now);
                     }
                     None => self.nodes[at].asking.push(attempt),
@@ -322,11 +292,9 @@ impl Engine {
             let all: Vec<AttemptId> = self.nodes[at].tracked.keys().copied().collect();
             if up_to > before {
                 self.seen.push("a fence rose");
-                all.iter()
-                    .for_each(|id| self.input(at, *id, Input::Fence(up_to), now));
+                all.iter().for_each(|id| self.input(at, *id, Input::Fence(up_to), now));
             }
-            all.iter()
-                .for_each(|id| self.input(at, *id, Input::Tick, now));
+            all.iter().for_each(|id| self.input(at, *id, Input::Tick, now));
             let node = &mut self.nodes[at];
             if node.offset.is_some() && now.since(node.listed) >= CHANNELS_EACH_MS {
                 node.listed = now;
@@ -353,10 +321,7 @@ impl Engine {
     /// Reserves and decides; false when the node takes nothing more now.
     fn admit(&mut self, at: usize, id: PaymentId, now: UnixMs) -> bool {
         let payment = self.payment(id);
-        let attempt = AttemptId {
-            payment: id,
-            number: payment.next_attempt(),
-        };
+        let attempt = AttemptId { payment: id, number: payment.next_attempt() };
         let needed = payment.order.amount.saturating_add(payment.order.fee_limit);
         let node = &mut self.nodes[at];
         let rooms: Vec<_> = node.channels.values().map(Channel::room).collect();
@@ -371,9 +336,7 @@ impl Engine {
         };
         for (channel, amount) in &parts {
             let channel = node.channels.get_mut(channel).expect("a room of a channel");
-            channel
-                .reserve(attempt, *amount, now)
-                .expect("what has room can be reserved");
+            channel.reserve(attempt, *amount, now).expect("what has room can be reserved");
         }
         node.node.started();
         if self.begin_attempt(id, at, parts, now).is_err() {

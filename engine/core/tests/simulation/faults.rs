@@ -56,10 +56,7 @@ impl World {
         let Some(engine) = &mut self.engine else {
             return;
         };
-        let alive = engine
-            .batches
-            .iter()
-            .filter(|(_, work)| work.reborn_at.is_none());
+        let alive = engine.batches.iter().filter(|(_, work)| work.reborn_at.is_none());
         let alive: Vec<_> = alive.map(|(batch, _)| *batch).collect();
         if !alive.is_empty() {
             self.coverage.saw("a batch actor died");

@@ -82,11 +82,7 @@ impl World {
         node.books.insert(request.hash, entry);
         self.show(request.node, request.hash);
         let ms = self.random.between(0, 30);
-        let moves = Happening::Move {
-            node: request.node,
-            hash: request.hash,
-            run: self.runs,
-        };
+        let moves = Happening::Move { node: request.node, hash: request.hash, run: self.runs };
         self.after(ms, moves);
     }
 
@@ -97,11 +93,7 @@ impl World {
 
     /// A payment at a node goes on: HTLCs out, then its end.
     pub fn payment_moves(&mut self, at: usize, hash: PaymentHash, run: u64) {
-        let again = Happening::Move {
-            node: at,
-            hash,
-            run,
-        };
+        let again = Happening::Move { node: at, hash, run };
         if !self.nodes[at].up {
             self.after(1_000, again);
             return;
@@ -127,11 +119,7 @@ impl World {
     }
 
     fn htlc_ms(&mut self) -> i64 {
-        match if self.calm {
-            0
-        } else {
-            self.random.between(0, 19)
-        } {
+        match if self.calm { 0 } else { self.random.between(0, 19) } {
             0..14 => self.random.between(10, 2_000),
             14..18 => self.random.between(2_000, 15_000),
             _ => {

@@ -29,34 +29,17 @@ impl World {
         match command {
             Command::Send(send) => self.send(node, &send),
             Command::Track(call) => {
-                let stream = Stream {
-                    shows: false,
-                    last_at: 0,
-                };
+                let stream = Stream { shows: false, last_at: 0 };
                 self.nodes[node].tracks.insert(call.number, (call, stream));
                 let ms = self.way(3_000);
-                self.after(
-                    ms,
-                    Happening::TrackArrives {
-                        node,
-                        connection,
-                        call,
-                    },
-                );
+                self.after(ms, Happening::TrackArrives { node, connection, call });
             }
             Command::ProbeExpiry { expiry } => {
                 let ms = self.way(3_000);
                 if !self.calm && self.random.percent(10) {
                     return;
                 }
-                self.after(
-                    ms,
-                    Happening::ProbeArrives {
-                        node,
-                        connection,
-                        expiry,
-                    },
-                );
+                self.after(ms, Happening::ProbeArrives { node, connection, expiry });
             }
             Command::ListChannels => {
                 let channels = (1..=2).map(|channel| channel_info(node, channel)).collect();
@@ -70,19 +53,14 @@ impl World {
             Command::Send(send) => {
                 self.coverage.saw("send not handed over");
                 let report = SendReport::Ended(SendEnd::NotHandedOver);
-                NodeEvent::Send {
-                    send: send.send,
-                    report,
-                }
+                NodeEvent::Send { send: send.send, report }
             }
-            Command::Track(call) => NodeEvent::Track {
-                call,
-                report: TrackReport::Unreachable("down".into()),
-            },
-            Command::ProbeExpiry { expiry } => NodeEvent::ExpiryProbe {
-                expiry,
-                answer: ProbeAnswer::Unreachable,
-            },
+            Command::Track(call) => {
+                NodeEvent::Track { call, report: TrackReport::Unreachable("down".into()) }
+            }
+            Command::ProbeExpiry { expiry } => {
+                NodeEvent::ExpiryProbe { expiry, answer: ProbeAnswer::Unreachable }
+            }
             Command::ListChannels => return,
         };
         self.tell(node, event);
@@ -95,18 +73,9 @@ impl World {
     }
 
     fn send(&mut self, node: usize, send: &SendPayment) {
-        let stream = Stream {
-            shows: false,
-            last_at: 0,
-        };
+        let stream = Stream { shows: false, last_at: 0 };
         self.nodes[node].sends.insert(send.send, stream);
-        self.after(
-            DEADLINE_MS,
-            Happening::Deadline {
-                node,
-                send: send.send,
-            },
-        );
+        self.after(DEADLINE_MS, Happening::Deadline { node, send: send.send });
         let order = self.client.order(send.payment_hash);
         let mut request = Request {
             node,
@@ -118,11 +87,7 @@ impl World {
             hold_ms: 1,
             life: 0,
         };
-        let fate = if self.calm {
-            99
-        } else {
-            self.random.between(0, 99)
-        };
+        let fate = if self.calm { 99 } else { self.random.between(0, 99) };
         let ms = match fate {
             0..8 => {
                 self.coverage.saw("request vanished");
@@ -148,10 +113,8 @@ impl World {
             .iter()
             .filter(|(send, stream)| stream.shows && Some(send.attempt) == attempt);
         let sends: Vec<SendId> = sends.map(|(send, _)| *send).collect();
-        let tracks = node
-            .tracks
-            .values()
-            .filter(|(call, stream)| stream.shows && call.payment_hash == hash);
+        let tracks =
+            node.tracks.values().filter(|(call, stream)| stream.shows && call.payment_hash == hash);
         let tracks: Vec<TrackCall> = tracks.map(|(call, _)| *call).collect();
         for send in sends {
             self.stream_says(at, send, SendReport::Payment(report.clone()));
@@ -210,11 +173,7 @@ impl World {
             return;
         }
         let expired = UnixMs(self.now + node.offset_ms) > expiry;
-        let answer = if expired {
-            ProbeAnswer::Expired
-        } else {
-            ProbeAnswer::NotYet
-        };
+        let answer = if expired { ProbeAnswer::Expired } else { ProbeAnswer::NotYet };
         let ms = self.way(3_000);
         self.deliver_in(ms, at, NodeEvent::ExpiryProbe { expiry, answer });
     }
@@ -223,15 +182,7 @@ impl World {
         let Some(connection) = self.nodes[node].connection else {
             return;
         };
-        self.after(
-            ms,
-            Happening::Deliver {
-                life: self.life,
-                node,
-                connection,
-                event,
-            },
-        );
+        self.after(ms, Happening::Deliver { life: self.life, node, connection, event });
     }
 
     /// A message reaches the engine, if its stream still stands.
@@ -241,15 +192,13 @@ impl World {
             return;
         }
         let stands = match &event {
-            NodeEvent::Send {
-                send,
-                report: SendReport::Ended(_),
-            } => node.sends.remove(send).is_some(),
+            NodeEvent::Send { send, report: SendReport::Ended(_) } => {
+                node.sends.remove(send).is_some()
+            }
             NodeEvent::Send { send, .. } => node.sends.contains_key(send),
-            NodeEvent::Track {
-                call,
-                report: TrackReport::NotFound,
-            } => node.tracks.remove(&call.number).is_some(),
+            NodeEvent::Track { call, report: TrackReport::NotFound } => {
+                node.tracks.remove(&call.number).is_some()
+            }
             NodeEvent::Track { call, .. } => node.tracks.contains_key(&call.number),
             NodeEvent::Connected(_)
             | NodeEvent::Disconnected { .. }
@@ -300,12 +249,7 @@ impl World {
             let report = TrackReport::Unreachable("cut".into());
             self.tell(at, NodeEvent::Track { call, report });
         }
-        self.tell(
-            at,
-            NodeEvent::Disconnected {
-                reason: "cut".into(),
-            },
-        );
+        self.tell(at, NodeEvent::Disconnected { reason: "cut".into() });
         let ms = self.random.between(50, 4_000);
         self.after(ms, Happening::Connect { node: at });
     }

@@ -48,11 +48,7 @@ impl Coverage {
 
 /// The seeds of a property: `SEED` alone, or 1 to `SEEDS`, or 1 to `count`.
 pub fn seeds(count: u64) -> std::ops::RangeInclusive<u64> {
-    let number = |name| {
-        std::env::var(name)
-            .ok()
-            .map(|text| text.parse().expect("a number"))
-    };
+    let number = |name| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
     match number("SEED") {
         Some(seed) => seed..=seed,
         None => 1..=number("SEEDS").unwrap_or(count),

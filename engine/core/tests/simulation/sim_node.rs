@@ -84,10 +84,9 @@ impl Entry {
     pub fn report(&self) -> PaymentReport {
         let status = match self.status {
             Status::Initiated | Status::InFlight => PaymentStatus::InFlight,
-            Status::Succeeded(preimage) => PaymentStatus::Succeeded {
-                preimage,
-                fee_paid: Msat::from_sat_clamped(1),
-            },
+            Status::Succeeded(preimage) => {
+                PaymentStatus::Succeeded { preimage, fee_paid: Msat::from_sat_clamped(1) }
+            }
             Status::Failed(reason) => PaymentStatus::Failed(reason),
         };
         PaymentReport {

@@ -32,12 +32,7 @@ pub enum Happening {
     /// The engine's own timer.
     Tick { serial: u64 },
     /// A message of a node reaches the engine.
-    Deliver {
-        life: u32,
-        node: usize,
-        connection: u32,
-        event: NodeEvent,
-    },
+    Deliver { life: u32, node: usize, connection: u32, event: NodeEvent },
     /// HEADERS of a send reach their node.
     Headers(Request),
     /// The message of a send reaches its node.
@@ -45,23 +40,11 @@ pub enum Happening {
     /// A send's turn at the node's database.
     Begin(Request),
     /// A payment at a node goes on.
-    Move {
-        node: usize,
-        hash: PaymentHash,
-        run: u64,
-    },
+    Move { node: usize, hash: PaymentHash, run: u64 },
     /// A Track call reaches its node.
-    TrackArrives {
-        node: usize,
-        connection: u32,
-        call: TrackCall,
-    },
+    TrackArrives { node: usize, connection: u32, call: TrackCall },
     /// An expiry probe reaches its node.
-    ProbeArrives {
-        node: usize,
-        connection: u32,
-        expiry: UnixMs,
-    },
+    ProbeArrives { node: usize, connection: u32, expiry: UnixMs },
     /// The `grpc-timeout` of a send, at the engine.
     Deadline { node: usize, send: SendId },
     /// The engine tries to connect.
@@ -141,11 +124,7 @@ impl World {
                 world.finish();
                 return world.coverage;
             }
-            assert!(
-                at < END,
-                "not everything became final: {:#?}",
-                world.open_payments()
-            );
+            assert!(at < END, "not everything became final: {:#?}", world.open_payments());
         }
         panic!("nothing happens any more: {:#?}", world.open_payments());
     }
@@ -165,30 +144,17 @@ impl World {
             Happening::Synced { life } if life == self.life => self.synced(),
             Happening::Tick { serial } if serial == self.tick => {}
             Happening::Synced { .. } | Happening::Tick { .. } => return,
-            Happening::Deliver {
-                life,
-                node,
-                connection,
-                event,
-            } => {
+            Happening::Deliver { life, node, connection, event } => {
                 self.deliver(life, node, connection, event);
             }
             Happening::Headers(request) => self.headers(request),
             Happening::Message(request) => self.message(request),
             Happening::Begin(request) => self.begin(request),
             Happening::Move { node, hash, run } => self.payment_moves(node, hash, run),
-            Happening::TrackArrives {
-                node,
-                connection,
-                call,
-            } => {
+            Happening::TrackArrives { node, connection, call } => {
                 self.track_arrives(node, connection, call);
             }
-            Happening::ProbeArrives {
-                node,
-                connection,
-                expiry,
-            } => {
+            Happening::ProbeArrives { node, connection, expiry } => {
                 self.probe_arrives(node, connection, expiry);
             }
             Happening::Deadline { node, send } => self.deadline(node, send),
@@ -199,11 +165,7 @@ impl World {
             Happening::Restart => self.restart(),
         }
         // Most of all while something is not durable.
-        let odds = if self.disk.durable() < self.disk.last() {
-            60
-        } else {
-            2_000
-        };
+        let odds = if self.disk.durable() < self.disk.last() { 60 } else { 2_000 };
         if !self.calm && self.random.next().is_multiple_of(odds) {
             self.crash();
         }
@@ -228,11 +190,7 @@ impl World {
             self.client_hears(reply);
         }
         if self.disk.start_sync() {
-            let ms = if self.random.percent(10) {
-                self.random.between(20, 300)
-            } else {
-                3
-            };
+            let ms = if self.random.percent(10) { self.random.between(20, 300) } else { 3 };
             self.after(ms, Happening::Synced { life: self.life });
         }
         self.tick += 1;
@@ -265,10 +223,7 @@ impl World {
         assert_eq!(book, self.visible, "replay equals what clients saw");
         let engine = Engine::start(Rc::clone(&self.disk), book, self.nodes.len(), self.now());
         self.engine = Some(engine);
-        assert!(
-            self.disk.durable() < self.disk.last(),
-            "a start is journaled"
-        );
+        assert!(self.disk.durable() < self.disk.last(), "a start is journaled");
         for node in 0..self.nodes.len() {
             let ms = self.random.between(1, 400);
             self.after(ms, Happening::Connect { node });

@@ -88,10 +88,7 @@ enum StateV1 {
 
 impl<'a> From<&'a Accepted> for AcceptedV1<'a> {
     fn from(accepted: &'a Accepted) -> AcceptedV1<'a> {
-        let metadata = accepted
-            .metadata
-            .iter()
-            .map(|(key, value)| (key.into(), value.into()));
+        let metadata = accepted.metadata.iter().map(|(key, value)| (key.into(), value.into()));
         AcceptedV1 {
             batch: accepted.batch.as_u128(),
             account: &accepted.account,
@@ -116,10 +113,7 @@ impl TryFrom<AcceptedV1<'_>> for Accepted {
 
     fn try_from(accepted: AcceptedV1<'_>) -> Result<Accepted, DecodeError> {
         let refused = accepted.refused.into_iter().map(RefusedRow::try_from);
-        let metadata = accepted
-            .metadata
-            .into_iter()
-            .map(|(key, value)| (key.into(), value.into()));
+        let metadata = accepted.metadata.into_iter().map(|(key, value)| (key.into(), value.into()));
         Ok(Accepted {
             batch: batch(accepted.batch)?,
             account: accepted.account.into(),
@@ -270,39 +264,13 @@ impl TryFrom<SummaryV1<'_>> for Summary {
 }
 
 fn counts_to_wire(counts: &Counts) -> [u32; 7] {
-    let Counts {
-        refused,
-        queued,
-        in_flight,
-        unresolved,
-        succeeded,
-        failed,
-        cancelled,
-    } = *counts;
-    [
-        refused, queued, in_flight, unresolved, succeeded, failed, cancelled,
-    ]
+    let Counts { refused, queued, in_flight, unresolved, succeeded, failed, cancelled } = *counts;
+    [refused, queued, in_flight, unresolved, succeeded, failed, cancelled]
 }
 
 fn counts_from_wire(counts: [u32; 7]) -> Counts {
-    let [
-        refused,
-        queued,
-        in_flight,
-        unresolved,
-        succeeded,
-        failed,
-        cancelled,
-    ] = counts;
-    Counts {
-        refused,
-        queued,
-        in_flight,
-        unresolved,
-        succeeded,
-        failed,
-        cancelled,
-    }
+    let [refused, queued, in_flight, unresolved, succeeded, failed, cancelled] = counts;
+    Counts { refused, queued, in_flight, unresolved, succeeded, failed, cancelled }
 }
 
 /// The name of a field as the constant that core wants. Each name lives once, for ever; there are

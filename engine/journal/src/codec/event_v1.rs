@@ -20,73 +20,28 @@ use super::{
 
 #[derive(Encode, BorrowDecode)]
 pub(super) enum EventV1<'a> {
-    EngineStarted {
-        epoch: u32,
-        time: i64,
-        version: &'a str,
-    },
-    OrdersAdded {
-        batch: u128,
-        orders: Vec<(u32, OrderV1<'a>)>,
-    },
+    EngineStarted { epoch: u32, time: i64, version: &'a str },
+    OrdersAdded { batch: u128, orders: Vec<(u32, OrderV1<'a>)> },
     BatchAccepted(AcceptedV1<'a>),
-    UploadDropped {
-        batch: u128,
-    },
-    BatchPaused {
-        batch: u128,
-        reason: u8,
-        time: i64,
-    },
-    BatchResumed {
-        batch: u128,
-        time: i64,
-    },
-    BatchCancelRequested {
-        batch: u128,
-        time: i64,
-    },
-    BatchFinished {
-        batch: u128,
-        time: i64,
-    },
-    Payment {
-        payment: u128,
-        time: i64,
-        change: ChangeV1<'a>,
-    },
-    PaymentsCancelled {
-        batch: u128,
-        rows: Vec<u32>,
-        time: i64,
-    },
+    UploadDropped { batch: u128 },
+    BatchPaused { batch: u128, reason: u8, time: i64 },
+    BatchResumed { batch: u128, time: i64 },
+    BatchCancelRequested { batch: u128, time: i64 },
+    BatchFinished { batch: u128, time: i64 },
+    Payment { payment: u128, time: i64, change: ChangeV1<'a> },
+    PaymentsCancelled { batch: u128, rows: Vec<u32>, time: i64 },
     Barrier,
 }
 
 #[derive(Encode, BorrowDecode)]
 pub(super) enum ChangeV1<'a> {
     AttemptStarted(AttemptStartedV1<'a>),
-    AttemptSettled {
-        attempt: u16,
-        preimage: [u8; 32],
-        fee_paid_msat: u64,
-    },
-    AttemptFailed {
-        attempt: u16,
-        reason: u8,
-        next: NextV1,
-    },
-    AttemptNeverSent {
-        attempt: u16,
-        cause: u8,
-        next: NextV1,
-    },
+    AttemptSettled { attempt: u16, preimage: [u8; 32], fee_paid_msat: u64 },
+    AttemptFailed { attempt: u16, reason: u8, next: NextV1 },
+    AttemptNeverSent { attempt: u16, cause: u8, next: NextV1 },
     Failed(u8),
     Cancelled,
-    Contradicted {
-        attempt: u16,
-        contradiction: u8,
-    },
+    Contradicted { attempt: u16, contradiction: u8 },
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -105,53 +60,29 @@ pub(super) struct AttemptStartedV1<'a> {
 impl<'a> From<&'a Event> for EventV1<'a> {
     fn from(event: &'a Event) -> EventV1<'a> {
         match event {
-            Event::EngineStarted {
-                epoch,
-                time,
-                version,
-            } => EventV1::EngineStarted {
-                epoch: *epoch,
-                time: time.0,
-                version,
-            },
-            Event::OrdersAdded { batch, orders } => EventV1::OrdersAdded {
-                batch: batch.as_u128(),
-                orders: rows_to_wire(orders),
-            },
+            Event::EngineStarted { epoch, time, version } => {
+                EventV1::EngineStarted { epoch: *epoch, time: time.0, version }
+            }
+            Event::OrdersAdded { batch, orders } => {
+                EventV1::OrdersAdded { batch: batch.as_u128(), orders: rows_to_wire(orders) }
+            }
             Event::BatchAccepted(accepted) => EventV1::BatchAccepted((&**accepted).into()),
-            Event::UploadDropped { batch } => EventV1::UploadDropped {
-                batch: batch.as_u128(),
-            },
-            Event::BatchPaused {
-                batch,
-                reason,
-                time,
-            } => EventV1::BatchPaused {
-                batch: batch.as_u128(),
-                reason: *reason as u8,
-                time: time.0,
-            },
-            Event::BatchResumed { batch, time } => EventV1::BatchResumed {
-                batch: batch.as_u128(),
-                time: time.0,
-            },
-            Event::BatchCancelRequested { batch, time } => EventV1::BatchCancelRequested {
-                batch: batch.as_u128(),
-                time: time.0,
-            },
-            Event::BatchFinished { batch, time } => EventV1::BatchFinished {
-                batch: batch.as_u128(),
-                time: time.0,
-            },
-            Event::Payment {
-                payment,
-                time,
-                change,
-            } => EventV1::Payment {
-                payment: payment.as_u128(),
-                time: time.0,
-                change: change.into(),
-            },
+            Event::UploadDropped { batch } => EventV1::UploadDropped { batch: batch.as_u128() },
+            Event::BatchPaused { batch, reason, time } => {
+                EventV1::BatchPaused { batch: batch.as_u128(), reason: *reason as u8, time: time.0 }
+            }
+            Event::BatchResumed { batch, time } => {
+                EventV1::BatchResumed { batch: batch.as_u128(), time: time.0 }
+            }
+            Event::BatchCancelRequested { batch, time } => {
+                EventV1::BatchCancelRequested { batch: batch.as_u128(), time: time.0 }
+            }
+            Event::BatchFinished { batch, time } => {
+                EventV1::BatchFinished { batch: batch.as_u128(), time: time.0 }
+            }
+            Event::Payment { payment, time, change } => {
+                EventV1::Payment { payment: payment.as_u128(), time: time.0, change: change.into() }
+            }
             Event::PaymentsCancelled { batch, rows, time } => EventV1::PaymentsCancelled {
                 batch: batch.as_u128(),
                 rows: rows.to_vec(),
@@ -167,58 +98,36 @@ impl TryFrom<EventV1<'_>> for Event {
 
     fn try_from(event: EventV1<'_>) -> Result<Event, DecodeError> {
         Ok(match event {
-            EventV1::EngineStarted {
-                epoch,
-                time,
-                version,
-            } => Event::EngineStarted {
-                epoch,
-                time: UnixMs(time),
-                version: version.into(),
-            },
-            EventV1::OrdersAdded { batch: id, orders } => Event::OrdersAdded {
-                batch: batch(id)?,
-                orders: Arc::new(rows_from_wire(orders)?),
-            },
+            EventV1::EngineStarted { epoch, time, version } => {
+                Event::EngineStarted { epoch, time: UnixMs(time), version: version.into() }
+            }
+            EventV1::OrdersAdded { batch: id, orders } => {
+                Event::OrdersAdded { batch: batch(id)?, orders: Arc::new(rows_from_wire(orders)?) }
+            }
             EventV1::BatchAccepted(accepted) => {
                 Event::BatchAccepted(Arc::new(accepted.try_into()?))
             }
             EventV1::UploadDropped { batch: id } => Event::UploadDropped { batch: batch(id)? },
-            EventV1::BatchPaused {
-                batch: id,
-                reason,
-                time,
-            } => Event::BatchPaused {
+            EventV1::BatchPaused { batch: id, reason, time } => Event::BatchPaused {
                 batch: batch(id)?,
                 reason: pause_reason(reason)?,
                 time: UnixMs(time),
             },
-            EventV1::BatchResumed { batch: id, time } => Event::BatchResumed {
-                batch: batch(id)?,
-                time: UnixMs(time),
-            },
-            EventV1::BatchCancelRequested { batch: id, time } => Event::BatchCancelRequested {
-                batch: batch(id)?,
-                time: UnixMs(time),
-            },
-            EventV1::BatchFinished { batch: id, time } => Event::BatchFinished {
-                batch: batch(id)?,
-                time: UnixMs(time),
-            },
-            EventV1::Payment {
-                payment: id,
-                time,
-                change,
-            } => Event::Payment {
+            EventV1::BatchResumed { batch: id, time } => {
+                Event::BatchResumed { batch: batch(id)?, time: UnixMs(time) }
+            }
+            EventV1::BatchCancelRequested { batch: id, time } => {
+                Event::BatchCancelRequested { batch: batch(id)?, time: UnixMs(time) }
+            }
+            EventV1::BatchFinished { batch: id, time } => {
+                Event::BatchFinished { batch: batch(id)?, time: UnixMs(time) }
+            }
+            EventV1::Payment { payment: id, time, change } => Event::Payment {
                 payment: payment(id)?,
                 time: UnixMs(time),
                 change: change.try_into()?,
             },
-            EventV1::PaymentsCancelled {
-                batch: id,
-                rows,
-                time,
-            } => Event::PaymentsCancelled {
+            EventV1::PaymentsCancelled { batch: id, rows, time } => Event::PaymentsCancelled {
                 batch: batch(id)?,
                 rows: Arc::new(rows),
                 time: UnixMs(time),
@@ -232,45 +141,27 @@ impl<'a> From<&'a PaymentChange> for ChangeV1<'a> {
     fn from(change: &'a PaymentChange) -> ChangeV1<'a> {
         match change {
             PaymentChange::AttemptStarted(attempt) => ChangeV1::AttemptStarted((&**attempt).into()),
-            PaymentChange::AttemptSettled {
-                attempt,
-                preimage,
-                fee_paid,
-            } => ChangeV1::AttemptSettled {
-                attempt: *attempt,
-                preimage: preimage.0,
-                fee_paid_msat: fee_paid.get(),
-            },
-            PaymentChange::AttemptFailed {
-                attempt,
-                reason,
-                next,
-            } => ChangeV1::AttemptFailed {
+            PaymentChange::AttemptSettled { attempt, preimage, fee_paid } => {
+                ChangeV1::AttemptSettled {
+                    attempt: *attempt,
+                    preimage: preimage.0,
+                    fee_paid_msat: fee_paid.get(),
+                }
+            }
+            PaymentChange::AttemptFailed { attempt, reason, next } => ChangeV1::AttemptFailed {
                 attempt: *attempt,
                 reason: failure_reason_number(*reason),
                 next: (*next).into(),
             },
-            PaymentChange::AttemptNeverSent {
-                attempt,
-                cause,
-                next,
-            } => {
+            PaymentChange::AttemptNeverSent { attempt, cause, next } => {
                 let (attempt, cause) = (*attempt, *cause as u8);
-                ChangeV1::AttemptNeverSent {
-                    attempt,
-                    cause,
-                    next: (*next).into(),
-                }
+                ChangeV1::AttemptNeverSent { attempt, cause, next: (*next).into() }
             }
             PaymentChange::Failed(failure) => ChangeV1::Failed(*failure as u8),
             PaymentChange::Cancelled => ChangeV1::Cancelled,
-            PaymentChange::Contradicted {
-                attempt,
-                contradiction,
-            } => ChangeV1::Contradicted {
-                attempt: *attempt,
-                contradiction: *contradiction as u8,
-            },
+            PaymentChange::Contradicted { attempt, contradiction } => {
+                ChangeV1::Contradicted { attempt: *attempt, contradiction: *contradiction as u8 }
+            }
         }
     }
 }
@@ -283,55 +174,34 @@ impl TryFrom<ChangeV1<'_>> for PaymentChange {
             ChangeV1::AttemptStarted(attempt) => {
                 PaymentChange::AttemptStarted(Arc::new(attempt.try_into()?))
             }
-            ChangeV1::AttemptSettled {
-                attempt,
-                preimage,
-                fee_paid_msat,
-            } => {
+            ChangeV1::AttemptSettled { attempt, preimage, fee_paid_msat } => {
                 let (preimage, fee_paid) = (Preimage(preimage), msat(fee_paid_msat)?);
-                PaymentChange::AttemptSettled {
-                    attempt,
-                    preimage,
-                    fee_paid,
-                }
+                PaymentChange::AttemptSettled { attempt, preimage, fee_paid }
             }
-            ChangeV1::AttemptFailed {
-                attempt,
-                reason,
-                next,
-            } => PaymentChange::AttemptFailed {
+            ChangeV1::AttemptFailed { attempt, reason, next } => PaymentChange::AttemptFailed {
                 attempt,
                 reason: failure_reason(reason)?,
                 next: next.try_into()?,
             },
-            ChangeV1::AttemptNeverSent {
-                attempt,
-                cause,
-                next,
-            } => PaymentChange::AttemptNeverSent {
-                attempt,
-                cause: never_sent(cause)?,
-                next: next.try_into()?,
-            },
+            ChangeV1::AttemptNeverSent { attempt, cause, next } => {
+                PaymentChange::AttemptNeverSent {
+                    attempt,
+                    cause: never_sent(cause)?,
+                    next: next.try_into()?,
+                }
+            }
             ChangeV1::Failed(reason) => PaymentChange::Failed(failure(reason)?),
             ChangeV1::Cancelled => PaymentChange::Cancelled,
-            ChangeV1::Contradicted {
-                attempt,
-                contradiction: number,
-            } => PaymentChange::Contradicted {
-                attempt,
-                contradiction: contradiction(number)?,
-            },
+            ChangeV1::Contradicted { attempt, contradiction: number } => {
+                PaymentChange::Contradicted { attempt, contradiction: contradiction(number)? }
+            }
         })
     }
 }
 
 impl<'a> From<&'a AttemptStarted> for AttemptStartedV1<'a> {
     fn from(attempt: &'a AttemptStarted) -> AttemptStartedV1<'a> {
-        let channels = attempt
-            .channels
-            .iter()
-            .map(|(id, amount)| (*id, amount.get()));
+        let channels = attempt.channels.iter().map(|(id, amount)| (*id, amount.get()));
         AttemptStartedV1 {
             attempt: attempt.attempt,
             node: &attempt.node,
@@ -350,10 +220,7 @@ impl TryFrom<AttemptStartedV1<'_>> for AttemptStarted {
     type Error = DecodeError;
 
     fn try_from(attempt: AttemptStartedV1<'_>) -> Result<AttemptStarted, DecodeError> {
-        let channels = attempt
-            .channels
-            .into_iter()
-            .map(|(id, amount)| Ok((id, msat(amount)?)));
+        let channels = attempt.channels.into_iter().map(|(id, amount)| Ok((id, msat(amount)?)));
         Ok(AttemptStarted {
             attempt: attempt.attempt,
             node: attempt.node.into(),

@@ -33,9 +33,8 @@ pub const SCHEMA: u16 = 1;
 /// a batch of 100,000 refused rows with their messages.
 pub const SIZE_MAX: usize = 256 << 20;
 
-const CONFIG: Configuration<LittleEndian, Fixint, Limit<SIZE_MAX>> = bincode::config::standard()
-    .with_fixed_int_encoding()
-    .with_limit::<SIZE_MAX>();
+const CONFIG: Configuration<LittleEndian, Fixint, Limit<SIZE_MAX>> =
+    bincode::config::standard().with_fixed_int_encoding().with_limit::<SIZE_MAX>();
 
 /// Why bytes are not what they should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,11 +73,7 @@ pub fn decode_events(schema: u16, bytes: &[u8], count: u32) -> Result<Vec<Event>
         events.push(Event::try_from(event)?);
         rest = &rest[used..];
     }
-    if rest.is_empty() {
-        Ok(events)
-    } else {
-        Err(DecodeError::TrailingBytes(rest.len()))
-    }
+    if rest.is_empty() { Ok(events) } else { Err(DecodeError::TrailingBytes(rest.len())) }
 }
 
 /// A payment as a row of a view or a snapshot: the schema, then the payment.
@@ -95,9 +90,7 @@ pub fn decode_payment(bytes: &[u8]) -> Result<Payment, DecodeError> {
 /// The version alone of what [`encode_payment`] wrote: where every schema so far has it.
 pub fn payment_version(bytes: &[u8]) -> Result<u64, DecodeError> {
     let version = bytes.get(2..10).and_then(|bytes| bytes.try_into().ok());
-    version
-        .map(u64::from_le_bytes)
-        .ok_or_else(|| DecodeError::Malformed("too short".to_owned()))
+    version.map(u64::from_le_bytes).ok_or_else(|| DecodeError::Malformed("too short".to_owned()))
 }
 
 /// A batch without its payments as a row: the schema, then the batch.
@@ -147,11 +140,7 @@ fn decode_row<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T, DecodeE
     };
     check_schema(u16::from_le_bytes(*schema))?;
     let (value, used) = decode_one(row)?;
-    if used == row.len() {
-        Ok(value)
-    } else {
-        Err(DecodeError::TrailingBytes(row.len() - used))
-    }
+    if used == row.len() { Ok(value) } else { Err(DecodeError::TrailingBytes(row.len() - used)) }
 }
 
 /// Appends to a vector.

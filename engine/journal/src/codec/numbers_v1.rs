@@ -19,9 +19,7 @@ pub(super) enum NextV1 {
 impl From<Next> for NextV1 {
     fn from(next: Next) -> NextV1 {
         match next {
-            Next::Retry { not_before } => NextV1::Retry {
-                not_before: not_before.0,
-            },
+            Next::Retry { not_before } => NextV1::Retry { not_before: not_before.0 },
             Next::Failed(failure) => NextV1::Failed(failure as u8),
             Next::Cancelled => NextV1::Cancelled,
         }
@@ -33,9 +31,7 @@ impl TryFrom<NextV1> for Next {
 
     fn try_from(next: NextV1) -> Result<Next, DecodeError> {
         Ok(match next {
-            NextV1::Retry { not_before } => Next::Retry {
-                not_before: UnixMs(not_before),
-            },
+            NextV1::Retry { not_before } => Next::Retry { not_before: UnixMs(not_before) },
             NextV1::Failed(reason) => Next::Failed(failure(reason)?),
             NextV1::Cancelled => Next::Cancelled,
         })
@@ -44,11 +40,7 @@ impl TryFrom<NextV1> for Next {
 
 pub(super) fn batch(id: u128) -> Result<BatchId, DecodeError> {
     let batch = BatchId::from_uuid(id);
-    if batch.as_u128() == id {
-        Ok(batch)
-    } else {
-        Err(DecodeError::UnknownValue("batch"))
-    }
+    if batch.as_u128() == id { Ok(batch) } else { Err(DecodeError::UnknownValue("batch")) }
 }
 
 pub(super) fn payment(id: u128) -> Result<PaymentId, DecodeError> {

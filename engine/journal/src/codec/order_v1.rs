@@ -65,28 +65,19 @@ pub(super) struct SealedV1<'a> {
 
 impl<'a> From<&'a Sealed> for SealedV1<'a> {
     fn from(sealed: &'a Sealed) -> SealedV1<'a> {
-        SealedV1 {
-            key_id: sealed.key_id,
-            bytes: &sealed.bytes,
-        }
+        SealedV1 { key_id: sealed.key_id, bytes: &sealed.bytes }
     }
 }
 
 impl From<SealedV1<'_>> for Sealed {
     fn from(sealed: SealedV1<'_>) -> Sealed {
-        Sealed {
-            key_id: sealed.key_id,
-            bytes: sealed.bytes.into(),
-        }
+        Sealed { key_id: sealed.key_id, bytes: sealed.bytes.into() }
     }
 }
 
 /// The rows of an upload, as they are encoded.
 pub(super) fn rows_to_wire(orders: &[(u32, Arc<Order>)]) -> Vec<(u32, OrderV1<'_>)> {
-    orders
-        .iter()
-        .map(|(row, order)| (*row, OrderV1::from(&**order)))
-        .collect()
+    orders.iter().map(|(row, order)| (*row, OrderV1::from(&**order))).collect()
 }
 
 /// The rows of an upload, as they were encoded.

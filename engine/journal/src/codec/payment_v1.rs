@@ -31,18 +31,10 @@ pub(super) struct PaymentV1<'a> {
 
 #[derive(Encode, BorrowDecode)]
 enum StateV1<'a> {
-    Queued {
-        not_before: i64,
-    },
+    Queued { not_before: i64 },
     InFlight(AttemptStartedV1<'a>),
-    Unresolved {
-        attempt: u16,
-        contradiction: u8,
-    },
-    Succeeded {
-        preimage: [u8; 32],
-        fee_paid_msat: u64,
-    },
+    Unresolved { attempt: u16, contradiction: u8 },
+    Succeeded { preimage: [u8; 32], fee_paid_msat: u64 },
     Failed(u8),
     Cancelled,
 }
@@ -99,21 +91,14 @@ impl TryFrom<PaymentV1<'_>> for Payment {
 impl<'a> From<&'a State> for StateV1<'a> {
     fn from(state: &'a State) -> StateV1<'a> {
         match state {
-            State::Queued { not_before } => StateV1::Queued {
-                not_before: not_before.0,
-            },
+            State::Queued { not_before } => StateV1::Queued { not_before: not_before.0 },
             State::InFlight(attempt) => StateV1::InFlight((&**attempt).into()),
-            State::Unresolved {
-                attempt,
-                contradiction,
-            } => StateV1::Unresolved {
-                attempt: *attempt,
-                contradiction: *contradiction as u8,
-            },
-            State::Succeeded { preimage, fee_paid } => StateV1::Succeeded {
-                preimage: preimage.0,
-                fee_paid_msat: fee_paid.get(),
-            },
+            State::Unresolved { attempt, contradiction } => {
+                StateV1::Unresolved { attempt: *attempt, contradiction: *contradiction as u8 }
+            }
+            State::Succeeded { preimage, fee_paid } => {
+                StateV1::Succeeded { preimage: preimage.0, fee_paid_msat: fee_paid.get() }
+            }
             State::Failed(failure) => StateV1::Failed(*failure as u8),
             State::Cancelled => StateV1::Cancelled,
         }
@@ -125,24 +110,14 @@ impl TryFrom<StateV1<'_>> for State {
 
     fn try_from(state: StateV1<'_>) -> Result<State, DecodeError> {
         Ok(match state {
-            StateV1::Queued { not_before } => State::Queued {
-                not_before: UnixMs(not_before),
-            },
+            StateV1::Queued { not_before } => State::Queued { not_before: UnixMs(not_before) },
             StateV1::InFlight(attempt) => State::InFlight(Arc::new(attempt.try_into()?)),
-            StateV1::Unresolved {
-                attempt,
-                contradiction: number,
-            } => State::Unresolved {
-                attempt,
-                contradiction: contradiction(number)?,
-            },
-            StateV1::Succeeded {
-                preimage,
-                fee_paid_msat,
-            } => State::Succeeded {
-                preimage: Preimage(preimage),
-                fee_paid: msat(fee_paid_msat)?,
-            },
+            StateV1::Unresolved { attempt, contradiction: number } => {
+                State::Unresolved { attempt, contradiction: contradiction(number)? }
+            }
+            StateV1::Succeeded { preimage, fee_paid_msat } => {
+                State::Succeeded { preimage: Preimage(preimage), fee_paid: msat(fee_paid_msat)? }
+            }
             StateV1::Failed(reason) => State::Failed(failure(reason)?),
             StateV1::Cancelled => State::Cancelled,
         })

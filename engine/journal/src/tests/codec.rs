@@ -15,9 +15,7 @@ fn events(seed: u64) -> (History, Vec<Event>) {
 
 fn encode(events: &[Event]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    events
-        .iter()
-        .for_each(|event| codec::encode_event(event, &mut bytes));
+    events.iter().for_each(|event| codec::encode_event(event, &mut bytes));
     bytes
 }
 
@@ -75,15 +73,9 @@ proptest! {
 
 #[test]
 fn other_schemas_are_refused_by_number() {
-    assert_eq!(
-        codec::decode_events(2, &[], 0),
-        Err(DecodeError::NewerSchema(2))
-    );
+    assert_eq!(codec::decode_events(2, &[], 0), Err(DecodeError::NewerSchema(2)));
     assert_eq!(codec::decode_events(0, &[], 0), Err(DecodeError::NoSchema));
-    assert_eq!(
-        codec::decode_payment(&[2, 0, 1]),
-        Err(DecodeError::NewerSchema(2))
-    );
+    assert_eq!(codec::decode_payment(&[2, 0, 1]), Err(DecodeError::NewerSchema(2)));
 }
 
 #[test]
@@ -92,8 +84,5 @@ fn a_hostile_length_is_refused_without_reserving_it() {
     let mut bytes = vec![1, 0, 0, 0];
     bytes.extend([0; 16]);
     bytes.extend((1_u64 << 60).to_le_bytes());
-    assert!(matches!(
-        codec::decode_events(1, &bytes, 1),
-        Err(DecodeError::Malformed(_))
-    ));
+    assert!(matches!(codec::decode_events(1, &bytes, 1), Err(DecodeError::Malformed(_))));
 }

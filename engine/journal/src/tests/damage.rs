@@ -38,12 +38,9 @@ fn refused(folder: &Path) -> OpenError {
 
 /// The log file with the most bytes written to it.
 fn log_file(folder: &Path) -> PathBuf {
-    let files = fs::read_dir(folder.join("rocksdb"))
-        .unwrap()
-        .map(|file| file.unwrap().path());
+    let files = fs::read_dir(folder.join("rocksdb")).unwrap().map(|file| file.unwrap().path());
     let logs = files.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
-    logs.max_by_key(|path| path.metadata().unwrap().len())
-        .unwrap()
+    logs.max_by_key(|path| path.metadata().unwrap().len()).unwrap()
 }
 
 /// Where RocksDB's log has its fragments: 32 KiB blocks of fragments with a checksum, a length
@@ -81,12 +78,7 @@ fn a_torn_tail_that_was_never_acknowledged_is_dropped() {
     let torn = fixture.killed();
     let log = log_file(torn.path());
     let length = log.metadata().unwrap().len();
-    fs::File::options()
-        .write(true)
-        .open(&log)
-        .unwrap()
-        .set_len(length - 5)
-        .unwrap();
+    fs::File::options().write(true).open(&log).unwrap().set_len(length - 5).unwrap();
     // The engine was killed in the middle of the write, so the watermark is an older one.
     fs::write(torn.path().join("watermark"), watermark).unwrap();
     let opened = open(options(torn.path()), NOW).unwrap();
@@ -99,12 +91,7 @@ fn a_lost_tail_that_was_acknowledged_is_refused() {
         let (folder, last) = Fixture::killed_after_records();
         let log = log_file(folder.path());
         let length = log.metadata().unwrap().len();
-        fs::File::options()
-            .write(true)
-            .open(&log)
-            .unwrap()
-            .set_len(length - cut)
-            .unwrap();
+        fs::File::options().write(true).open(&log).unwrap().set_len(length - cut).unwrap();
         assert!(verdict_lsn(folder.path()) <= last);
         let error = refused(folder.path());
         assert!(
@@ -157,10 +144,7 @@ fn a_flipped_bit_in_the_middle_is_refused() {
 fn two_engines_never_share_a_journal() {
     let fixture = Fixture::new();
     let error = refused(fixture.folder.path());
-    assert!(
-        matches!(error, OpenError::Store(StoreError::Locked(_))),
-        "{error}"
-    );
+    assert!(matches!(error, OpenError::Store(StoreError::Locked(_))), "{error}");
 }
 
 #[test]
@@ -176,10 +160,7 @@ fn another_shards_journal_is_refused() {
 fn what_is_no_journal_is_said_to_be_none() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(verify(folder.path()).verdict, Verdict::NotAJournal);
-    assert!(
-        !folder.path().join("rocksdb").exists(),
-        "verifying leaves no trace"
-    );
+    assert!(!folder.path().join("rocksdb").exists(), "verifying leaves no trace");
 }
 
 /// Changes a stopped journal's records behind its back.
@@ -198,20 +179,10 @@ fn append(folder: &Path, schema: u16, epoch: u32) -> Position {
         record::start(&mut bytes);
         codec::encode_event(&Event::Barrier, &mut bytes);
         let first_lsn = position.lsn + 1;
-        let mut header = Header {
-            schema,
-            shard: 0,
-            epoch,
-            count: 1,
-            first_lsn,
-            chain: position.chain,
-        };
+        let mut header =
+            Header { schema, shard: 0, epoch, count: 1, first_lsn, chain: position.chain };
         record::seal(&mut bytes, &mut header, &position.chain);
-        batch.put_cf(
-            store.family(Family::Journal),
-            reader::key(first_lsn),
-            &bytes,
-        );
+        batch.put_cf(store.family(Family::Journal), reader::key(first_lsn), &bytes);
         position = header.end();
     });
     position
@@ -230,11 +201,7 @@ fn a_newer_schema_refuses_to_start() {
 fn an_older_engines_record_after_a_newer_ones_is_refused() {
     let folder = Fixture::in_folder(Fixture::new().close()).close();
     let position = append(folder.path(), codec::SCHEMA, 1);
-    assert!(
-        refused(folder.path())
-            .to_string()
-            .contains("epoch 1 follows epoch 2")
-    );
+    assert!(refused(folder.path()).to_string().contains("epoch 1 follows epoch 2"));
     assert_eq!(verdict_lsn(folder.path()), position.lsn);
 }
 
@@ -256,26 +223,13 @@ fn a_missing_and_a_changed_record_are_named() {
     tamper(folder.path(), |store, batch| {
         let mut bytes = Vec::new();
         record::start(&mut bytes);
-        victim
-            .events
-            .iter()
-            .for_each(|_| codec::encode_event(&Event::Barrier, &mut bytes));
+        victim.events.iter().for_each(|_| codec::encode_event(&Event::Barrier, &mut bytes));
         let count = victim.events.len() as u32;
         let (schema, first_lsn) = (codec::SCHEMA, victim.first_lsn);
-        let mut header = Header {
-            schema,
-            shard: 0,
-            epoch: victim.epoch,
-            count,
-            first_lsn,
-            chain: [0; 32],
-        };
+        let mut header =
+            Header { schema, shard: 0, epoch: victim.epoch, count, first_lsn, chain: [0; 32] };
         record::seal(&mut bytes, &mut header, &[0; 32]);
-        batch.put_cf(
-            store.family(Family::Journal),
-            reader::key(first_lsn),
-            &bytes,
-        );
+        batch.put_cf(store.family(Family::Journal), reader::key(first_lsn), &bytes);
     });
     assert_eq!(verdict_lsn(folder.path()), victim.first_lsn);
 }
@@ -297,10 +251,7 @@ fn a_dump_shows_every_event_and_never_a_preimage() {
     assert!(!preimages.is_empty());
     for with_content in [false, true] {
         let mut text = Vec::new();
-        let options = DumpOptions {
-            with_content,
-            ..DumpOptions::default()
-        };
+        let options = DumpOptions { with_content, ..DumpOptions::default() };
         dump(folder.path(), &options, &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         assert_eq!(text.lines().count() as u64, last);
@@ -308,10 +259,7 @@ fn a_dump_shows_every_event_and_never_a_preimage() {
         assert_eq!(text.contains("lnbcrt1"), with_content);
     }
     let mut text = Vec::new();
-    let options = DumpOptions {
-        lsns: 5..=7,
-        ..DumpOptions::default()
-    };
+    let options = DumpOptions { lsns: 5..=7, ..DumpOptions::default() };
     dump(folder.path(), &options, &mut text).unwrap();
     assert_eq!(String::from_utf8(text).unwrap().lines().count(), 3);
 }

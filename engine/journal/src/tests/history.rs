@@ -24,21 +24,12 @@ pub struct History {
 
 impl History {
     pub fn new(seed: u64) -> History {
-        History {
-            book: Book::default(),
-            finished: Vec::new(),
-            random: seed,
-            batches: 0,
-        }
+        History { book: Book::default(), finished: Vec::new(), random: seed, batches: 0 }
     }
 
     /// What an engine that starts now journals first.
     pub fn start(&mut self, epoch: u32, version: &str) {
-        let event = Event::EngineStarted {
-            epoch,
-            time: NOW,
-            version: version.into(),
-        };
+        let event = Event::EngineStarted { epoch, time: NOW, version: version.into() };
         self.apply(event);
     }
 
@@ -73,9 +64,7 @@ impl History {
     }
 
     fn follow_up(&self) -> Option<Event> {
-        self.sorted()
-            .into_iter()
-            .find_map(|batch| batch.follow_up(self.now()))
+        self.sorted().into_iter().find_map(|batch| batch.follow_up(self.now()))
     }
 
     fn upload(&mut self) -> Vec<Event> {
@@ -83,13 +72,10 @@ impl History {
         let batch = BatchId::from_uuid(0x0199_0000_0000_7000_8000 << 48 | self.batches << 20);
         let count = 1 + self.below(20) as u32;
         let chunk = 1 + self.below(7);
-        let rows: Vec<_> = (1..=count)
-            .map(|row| (row, Arc::new(self.order(batch, row))))
-            .collect();
-        let added = rows.chunks(chunk).map(|orders| Event::OrdersAdded {
-            batch,
-            orders: Arc::new(orders.to_vec()),
-        });
+        let rows: Vec<_> = (1..=count).map(|row| (row, Arc::new(self.order(batch, row)))).collect();
+        let added = rows
+            .chunks(chunk)
+            .map(|orders| Event::OrdersAdded { batch, orders: Arc::new(orders.to_vec()) });
         let mut events: Vec<Event> = added.collect();
         match self.below(8) {
             0 => {}
@@ -133,10 +119,7 @@ impl History {
             content_digest: "sha256:00".into(),
             single: count == 1,
             options: batch_options(self.below(4) == 0),
-            description: Some(Sealed {
-                key_id: 7,
-                bytes: [1, 2, 3].as_slice().into(),
-            }),
+            description: Some(Sealed { key_id: 7, bytes: [1, 2, 3].as_slice().into() }),
             metadata: vec![(Sealed::plain("month"), Sealed::plain("November"))],
             order_count: count,
             refused: refused.into_iter().collect(),
@@ -167,11 +150,7 @@ impl History {
         let batch = batches.get(at % batches.len().max(1))?;
         let payment = &batch.payments.get(row % batch.payments.len().max(1))?;
         let change = change(payment, choice, self.now())?;
-        Some(Event::Payment {
-            payment: payment.id,
-            time: self.now(),
-            change,
-        })
+        Some(Event::Payment { payment: payment.id, time: self.now(), change })
     }
 
     fn sorted(&self) -> Vec<&Batch> {
@@ -198,9 +177,7 @@ impl History {
 fn change(payment: &Payment, choice: usize, now: UnixMs) -> Option<PaymentChange> {
     let attempt = payment.attempts.last().map_or(0, |attempt| attempt.number);
     let next = match choice % 5 {
-        0..3 => Next::Retry {
-            not_before: now.plus_ms(5),
-        },
+        0..3 => Next::Retry { not_before: now.plus_ms(5) },
         3 => Next::Failed(Failure::NoRoute),
         _ => Next::Cancelled,
     };
@@ -224,25 +201,17 @@ fn change(payment: &Payment, choice: usize, now: UnixMs) -> Option<PaymentChange
             preimage: preimage(payment.id),
             fee_paid: Msat::ZERO,
         },
-        (State::InFlight(_), 70..85) => PaymentChange::AttemptFailed {
-            attempt,
-            reason: FailureReason::NoRoute,
-            next,
-        },
-        (State::InFlight(_), 85..98) => PaymentChange::AttemptNeverSent {
-            attempt,
-            cause: NeverSent::NotDelivered,
-            next,
-        },
-        (State::InFlight(_), _) => PaymentChange::Contradicted {
-            attempt,
-            contradiction: Contradiction::WrongPreimage,
-        },
+        (State::InFlight(_), 70..85) => {
+            PaymentChange::AttemptFailed { attempt, reason: FailureReason::NoRoute, next }
+        }
+        (State::InFlight(_), 85..98) => {
+            PaymentChange::AttemptNeverSent { attempt, cause: NeverSent::NotDelivered, next }
+        }
+        (State::InFlight(_), _) => {
+            PaymentChange::Contradicted { attempt, contradiction: Contradiction::WrongPreimage }
+        }
         // Declared not paid, and paid after all: it leaves a final state.
-        (State::Failed(_), 0..5) => PaymentChange::Contradicted {
-            attempt,
-            contradiction,
-        },
+        (State::Failed(_), 0..5) => PaymentChange::Contradicted { attempt, contradiction },
         _ => return None,
     })
 }
@@ -268,10 +237,7 @@ fn batch_options(start_paused: bool) -> BatchOptions {
         per_destination_in_flight_max: 0,
         failed_count_max: 0,
         failed_percent_max: 50,
-        fee_policy: FeePolicy {
-            base: Msat::from_sat_clamped(5),
-            proportional_ppm: 3_000,
-        },
+        fee_policy: FeePolicy { base: Msat::from_sat_clamped(5), proportional_ppm: 3_000 },
         deadline: None,
         attempts_max: 10,
         cltv_limit_blocks: 1_008,

@@ -35,24 +35,14 @@ fn every_payment_is_found_by_id_hash_reference_and_batch() {
     for batch in all(&history) {
         let id = batch.summary.accepted.batch;
         assert_eq!(views.batch(id).unwrap(), Some(batch.summary.clone()));
-        let payments = views
-            .payments_of_batch(id, 0, usize::MAX, |_| true)
-            .unwrap();
+        let payments = views.payments_of_batch(id, 0, usize::MAX, |_| true).unwrap();
         assert_eq!(payments, batch.payments);
         for payment in &batch.payments {
             assert_eq!(views.payment(payment.id).unwrap().as_ref(), Some(payment));
-            assert_eq!(
-                views.by_hash(history::hash(payment.id)).unwrap(),
-                [payment.id]
-            );
+            assert_eq!(views.by_hash(history::hash(payment.id)).unwrap(), [payment.id]);
             check_claim(views, payment);
             if let Some(reference) = &payment.order.reference {
-                assert!(
-                    views
-                        .by_reference(&reference.bytes)
-                        .unwrap()
-                        .contains(&payment.id)
-                );
+                assert!(views.by_reference(&reference.bytes).unwrap().contains(&payment.id));
             }
         }
     }
@@ -62,14 +52,8 @@ fn every_payment_is_found_by_id_hash_reference_and_batch() {
 /// Failed and cancelled payments free their hash; all others own it (rule E2).
 fn check_claim(views: &Views, payment: &Payment) {
     let paid = matches!(payment.state, State::Succeeded { .. });
-    let expected = payment.claims_hash().then_some(Claim {
-        payment: payment.id,
-        paid,
-    });
-    assert_eq!(
-        views.hash_claim(payment.order.payment_hash).unwrap(),
-        expected
-    );
+    let expected = payment.claims_hash().then_some(Claim { payment: payment.id, paid });
+    assert_eq!(views.hash_claim(payment.order.payment_hash).unwrap(), expected);
 }
 
 #[test]
@@ -82,11 +66,7 @@ fn pages_of_payments_go_on_after_a_row_and_keep_their_filter() {
         let mut found = Vec::new();
         let mut after = 0;
         loop {
-            let page = fixture
-                .opened
-                .views
-                .payments_of_batch(id, after, 2, paid)
-                .unwrap();
+            let page = fixture.opened.views.payments_of_batch(id, after, 2, paid).unwrap();
             let Some(last) = page.last() else { break };
             after = last.id.row();
             found.extend(page);
@@ -101,11 +81,8 @@ fn a_watcher_sees_the_last_change_of_each_payment_in_order_and_without_a_seam() 
     let (fixture, history) = played(3);
     for batch in all(&history) {
         let id = batch.summary.accepted.batch;
-        let mut expected: Vec<_> = batch
-            .payments
-            .iter()
-            .map(|payment| (payment.version, payment.id.row()))
-            .collect();
+        let mut expected: Vec<_> =
+            batch.payments.iter().map(|payment| (payment.version, payment.id.row())).collect();
         expected.sort_unstable();
         let mut found = Vec::new();
         loop {
@@ -127,9 +104,8 @@ fn batches_are_listed_newest_first_with_or_without_single_payments() {
     for include_single in [false, true] {
         let mut found = Vec::new();
         loop {
-            let before = found
-                .last()
-                .map(|last: &fulgurite_core::batch::Summary| last.accepted.batch);
+            let before =
+                found.last().map(|last: &fulgurite_core::batch::Summary| last.accepted.batch);
             let page = views.batches(before, 2, include_single, |_| true).unwrap();
             if page.is_empty() {
                 break;
@@ -147,12 +123,7 @@ fn an_idempotency_key_leads_to_its_batch_for_ever() {
     let (fixture, history) = played(5);
     for batch in all(&history) {
         let accepted = &batch.summary.accepted;
-        let find = |account| {
-            fixture
-                .opened
-                .views
-                .batch_by_key(account, &accepted.idempotency_key)
-        };
+        let find = |account| fixture.opened.views.batch_by_key(account, &accepted.idempotency_key);
         assert_eq!(find("default").unwrap(), Some(accepted.batch));
         assert_eq!(find("other").unwrap(), None);
     }

@@ -29,22 +29,11 @@ fn a_recovered_book_is_the_original_after_stops_and_kills() {
         let mut fixture = Fixture::new();
         for start in 1..=5 {
             history.start(start, env!("CARGO_PKG_VERSION"));
-            assert_eq!(
-                fixture.opened.book, history.book,
-                "SEED={seed}, start {start}"
-            );
+            assert_eq!(fixture.opened.book, history.book, "SEED={seed}, start {start}");
             fixture.play(&mut history, 120);
-            assert_eq!(
-                fixture.opened.views.read_open(Clone::clone),
-                history.book,
-                "SEED={seed}"
-            );
+            assert_eq!(fixture.opened.views.read_open(Clone::clone), history.book, "SEED={seed}");
             let killed = (seed + u64::from(start)) % 2 == 0;
-            let folder = if killed {
-                fixture.killed()
-            } else {
-                fixture.close()
-            };
+            let folder = if killed { fixture.killed() } else { fixture.close() };
             assert_eq!(verify(folder.path()).verdict, Verdict::Clean, "SEED={seed}");
             fixture = Fixture::in_folder(folder);
         }
@@ -79,16 +68,11 @@ fn appends_from_many_threads_keep_their_order_and_their_numbers() {
         .map(|_| {
             let journal = fixture.opened.journal.clone();
             std::thread::spawn(move || {
-                (0..2_000)
-                    .map(|_| journal.append(Event::Barrier))
-                    .collect::<Vec<_>>()
+                (0..2_000).map(|_| journal.append(Event::Barrier)).collect::<Vec<_>>()
             })
         })
         .collect();
-    let mut lsns: Vec<_> = threads
-        .into_iter()
-        .flat_map(|thread| thread.join().unwrap())
-        .collect();
+    let mut lsns: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
     lsns.sort_unstable();
     assert_eq!(lsns, (2..=8_001).collect::<Vec<_>>());
     fixture.opened.views.projected().block_until(8_001);

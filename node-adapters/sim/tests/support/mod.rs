@@ -67,12 +67,7 @@ impl ServerCertVerifier for Pinned {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            signature,
-            &self.1.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, cert, signature, &self.1.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -81,12 +76,7 @@ impl ServerCertVerifier for Pinned {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            signature,
-            &self.1.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, cert, signature, &self.1.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -108,9 +98,7 @@ pub async fn dial(info: &NodeInfo) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(&info.address).await?;
     stream.set_nodelay(true)?;
     let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
 pub async fn channel(info: &NodeInfo) -> Channel {
@@ -119,10 +107,7 @@ pub async fn channel(info: &NodeInfo) -> Channel {
         let info = info.clone();
         async move { dial(&info).await.map(TokioIo::new) }
     });
-    Endpoint::from_static("http://localhost")
-        .connect_with_connector(connector)
-        .await
-        .unwrap()
+    Endpoint::from_static("http://localhost").connect_with_connector(connector).await.unwrap()
 }
 
 pub fn admin(info: &NodeInfo) -> Macaroon {
@@ -163,12 +148,7 @@ pub async fn fleet(knobs: Knobs) -> Scratch {
 
 /// Invoices of the factory of 1,000 sat each.
 pub fn invoices(count: usize) -> Vec<Invoice> {
-    make_invoices(&InvoiceOrder {
-        seed: 5,
-        count,
-        ..InvoiceOrder::default()
-    })
-    .unwrap()
+    make_invoices(&InvoiceOrder { seed: 5, count, ..InvoiceOrder::default() }).unwrap()
 }
 
 pub fn send_request(bolt11: &str) -> SendPaymentRequest {
