@@ -212,7 +212,7 @@ impl Peer {
     /// # Errors
     /// When the node does not know it.
     pub async fn state(&self, payment_hash: [u8; 32]) -> Result<InvoiceState> {
-        let hash = PaymentHash { r_hash: payment_hash.to_vec(), ..Default::default() };
+        let hash = PaymentHash { r_hash: payment_hash.to_vec() };
         Ok(self.lightning().lookup_invoice(hash).await?.into_inner().state())
     }
 

@@ -126,7 +126,7 @@ async fn feed(
     let order_count = i32::try_from(upload.orders.len()).expect("a batch has at most 100,000 rows");
     let header = request::Header {
         idempotency_key: upload.key.clone(),
-        options: Some(upload.options.clone()),
+        options: Some(upload.options),
         description: upload.description.clone(),
         metadata: Default::default(),
         validate_only: upload.validate_only,

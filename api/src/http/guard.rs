@@ -102,7 +102,8 @@ mod tests {
     #[rustfmt::skip] // A table: one line is one request and its answer.
     fn only_programs_on_this_machine_come_in() {
         let guard = Guard::new(8080, false, 1);
-        let table: [(&str, &[(&str, &str)], Option<Code>); 13] = [
+        type Row = (&'static str, &'static [(&'static str, &'static str)], Option<Code>);
+        let table: [Row; 13] = [
             ("GET", &[("host", "localhost:8080")], None),
             ("GET", &[("host", "127.0.0.1:8080")], None),
             ("GET", &[("host", "[::1]:8080")], None),

@@ -53,11 +53,6 @@ impl Claims {
             self.unclaim(hash, payment);
         }
     }
-
-    /// How many claims are in memory.
-    pub fn len(&self) -> usize {
-        self.owners.len()
-    }
 }
 
 #[cfg(test)]

@@ -129,7 +129,7 @@ impl NodeWork {
         board.idle = self.channels.idle();
     }
 
-    /// Writes the operator's view; less often than [`NodeWork::publish`].
+    /// Writes the operator's view; less often than `publish`.
     pub fn publish_status(&mut self) {
         let (spendable, active_channels) = self.channels.spendable();
         let mut status = self.slot.status.lock();

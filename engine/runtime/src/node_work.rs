@@ -37,7 +37,7 @@ pub struct NodeWork {
     /// Trackers that wait for the fence.
     pub(crate) fencing: Vec<AttemptId>,
     /// Attempts from before a restart that wait for the node's clock to be known.
-    resumed: Vec<Box<Start>>,
+    resumed: Vec<Start>,
     pub(crate) queue: Queue<Place>,
     pub(crate) reserving: HashMap<Placed, Reserving>,
     pub(crate) granted: HashMap<AttemptId, Granted>,
@@ -201,7 +201,7 @@ impl NodeWork {
                 self.node.connection(true);
                 self.node.answered();
                 for start in std::mem::take(&mut self.resumed) {
-                    self.resume(start, time);
+                    self.resume(Box::new(start), time);
                 }
                 self.tick_waiting(time);
             }
@@ -257,7 +257,7 @@ impl NodeWork {
             return;
         }
         if self.info.is_none() {
-            self.resumed.push(start);
+            self.resumed.push(*start);
             return;
         }
         for &(channel, amount) in &start.attempt.channels {

@@ -51,11 +51,6 @@ impl ReleaseList {
         self.waiting.borrow_mut().push_back((lsn, release));
     }
 
-    /// How many wait.
-    pub fn len(&self) -> usize {
-        self.waiting.borrow().len()
-    }
-
     /// Releases everything up to `durable`, in order.
     fn release(&self, durable: Lsn, metrics: &Metrics) {
         loop {

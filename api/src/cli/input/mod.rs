@@ -204,10 +204,10 @@ impl Fields<'_> {
 
 /// A whole number that is not negative.
 fn whole(field: &str, text: &str) -> Result<i64, String> {
-    if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        if let Ok(number) = text.parse() {
-            return Ok(number);
-        }
+    if text.bytes().all(|byte| byte.is_ascii_digit())
+        && let Ok(number) = text.parse()
+    {
+        return Ok(number);
     }
     Err(format!("{field}: `{text}` is not a whole number of 0 to {}", i64::MAX))
 }
