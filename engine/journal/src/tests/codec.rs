@@ -9,7 +9,11 @@ use crate::codec::{self, DecodeError};
 /// The events of a random history.
 fn events(seed: u64) -> (History, Vec<Event>) {
     let mut history = History::new(seed);
-    let events = history.steps(60);
+    let mut events = history.steps(60);
+    // A rare history begins with sixty steps that do nothing.
+    while events.is_empty() {
+        events = history.steps(60);
+    }
     (history, events)
 }
 
@@ -29,9 +33,7 @@ proptest! {
         let count = events.len() as u32;
         prop_assert_eq!(codec::decode_events(1, &bytes, count), Ok(events));
         prop_assert!(codec::decode_events(1, &bytes, count + 1).is_err());
-        // A history of no events has nothing to leave out.
-        let fewer = count.checked_sub(1);
-        prop_assert!(fewer.is_none_or(|fewer| codec::decode_events(1, &bytes, fewer).is_err()));
+        prop_assert!(codec::decode_events(1, &bytes, count - 1).is_err());
     }
 
     #[test]
