@@ -42,11 +42,6 @@ async fn payments_over_real_lnd_end_as_the_receivers_books_say() -> Result<()> {
     let started = Instant::now();
     scenarios::a_stop_is_graceful_and_logs_hold_no_secret(&world, &at("stop")).await?;
     passed("a_stop_is_graceful_and_logs_hold_no_secret", started);
-
-    let started = Instant::now();
-    let kills = Kills { engine: 0, payer: 1 };
-    scenarios::a_batch_is_paid(&world, &at("payer"), (200, 100), kills).await?;
-    passed("lnd_killed_in_mid_batch", started);
     Ok(())
 }
 
