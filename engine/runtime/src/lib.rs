@@ -3,7 +3,7 @@
 //!
 //! | actor | one per | its work |
 //! |---|---|---|
-//! | [`batch_actor::BatchActor`] | batch; one for all single payments | [`batch_work`], `batch_dispatch` |
+//! | [`batch_actor::BatchActor`] | batch; one for all singles | [`batch_work`], `batch_dispatch` |
 //! | [`node_actor::NodeActor`] | LND node | [`node_work`], `node_admission`, `node_tracking` |
 //! | [`channel_actor::ChannelActor`] | channel | `fulgurite_core::channel` |
 //! | [`supervisor::Supervisor`] | arbiter | builds the others, and anew when they die |
