@@ -137,6 +137,9 @@ pub struct Sends {
     /// For how long a node starts new HTLCs for a payment (`timeout_seconds`), 1 to 3,600.
     /// Default 30.
     pub payment_timeout_s: u32,
+    /// So many seconds after that, a payment that is in flight with no HTLC on its channels becomes
+    /// unresolved, 1 to 86,400; lnd keeps an HTLC back for up to 60 s. Default 90.
+    pub stuck_after_s: u32,
     /// The most parts that a node may split a payment into (`max_parts`), 1 to 1,000.
     /// Default 16.
     pub parts_max: u32,
@@ -149,6 +152,7 @@ impl Default for Sends {
             deadline_ms: 10_000,
             fence_margin_ms: 10_000,
             payment_timeout_s: 30,
+            stuck_after_s: 90,
             parts_max: 16,
         }
     }
@@ -160,6 +164,7 @@ impl Sends {
         bounds.within("sends.deadline_ms", self.deadline_ms, 500..=60_000);
         bounds.within("sends.fence_margin_ms", self.fence_margin_ms, 100..=600_000);
         bounds.within("sends.payment_timeout_s", self.payment_timeout_s, 1..=3_600);
+        bounds.within("sends.stuck_after_s", self.stuck_after_s, 1..=86_400);
         bounds.within("sends.parts_max", self.parts_max, 1..=1_000);
     }
 }

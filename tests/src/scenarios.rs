@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
-use fulgurite_proto::lnrpc::payment::PaymentStatus;
+use anyhow::{Context, Result, ensure};
+use fulgurite_proto::lnrpc::{invoice::InvoiceState, payment::PaymentStatus};
 
 use crate::{
     engine::{Engine, ResultRow, Submit},
@@ -50,8 +50,7 @@ async fn all_paid(
 }
 
 /// A CSV of invoices, some of the direct peer and some further away, is paid; the receivers' books
-/// equal ours. With `kills`, the engine is killed that often on the way; with `kill_payer`, the
-/// node is.
+/// equal ours. The engine is killed `kills` times on the way.
 ///
 /// # Errors
 /// What does not hold.
@@ -59,7 +58,7 @@ pub async fn a_batch_is_paid(
     world: &World,
     folder: &Path,
     (near, far): (usize, usize),
-    kills: Kills,
+    kills: usize,
 ) -> Result<()> {
     let started = Instant::now();
     let near_peer = world.receiver(Receiver::Near).await?;
@@ -69,15 +68,10 @@ pub async fn a_batch_is_paid(
     let mut engine = Engine::start(folder, &[world.payer()], "")?;
     let all: Vec<Invoice> = near.iter().chain(&far).cloned().collect();
     let submit = engine.submit("batch", &all)?;
-    for kill in 1..=kills.engine {
-        let share = all.len() * kill / (kills.engine + kills.payer + 1);
+    for kill in 1..=kills {
+        let share = all.len() * kill / (kills + 1);
         wait_settled((&near_peer, &near), (&far_peer, &far), share).await?;
         engine.restart()?;
-    }
-    for kill in 1..=kills.payer {
-        let share = all.len() * (kills.engine + kill) / (kills.engine + kills.payer + 1);
-        wait_settled((&near_peer, &near), (&far_peer, &far), share).await?;
-        world.restart_payer().await?;
     }
     let (code, rows) = finish(submit).await?;
     all_paid(&rows, (&near_peer, &near), (&far_peer, &far)).await?;
@@ -86,13 +80,49 @@ pub async fn a_batch_is_paid(
     Ok(())
 }
 
-/// What is killed while a batch is paid.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Kills {
-    /// How often the engine.
-    pub engine: usize,
-    /// How often the node that it pays over.
-    pub payer: usize,
+/// The node is killed and restarted while a batch is paid. Whatever the batch says of a payment is
+/// what the receivers' books say of it. What the kill caught between the node's books and its
+/// channel is in flight there for ever (rule E15): it is unresolved, not paid and not failed.
+/// Returns how many these are.
+///
+/// # Errors
+/// What does not hold.
+pub async fn a_batch_outlives_its_node(
+    world: &World,
+    folder: &Path,
+    (near, far): (usize, usize),
+) -> Result<usize> {
+    let (near_peer, far_peer) =
+        (world.receiver(Receiver::Near).await?, world.receiver(Receiver::Far).await?);
+    let near = near_peer.invoices(near, AMOUNT_MSAT).await?;
+    let far = far_peer.invoices(far, AMOUNT_MSAT).await?;
+    // Goes on in the section of the sends.
+    let soon = "payment_timeout_s = 5\nstuck_after_s = 1\n[batch]\nattempts_max = 20\n";
+    let engine = Engine::start(folder, &[world.payer()], soon)?;
+    let all: Vec<Invoice> = near.iter().chain(&far).cloned().collect();
+    let submit = engine.submit("batch", &all)?;
+    wait_settled((&near_peer, &near), (&far_peer, &far), all.len() / 3).await?;
+    world.restart_payer().await?;
+    let (code, rows) = finish(submit).await?;
+    let (paid, stuck) = (count(&rows, "succeeded"), count(&rows, "unresolved"));
+    let other = rows.iter().find(|row| !["succeeded", "unresolved"].contains(&&*row.state));
+    ensure!(paid + stuck == all.len() && other.is_none(), "{paid} + {stuck}: {other:?}");
+    let payer = Peer::connect(&world.payer()).await?;
+    for (peer, invoices) in [(&near_peer, &near), (&far_peer, &far)] {
+        for invoice in invoices {
+            let hash = hex::encode(invoice.payment_hash);
+            let row = rows.iter().find(|row| row.payment_hash == hash);
+            let row = row.with_context(|| format!("no row for {hash}"))?;
+            let settled = peer.state(invoice.payment_hash).await? == InvoiceState::Settled;
+            ensure!(settled == (row.state == "succeeded"), "settled: {settled}, ours: {row:?}");
+            if row.state == "unresolved" {
+                let truth = payer.track(invoice.payment_hash).await?.status();
+                ensure!(truth == PaymentStatus::InFlight, "unresolved, the node says {truth:?}");
+            }
+        }
+    }
+    ensure!(code == Some(if stuck > 0 { 5 } else { 0 }), "exit code {code:?}, {stuck} stuck");
+    Ok(stuck)
 }
 
 async fn wait_settled(

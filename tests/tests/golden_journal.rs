@@ -162,10 +162,12 @@ fn changes() -> Vec<(String, PaymentChange)> {
         Contradiction::PaidTooMuch,
         Contradiction::SucceededAfterFinal,
         Contradiction::PaidBefore,
+        Contradiction::Forgotten,
     ] {
         let change = PaymentChange::Contradicted { attempt, contradiction };
         all.push((format!("contradicted_{}", contradiction as u8), change));
     }
+    all.push(("attempt_stuck".into(), PaymentChange::AttemptStuck { attempt }));
     all
 }
 

@@ -271,10 +271,12 @@ async fn follow(to: &To, batch: &proto::Batch) -> Result<Followed, Fault> {
     if let watch::Watched::Unresolved(batch) = &watched {
         let states = [proto::payment::State::Unresolved];
         let left = Results::fetch(&to.client, &batch.batch_id, &states).await?;
-        eprintln!("a person must resolve:");
+        eprintln!("not known to be paid or not; never paid again by itself:");
         left.payments.iter().for_each(|payment| {
-            eprintln!("  row {} {} {}", payment.row, payment.payment_id, payment.payment_hash);
+            let (id, hash, node) = (&payment.payment_id, &payment.payment_hash, &payment.node);
+            eprintln!("  row {} {id} {hash} at {node}", payment.row);
         });
+        eprintln!("fulgurite payment get ID shows what the node said; ask the recipient too");
     }
     Ok(Followed::Ended(watched))
 }

@@ -44,6 +44,7 @@ pub(super) fn runtime(config: &Config) -> Options {
             deadline_ms: i64::from(sends.deadline_ms),
             fence_margin_ms: i64::from(sends.fence_margin_ms),
             payment_timeout_seconds: sends.payment_timeout_s,
+            stuck_after_ms: i64::from(sends.stuck_after_s) * 1_000,
             parts_max: sends.parts_max,
         },
         channels: channel::Limits {

@@ -22,7 +22,7 @@ fn kind(state: &State) -> &'static str {
     match state {
         State::Queued { .. } => "payment.queued",
         State::InFlight(_) => "payment.in_flight",
-        State::Unresolved { .. } => "payment.unresolved",
+        State::Stuck(_) | State::Unresolved { .. } => "payment.unresolved",
         State::Succeeded { .. } => "payment.succeeded",
         State::Failed(_) => "payment.failed",
         State::Cancelled => "payment.cancelled",

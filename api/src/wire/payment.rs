@@ -5,6 +5,7 @@ use fulgurite_core::{
     order::Sealed,
     payment::{Attempt, AttemptEnd, Payment, State},
     port::FailureReason,
+    time::UnixMs,
 };
 use fulgurite_proto::fulgurite::v1;
 
@@ -59,7 +60,7 @@ pub fn to_proto(payment: &Payment, view: View) -> v1::Payment {
         finish_time: payment.finished().map(time::to_proto),
         update_time: Some(time::to_proto(payment.updated)),
         deadline: order.deadline.map(time::to_proto),
-        outcome_unknown_since: None,
+        outcome_unknown_since: unknown_since(payment).map(time::to_proto),
         htlc_expiry_height: 0,
         version: large(payment.version),
     }
@@ -70,11 +71,17 @@ pub fn state(state: &State) -> v1::payment::State {
     match state {
         State::Queued { .. } => v1::payment::State::Queued,
         State::InFlight(_) => v1::payment::State::InFlight,
-        State::Unresolved { .. } => v1::payment::State::Unresolved,
+        State::Stuck(_) | State::Unresolved { .. } => v1::payment::State::Unresolved,
         State::Succeeded { .. } => v1::payment::State::Succeeded,
         State::Failed(_) => v1::payment::State::Failed,
         State::Cancelled => v1::payment::State::Cancelled,
     }
+}
+
+/// Since when nobody can say how it ends.
+fn unknown_since(payment: &Payment) -> Option<UnixMs> {
+    let unresolved = matches!(payment.state, State::Stuck(_) | State::Unresolved { .. });
+    unresolved.then_some(payment.updated)
 }
 
 fn fee_msat(payment: &Payment) -> i64 {
@@ -82,6 +89,7 @@ fn fee_msat(payment: &Payment) -> i64 {
         State::Succeeded { fee_paid, .. } => large(fee_paid.get()),
         State::Queued { .. }
         | State::InFlight(_)
+        | State::Stuck(_)
         | State::Unresolved { .. }
         | State::Failed(_)
         | State::Cancelled => 0,
@@ -94,7 +102,11 @@ fn attempt_to_proto(payment: &Payment, attempt: &Attempt) -> v1::Attempt {
         node: attempt.node.to_string(),
         start_time: Some(time::to_proto(attempt.started)),
         end_time: attempt.ended.map(time::to_proto),
-        node_code: node_code(attempt.end).into(),
+        node_code: match (&payment.state, attempt.end) {
+            (State::Stuck(_), AttemptEnd::Open) => "IN_FLIGHT_WITHOUT_HTLC",
+            (_, end) => node_code(end),
+        }
+        .into(),
         fee_msat: if attempt.end == AttemptEnd::Settled { fee_msat(payment) } else { 0 },
     }
 }

@@ -113,7 +113,7 @@ impl Counts {
         match state {
             PaymentState::Queued { .. } => &mut self.queued,
             PaymentState::InFlight(_) => &mut self.in_flight,
-            PaymentState::Unresolved { .. } => &mut self.unresolved,
+            PaymentState::Stuck(_) | PaymentState::Unresolved { .. } => &mut self.unresolved,
             PaymentState::Succeeded { .. } => &mut self.succeeded,
             PaymentState::Failed(_) => &mut self.failed,
             PaymentState::Cancelled => &mut self.cancelled,

@@ -92,7 +92,7 @@ impl Room {
 impl Channel {
     /// A channel without reservations.
     pub fn new(info: ChannelInfo, limits: Limits) -> Channel {
-        let foreign_slots = info.outgoing_htlcs;
+        let foreign_slots = outgoing(&info);
         Channel {
             info,
             limits,
@@ -112,7 +112,7 @@ impl Channel {
         });
         self.unseen = unseen;
         let own = u32::try_from(self.reservations.len()).unwrap_or(u32::MAX);
-        self.foreign_slots = info.outgoing_htlcs.saturating_sub(own.saturating_sub(count));
+        self.foreign_slots = outgoing(&info).saturating_sub(own.saturating_sub(count));
         self.info = info;
     }
 
@@ -198,6 +198,11 @@ impl Channel {
     }
 }
 
+/// How many HTLCs we have pending in the channel.
+fn outgoing(info: &ChannelInfo) -> u32 {
+    u32::try_from(info.outgoing.len()).unwrap_or(u32::MAX)
+}
+
 /// How an attempt may leave a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pick {
@@ -242,6 +247,8 @@ pub fn pick(rooms: &[Room], amount: Msat) -> Pick {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::id::BatchId;
 
@@ -267,7 +274,7 @@ mod tests {
             max_accepted_htlcs: 483,
             max_in_flight: sat(900_000),
             dust_limit: sat(354),
-            outgoing_htlcs: 0,
+            outgoing: Arc::default(),
         }
     }
 

@@ -136,6 +136,12 @@ pub enum PaymentChange {
     Failed(Failure),
     /// Cancelled without an attempt in flight.
     Cancelled,
+    /// The node shows the attempt in flight, and no channel has an HTLC of it (rule E15):
+    /// unresolved until the node says how it ended.
+    AttemptStuck {
+        /// Which attempt.
+        attempt: u16,
+    },
     /// The node said something impossible (rule E14): unresolved.
     Contradicted {
         /// Which attempt.

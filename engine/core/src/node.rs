@@ -111,7 +111,9 @@ impl Node {
                 self.breaker.fault(now);
             }
             // Our own doing says nothing about the node.
-            Outcome::NeverSent(NeverSent::Withdrawn) | Outcome::Contradicted(_) => {}
+            Outcome::NeverSent(NeverSent::Withdrawn)
+            | Outcome::Stuck
+            | Outcome::Contradicted(_) => {}
         }
         self.withdrawn();
     }

@@ -10,6 +10,9 @@
 //!      └──────────────────────────┴──────────────► Failed, Cancelled
 //! ```
 //!
+//! AttemptStuck takes InFlight to Stuck, which ends in the same ways; to a client both Stuck and
+//! Unresolved are `unresolved`.
+//!
 //! The same struct serves the actor that decides and the read model that clients see: both apply
 //! the same events.
 
@@ -69,7 +72,10 @@ impl Payment {
     ) -> Result<PaymentChange, Refusal> {
         match &self.state {
             State::Queued { not_before } => self.decide_queued(input, *not_before, terms, now),
-            State::InFlight(current) => self.decide_in_flight(input, current, terms, now),
+            State::Stuck(_) if matches!(input, Input::Stuck { .. }) => Err(Refusal::Unresolved),
+            State::InFlight(current) | State::Stuck(current) => {
+                self.decide_in_flight(input, current, terms, now)
+            }
             State::Unresolved { .. } => Err(Refusal::Unresolved),
             State::Succeeded { .. } => Err(Refusal::AlreadyFinal),
             State::Failed(_) | State::Cancelled => match *input {
@@ -81,6 +87,7 @@ impl Payment {
                 Input::Start(_)
                 | Input::Failed { .. }
                 | Input::NeverSent { .. }
+                | Input::Stuck { .. }
                 | Input::Contradicted { .. }
                 | Input::Cancel
                 | Input::Expire => Err(Refusal::AlreadyFinal),
@@ -111,6 +118,7 @@ impl Payment {
             }),
             Input::Failed { attempt, .. }
             | Input::NeverSent { attempt, .. }
+            | Input::Stuck { attempt }
             | Input::Contradicted { attempt, .. } => Err(Refusal::StaleAttempt(*attempt)),
         }
     }
@@ -145,6 +153,7 @@ impl Payment {
                 let next = terms.after_never_sent(self.id, &self.order, why, now);
                 Ok(PaymentChange::AttemptNeverSent { attempt, cause, next })
             }
+            Input::Stuck { attempt } => Ok(PaymentChange::AttemptStuck { attempt: over(attempt)? }),
             Input::Contradicted { attempt, contradiction } => {
                 Ok(PaymentChange::Contradicted { attempt: over(attempt)?, contradiction })
             }
@@ -217,6 +226,14 @@ impl Payment {
                 assert!(self.is_queued(), "{}: not cancelled with an attempt in flight", self.id);
                 Some(self.next(Next::Cancelled))
             }
+            PaymentChange::AttemptStuck { attempt } => {
+                let State::InFlight(current) = &self.state else {
+                    panic!("{}: only what is in flight gets stuck", self.id);
+                };
+                assert_eq!(current.attempt, *attempt, "{}: another attempt is open", self.id);
+                self.state = State::Stuck(Arc::clone(current));
+                Some(Effect::Stuck)
+            }
             PaymentChange::Contradicted { attempt, contradiction } => {
                 assert!(!matches!(self.state, State::Succeeded { .. }), "succeeded is for ever");
                 self.end_attempt(AttemptEnd::Contradicted(*contradiction), time);
@@ -227,7 +244,7 @@ impl Payment {
     }
 
     fn assert_in_flight(&self, attempt: u16) {
-        let open = matches!(&self.state, State::InFlight(own) if own.attempt == attempt);
+        let open = self.state.open_attempt().is_some_and(|own| own.attempt == attempt);
         assert!(open, "{}: attempt {attempt} is not the one in flight", self.id);
     }
 
@@ -254,7 +271,7 @@ impl Payment {
     pub fn resume(&self) -> Option<Effect> {
         match &self.state {
             State::Queued { not_before } => Some(Effect::Wait { not_before: *not_before }),
-            State::InFlight(attempt) => {
+            State::InFlight(attempt) | State::Stuck(attempt) => {
                 Some(Effect::Ask(AttemptId { payment: self.id, number: attempt.attempt }))
             }
             State::Unresolved { .. }

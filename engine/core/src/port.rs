@@ -164,8 +164,9 @@ pub struct ChannelInfo {
     pub max_in_flight: Msat,
     /// HTLCs below this are dust (`local_constraints.dust_limit_sat`).
     pub dust_limit: Msat,
-    /// HTLCs that we offered and that are pending now.
-    pub outgoing_htlcs: u32,
+    /// The payment hashes of the HTLCs that we offered and that are pending now; one with two
+    /// HTLCs stands here twice.
+    pub outgoing: Arc<[PaymentHash]>,
 }
 
 /// What happened to a send.
@@ -214,8 +215,9 @@ pub struct PaymentReport {
     pub status: PaymentStatus,
     /// What was to be paid, without fees (`value_msat`).
     pub amount: Msat,
-    /// HTLCs that are in flight in this report.
-    pub htlcs_in_flight: u32,
+    /// The channels by which the HTLCs left that are in flight in this report; 0 for one whose
+    /// channel the node does not say.
+    pub first_hops: Vec<u64>,
     /// The highest block at which an HTLC in flight expires; 0 when none is known.
     pub htlc_expiry_height: u32,
     /// When lnd created the payment, by its clock.

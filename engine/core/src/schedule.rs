@@ -107,7 +107,8 @@ impl Schedule {
                     schedule.ends.push(Reverse((until, position)));
                 }
                 State::InFlight(_) => schedule.started(payment),
-                State::Unresolved { .. }
+                State::Stuck(_)
+                | State::Unresolved { .. }
                 | State::Succeeded { .. }
                 | State::Failed(_)
                 | State::Cancelled => {}

@@ -19,13 +19,20 @@
 mod inputs;
 mod moves;
 mod sends;
+mod stuck;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-pub use self::inputs::{Action, Context, Input, Outcome, Phase};
-use self::sends::{Account, Send};
+pub use self::{
+    inputs::{Action, Context, Input, Outcome, Phase},
+    stuck::may_live,
+};
+use self::{
+    sends::{Account, Send},
+    stuck::Liveness,
+};
 use crate::{
     event::{AttemptStarted, Contradiction, NeverSent},
     id::{AttemptId, PaymentHash, PaymentId},
@@ -69,6 +76,8 @@ pub struct Tracker {
     /// Why the node refused the last send, when that refuses all further ones.
     refused: Option<NeverSent>,
     resends: u8,
+    /// Whether an HTLC of it is anywhere.
+    liveness: Liveness,
     phase: Phase,
 }
 
@@ -94,6 +103,7 @@ impl Tracker {
             existed: false,
             refused: None,
             resends: 0,
+            liveness: Liveness::default(),
             phase: Phase::Waiting { until: started },
         }
     }
@@ -155,6 +165,7 @@ impl Tracker {
             Input::Permission(granted) => self.on_permission(granted, context),
             Input::Fence(up_to) => self.on_fence(up_to, context),
             Input::Tick => self.on_tick(context),
+            Input::Look { alive } => self.on_look(alive, context),
         }
     }
 
@@ -270,7 +281,10 @@ impl Tracker {
         context: &mut Context<'_>,
     ) -> Option<Action> {
         match payment.status {
-            PaymentStatus::InFlight => None,
+            PaymentStatus::InFlight => {
+                self.liveness.reported(&payment.first_hops);
+                None
+            }
             PaymentStatus::Succeeded { preimage, fee_paid } => {
                 let amount = payment.amount;
                 Some(self.done(Outcome::Settled { preimage, amount, fee_paid }))
@@ -300,7 +314,8 @@ impl Tracker {
             }
         }
         let refuses_for_ever = failed == Some(FailureReason::IncorrectPaymentDetails);
-        if self.refused.is_some() || refuses_for_ever || self.resends >= RESENDS_MAX {
+        let is_enough = self.resends >= RESENDS_MAX || self.liveness.is_stuck;
+        if self.refused.is_some() || refuses_for_ever || is_enough {
             return self.end_behind_fence();
         }
         self.phase = Phase::Permission;

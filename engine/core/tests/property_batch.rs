@@ -121,7 +121,7 @@ impl History {
         let last = i64::from(payment.next_attempt());
         let attempt = u16::try_from(self.random.between((last - 2).max(0), last)).expect("few");
         let odd = self.random.percent(3);
-        let in_flight = matches!(payment.state, State::InFlight(_));
+        let in_flight = payment.state.open_attempt().is_some();
         let more = if odd { Msat::from_sat_clamped(1) } else { Msat::ZERO };
         match self.random.between(0, 9) {
             0..4 => Input::Start(started(attempt, AMOUNT.saturating_add(more))),
@@ -140,6 +140,7 @@ impl History {
             8 if self.random.percent(5) => {
                 Input::Contradicted { attempt, contradiction: Contradiction::Forgotten }
             }
+            8 if self.random.percent(20) => Input::Stuck { attempt },
             8 if self.random.percent(20) => Input::Cancel,
             _ => Input::Expire,
         }
@@ -223,7 +224,9 @@ impl History {
             Effect::Wait { .. } => {
                 vec![Input::Expire, Input::Start(started(payment.next_attempt(), AMOUNT))]
             }
-            Effect::Send(_) | Effect::Finished | Effect::Alarm => panic!("a restart sends nothing"),
+            Effect::Send(_) | Effect::Finished | Effect::Stuck | Effect::Alarm => {
+                panic!("a restart sends nothing")
+            }
         };
         for input in inputs {
             let decided = self.batch.decide_payment(id, &input, Self::retry(), self.now);
@@ -261,7 +264,7 @@ fn check(before: &Batch, after: &Batch) {
     let (mut amount, mut fees) = (Msat::ZERO, Msat::ZERO);
     for (old, new) in before.payments.iter().zip(&after.payments) {
         let open = new.attempts.iter().filter(|attempt| attempt.end == AttemptEnd::Open).count();
-        let in_flight = matches!(new.state, State::InFlight(_));
+        let in_flight = new.state.open_attempt().is_some();
         assert_eq!(open, usize::from(in_flight), "one attempt in flight at most: {new:?}");
         match &old.state {
             State::Succeeded { .. } => assert_eq!(old, new, "succeeded is for ever"),
@@ -269,7 +272,10 @@ fn check(before: &Batch, after: &Batch) {
                 let paid_after_all = matches!(new.state, State::Unresolved { .. });
                 assert!(old == new || paid_after_all, "final is for ever: {new:?}");
             }
-            State::Queued { .. } | State::InFlight(_) | State::Unresolved { .. } => {}
+            State::Queued { .. }
+            | State::InFlight(_)
+            | State::Stuck(_)
+            | State::Unresolved { .. } => {}
         }
         assert_eq!(new.claims_hash(), !matches!(new.state, State::Failed(_) | State::Cancelled));
         match &new.state {
@@ -278,7 +284,7 @@ fn check(before: &Batch, after: &Batch) {
                 counts.in_flight += 1;
                 assert!(attempt.amount == AMOUNT && attempt.fee_limit <= FEE_LIMIT);
             }
-            State::Unresolved { .. } => counts.unresolved += 1,
+            State::Stuck(_) | State::Unresolved { .. } => counts.unresolved += 1,
             State::Succeeded { preimage, fee_paid } => {
                 counts.succeeded += 1;
                 assert_eq!(preimage.payment_hash(), new.order.payment_hash);

@@ -129,6 +129,9 @@ fn change_json(payment: PaymentId, change: &PaymentChange) -> Value {
             json!({ "event": "payment_failed", "reason": name(failure) })
         }
         PaymentChange::Cancelled => json!({ "event": "payment_cancelled" }),
+        PaymentChange::AttemptStuck { attempt } => {
+            json!({ "event": "attempt_stuck", "attempt": attempt })
+        }
         PaymentChange::Contradicted { attempt, contradiction } => json!({
             "event": "contradicted", "attempt": attempt, "contradiction": name(contradiction),
         }),

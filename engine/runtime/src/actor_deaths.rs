@@ -76,6 +76,7 @@ fn engine_options(fleet: &Fleet) -> Options {
         deadline_ms: 1_000,
         fence_margin_ms: 200,
         payment_timeout_seconds: 30,
+        stuck_after_ms: 90_000,
         parts_max: 16,
     };
     let intake = intake::Limits { open_payments_max: 10_000, uploads_max: 8, disk_floor_bytes: 0 };

@@ -199,11 +199,12 @@ impl BatchWork {
         let Some(payment) = work.batch.payment(attempt.payment) else {
             return;
         };
-        let State::InFlight(started) = &payment.state else {
+        let Some(started) = payment.state.open_attempt() else {
             return;
         };
         // Rule E9: the same door as a first send.
-        let granted = started.attempt == attempt.number
+        let granted = matches!(payment.state, State::InFlight(_))
+            && started.attempt == attempt.number
             && work.batch.is_running()
             && time <= started.send_until;
         if let Some(node) = self.shared.node_index(&started.node) {

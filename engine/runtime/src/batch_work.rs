@@ -137,7 +137,7 @@ impl BatchWork {
         let id = batch.summary.accepted.batch;
         let schedule = Schedule::new(&batch, self.shared.retry, time);
         for payment in &batch.payments {
-            if let State::InFlight(attempt) = &payment.state {
+            if let Some(attempt) = payment.state.open_attempt() {
                 let started = payment.attempts.last().map_or(time, |attempt| attempt.started);
                 let start = Start {
                     payment: payment.id,
@@ -146,6 +146,7 @@ impl BatchWork {
                     time: started,
                     batch: Arc::clone(&self.slot),
                     incarnation: self.incarnation,
+                    stuck: matches!(payment.state, State::Stuck(_)),
                 };
                 self.resume(start);
             }
@@ -244,6 +245,7 @@ impl BatchWork {
                     time,
                     batch: Arc::clone(&self.slot),
                     incarnation: self.incarnation,
+                    stuck: false,
                 });
                 let release = Release::Start(Arc::clone(node), start, Instant::now());
                 self.releases.push(lsn, release);
@@ -280,18 +282,7 @@ impl BatchWork {
     }
 
     fn outcome(&mut self, attempt: AttemptId, outcome: Outcome, time: UnixMs) {
-        let number = attempt.number;
-        let input = match outcome {
-            Outcome::Settled { preimage, amount, fee_paid } => {
-                Input::Settled { attempt: number, preimage, amount, fee_paid }
-            }
-            Outcome::Failed(reason) => Input::Failed { attempt: number, reason },
-            Outcome::NeverSent(cause) => Input::NeverSent { attempt: number, cause },
-            Outcome::Contradicted(contradiction) => {
-                Input::Contradicted { attempt: number, contradiction }
-            }
-        };
-        self.payment(attempt.payment, &input, time);
+        self.payment(attempt.payment, &Input::from_outcome(attempt.number, outcome), time);
     }
 
     /// Decides about a payment that is in flight or waits, and does what follows.
@@ -332,6 +323,11 @@ impl BatchWork {
                 self.shared.claims.leaves(lsn, hash, payment);
                 self.shared.intake.closed(1);
                 self.releases.push(lsn, Release::Outcome { at: Instant::now(), accepted });
+            }
+            Some(Effect::Stuck) => {
+                self.shared.metrics.stuck();
+                tracing::warn!(%payment, "in flight at its node with no HTLC on any channel: \
+                    the payment is unresolved");
             }
             Some(Effect::Alarm) => {
                 self.shared.metrics.contradiction();

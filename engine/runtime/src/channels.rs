@@ -60,13 +60,14 @@ impl Channels {
             };
             self.known.insert(id, known);
         }
-        for (id, known) in gone {
+        for (id, mut known) in gone {
             // A channel with reservations stays until they are released: they end on chain.
             if known.slot.reserved.borrow().is_empty() {
                 close(&known.actor);
             } else {
-                let info = ChannelInfo { active: false, ..known.info.clone() };
-                known.slot.inbox.deliver(ChannelMessage::Reported(Box::new(info)));
+                known.info.active = false;
+                let message = ChannelMessage::Reported(Box::new(known.info.clone()));
+                known.slot.inbox.deliver(message);
                 self.known.insert(id, known);
             }
         }
@@ -160,6 +161,11 @@ impl Channels {
         for known in self.known.values() {
             known.slot.inbox.deliver(ChannelMessage::Die);
         }
+    }
+
+    /// The channel as the node reported it last; not active once it is closed or closing.
+    pub fn info(&self, id: u64) -> Option<&ChannelInfo> {
+        self.known.get(&id).map(|known| &known.info)
     }
 
     /// The room of every channel, as published last.

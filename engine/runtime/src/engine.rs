@@ -48,7 +48,9 @@ impl StateFilter {
         match self {
             StateFilter::Queued => matches!(state, State::Queued { .. }),
             StateFilter::InFlight => matches!(state, State::InFlight(_)),
-            StateFilter::Unresolved => matches!(state, State::Unresolved { .. }),
+            StateFilter::Unresolved => {
+                matches!(state, State::Stuck(_) | State::Unresolved { .. })
+            }
             StateFilter::Succeeded => matches!(state, State::Succeeded { .. }),
             StateFilter::Failed => matches!(state, State::Failed(_)),
             StateFilter::Cancelled => matches!(state, State::Cancelled),
@@ -331,6 +333,7 @@ fn is_outcome(state: &State) -> bool {
         State::Succeeded { .. }
         | State::Failed(_)
         | State::Cancelled
+        | State::Stuck(_)
         | State::Unresolved { .. } => true,
         State::Queued { .. } | State::InFlight(_) => false,
     }

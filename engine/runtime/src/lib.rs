@@ -26,6 +26,7 @@ pub mod message;
 pub mod metrics;
 pub mod node_actor;
 mod node_admission;
+mod node_stuck;
 mod node_tracking;
 pub mod node_work;
 pub mod pump;

@@ -24,7 +24,7 @@ pub enum BatchMessage {
     Grant(Grant),
     /// A node gives an order back that waited there.
     Returned(Placed),
-    /// An attempt is over at its node.
+    /// An attempt is over at its node, or stuck there.
     Outcome(AttemptId, Outcome),
     /// A node asks whether an attempt may be sent again (rule E9).
     AskPermission(AttemptId),
@@ -97,6 +97,8 @@ pub struct Start {
     pub batch: Arc<BatchSlot>,
     /// The incarnation of the actor that decided it (rule E8).
     pub incarnation: u32,
+    /// It was found stuck (rule E15): it takes no place and reserves nothing.
+    pub stuck: bool,
 }
 
 /// To a node actor.

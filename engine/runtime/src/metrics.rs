@@ -173,6 +173,7 @@ pub struct Metrics {
     fences: Family<NodeLabel, Counter>,
     deaths: Family<ActorLabel, Counter>,
     contradictions: Counter,
+    stuck: Counter,
     accepted: Counter,
 }
 
@@ -188,6 +189,7 @@ impl Default for Metrics {
             fences: Family::default(),
             deaths: Family::default(),
             contradictions: Counter::default(),
+            stuck: Counter::default(),
             accepted: Counter::default(),
         };
         metrics.register();
@@ -218,6 +220,8 @@ impl Metrics {
         );
         let help = "Answers of nodes that cannot be; each leaves a payment unresolved";
         r.register("fulgurite_contradictions", help, self.contradictions.clone());
+        let help = "Payments that became unresolved because no HTLC of them is anywhere";
+        r.register("fulgurite_payments_stuck", help, self.stuck.clone());
         r.register("fulgurite_orders_accepted", "Orders that were accepted", self.accepted.clone());
     }
 
@@ -306,6 +310,11 @@ impl Metrics {
     /// An actor died.
     pub fn actor_died(&self, actor: &'static str) {
         self.deaths.get_or_create(&ActorLabel { actor }).inc();
+    }
+
+    /// No HTLC of a payment is anywhere.
+    pub fn stuck(&self) {
+        self.stuck.inc();
     }
 
     /// A node said something impossible.

@@ -89,11 +89,13 @@ impl NodeWork {
                 let offset = self.clock_offset_ms();
                 self.fence.want(expiry, time, offset);
             }
+            Action::Stuck => self.stuck(attempt, time),
             Action::Done(outcome) => self.done(attempt, outcome, time),
         }
     }
 
     fn done(&mut self, attempt: AttemptId, outcome: Outcome, time: UnixMs) {
+        self.let_go(attempt, outcome, time);
         let Some(Tracked { start, sent, .. }) = self.tracked.remove(&attempt) else {
             return;
         };
@@ -103,11 +105,6 @@ impl NodeWork {
             if cause == NeverSent::NotDelivered {
                 tracing::debug!(node = %self.slot.name, payment = %attempt.payment, "never sent");
             }
-        }
-        self.node.ended(&outcome, time);
-        let spent = matches!(outcome, Outcome::Settled { .. });
-        for &(channel, _) in &start.attempt.channels {
-            self.channels.release(channel, attempt, spent);
         }
         start.batch.inbox.deliver(BatchMessage::Outcome(attempt, outcome));
     }

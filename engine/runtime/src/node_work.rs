@@ -11,13 +11,13 @@ use fulgurite_core::{
     node::Node,
     port::{self, Command, NodeEvent, NodeInfo},
     queue::Queue,
-    tracker::Tracker,
+    tracker::{Outcome, Tracker},
 };
 
 use crate::{
     channels::Channels,
     clock::now,
-    message::{NodeMessage, Place, Placed, Start},
+    message::{BatchMessage, NodeMessage, Place, Placed, Start},
     metrics::Stage,
     slot::{BatchSlot, NodeSlot, Shared},
 };
@@ -36,6 +36,10 @@ pub struct NodeWork {
     pub(crate) waiting: Vec<AttemptId>,
     /// Trackers that wait for the fence.
     pub(crate) fencing: Vec<AttemptId>,
+    /// When suspects were looked for last (rule E15).
+    pub(crate) looked: UnixMs,
+    /// The next report of the channels is for them.
+    pub(crate) looking: bool,
     /// Attempts from before a restart that wait for the node's clock to be known.
     resumed: Vec<Start>,
     pub(crate) queue: Queue<Place>,
@@ -51,6 +55,8 @@ pub(crate) struct Tracked {
     pub(crate) tracker: Tracker,
     pub(crate) start: Box<Start>,
     pub(crate) sent: Instant,
+    /// It has a place in the window and its channels.
+    pub(crate) holds: bool,
 }
 
 pub(crate) struct Reserving {
@@ -79,6 +85,8 @@ impl NodeWork {
             tracked: HashMap::new(),
             waiting: Vec::new(),
             fencing: Vec::new(),
+            looked: now(),
+            looking: false,
             resumed: Vec::new(),
             queue: Queue::default(),
             reserving: HashMap::new(),
@@ -122,6 +130,7 @@ impl NodeWork {
             self.fence_is_up(time);
         }
         self.tick_waiting(time);
+        self.look_for_suspects(time);
         self.pump(time);
         self.publish(time);
     }
@@ -214,7 +223,10 @@ impl NodeWork {
                 self.slot.status.lock().problem = reason;
                 self.return_queued();
             }
-            NodeEvent::Channels(channels) => self.channels.reported(channels),
+            NodeEvent::Channels(channels) => {
+                self.channels.reported(channels);
+                self.look(time);
+            }
             NodeEvent::Send { send, report } => self.sent(send, report, time),
             NodeEvent::Track { call, report } => {
                 let input = fulgurite_core::tracker::Input::Track(call.number, report);
@@ -246,30 +258,39 @@ impl NodeWork {
         self.shared.metrics.record(Stage::Dispatch, granted.at.elapsed());
         let hash = start.order.payment_hash;
         let tracker = Tracker::new(start.payment, hash, Arc::clone(&start.attempt), start.time);
-        self.tracked.insert(attempt, Tracked { tracker, start, sent: Instant::now() });
+        let sent = Instant::now();
+        self.tracked.insert(attempt, Tracked { tracker, start, sent, holds: true });
         self.input(attempt, fulgurite_core::tracker::Input::Start, time);
     }
 
     /// Takes an attempt over from before a restart: asks, never sends.
     fn resume(&mut self, start: Box<Start>, time: UnixMs) {
         let attempt = AttemptId { payment: start.payment, number: start.attempt.attempt };
-        if self.tracked.contains_key(&attempt) {
+        if let Some(tracked) = self.tracked.get(&attempt) {
+            // Its batch's actor died with our word in its inbox.
+            if tracked.tracker.is_stuck() && !start.stuck {
+                start.batch.inbox.deliver(BatchMessage::Outcome(attempt, Outcome::Stuck));
+            }
             return;
         }
         if self.info.is_none() {
             self.resumed.push(*start);
             return;
         }
-        for &(channel, amount) in &start.attempt.channels {
-            self.channels.restore(channel, attempt, amount);
+        let holds = !start.stuck;
+        if holds {
+            for &(channel, amount) in &start.attempt.channels {
+                self.channels.restore(channel, attempt, amount);
+            }
+            self.node.started();
         }
-        self.node.started();
         let latest = time.max(self.shared.recovered);
         let earlier = self.shared.sends.latest_expiry(latest, self.clock_offset_ms());
         let hash = start.order.payment_hash;
         let tracker = Tracker::new(start.payment, hash, Arc::clone(&start.attempt), start.time)
             .resumed(earlier);
-        self.tracked.insert(attempt, Tracked { tracker, start, sent: Instant::now() });
+        let tracker = if start.stuck { tracker.stuck() } else { tracker };
+        self.tracked.insert(attempt, Tracked { tracker, start, sent: Instant::now(), holds });
         self.input(attempt, fulgurite_core::tracker::Input::Tick, time);
     }
 }

@@ -45,6 +45,8 @@ pub struct SendPolicy {
     pub fence_margin_ms: i64,
     /// `timeout_seconds`: for how long lnd starts new HTLCs.
     pub payment_timeout_seconds: u32,
+    /// How long after that a payment without an HTLC is stuck (rule E15), in milliseconds.
+    pub stuck_after_ms: i64,
     /// The most parts of a payment.
     pub parts_max: u32,
 }

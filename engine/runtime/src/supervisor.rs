@@ -276,16 +276,15 @@ impl Supervisor {
         self.views.read_open(|book| {
             for batch in book.batches.values() {
                 for payment in &batch.payments {
-                    if let State::InFlight(attempt) = &payment.state
-                        && attempt.node == slot.name
-                    {
+                    let attempt = payment.state.open_attempt();
+                    if attempt.is_some_and(|attempt| attempt.node == slot.name) {
                         open.push(payment.clone());
                     }
                 }
             }
         });
         for payment in open {
-            let State::InFlight(attempt) = &payment.state else {
+            let Some(attempt) = payment.state.open_attempt() else {
                 continue;
             };
             let batch = self.slot_of(payment.id.batch());
@@ -299,6 +298,7 @@ impl Supervisor {
                 time: payment.attempts.last().map_or(payment.updated, |last| last.started),
                 batch,
                 incarnation,
+                stuck: matches!(payment.state, State::Stuck(_)),
             };
             slot.inbox.deliver(NodeMessage::Resume(Box::new(start)));
         }

@@ -26,10 +26,16 @@ pub fn payment_report(payment: &lnrpc::Payment) -> PaymentReport {
     PaymentReport {
         status: payment_status(payment),
         amount: msat(payment.value_msat),
-        htlcs_in_flight: u32::try_from(in_flight.count()).unwrap_or(u32::MAX),
+        first_hops: in_flight.map(first_hop).collect(),
         htlc_expiry_height: expiries.map(|route| route.total_time_lock).max().unwrap_or(0),
         created: UnixMs(payment.creation_time_ns / 1_000_000),
     }
+}
+
+/// The channel by which an HTLC left; 0 when it is not said.
+fn first_hop(htlc: &lnrpc::HtlcAttempt) -> u64 {
+    let first = htlc.route.as_ref().and_then(|route| route.hops.first());
+    first.map_or(0, |hop| hop.chan_id)
 }
 
 #[allow(deprecated)] // lnd's UNKNOWN, which it does not send any more.
@@ -80,7 +86,11 @@ pub fn send_request(send: SendPayment) -> routerrpc::SendPaymentRequest {
 /// The port's view of a channel.
 pub fn channel_info(channel: lnrpc::Channel) -> ChannelInfo {
     let ours = channel.local_constraints.unwrap_or_default();
-    let outgoing = channel.pending_htlcs.iter().filter(|htlc| !htlc.incoming).count();
+    let outgoing = channel.pending_htlcs.iter().filter(|htlc| !htlc.incoming);
+    // A hash that cannot be is nobody's; the HTLC takes its slot all the same.
+    let hash = |htlc: &lnrpc::Htlc| {
+        PaymentHash(<[u8; 32]>::try_from(&*htlc.hash_lock).unwrap_or_default())
+    };
     ChannelInfo {
         short_channel_id: channel.chan_id,
         remote_pubkey: Arc::from(channel.remote_pubkey),
@@ -92,7 +102,7 @@ pub fn channel_info(channel: lnrpc::Channel) -> ChannelInfo {
         max_accepted_htlcs: ours.max_accepted_htlcs,
         max_in_flight: Msat::new(ours.max_pending_amt_msat).unwrap_or(Msat::MAX),
         dust_limit: Msat::from_sat_clamped(ours.dust_limit_sat),
-        outgoing_htlcs: u32::try_from(outgoing).unwrap_or(u32::MAX),
+        outgoing: outgoing.map(hash).collect(),
     }
 }
 
@@ -133,7 +143,10 @@ mod tests {
     use fulgurite_core::port::FailureReason;
 
     fn htlc(status: HtlcStatus, total_time_lock: u32) -> lnrpc::HtlcAttempt {
-        let route = lnrpc::Route { total_time_lock, ..Default::default() };
+        // One of them leaves by a channel that is known.
+        let hop = lnrpc::Hop { chan_id: 42, ..Default::default() };
+        let hops = if total_time_lock == 850 { vec![hop] } else { Vec::new() };
+        let route = lnrpc::Route { total_time_lock, hops, ..Default::default() };
         lnrpc::HtlcAttempt { status: status as i32, route: Some(route), ..Default::default() }
     }
 
@@ -176,7 +189,7 @@ mod tests {
     #[test]
     fn a_report_counts_only_htlcs_in_flight() {
         let report = payment_report(&payment(1));
-        assert_eq!((report.htlcs_in_flight, report.htlc_expiry_height), (2, 850));
+        assert_eq!((report.first_hops, report.htlc_expiry_height), (vec![0, 42], 850));
         assert_eq!(report.amount, msat(5_000));
         assert_eq!(report.created, UnixMs(1_700_000_000_123));
     }
@@ -211,12 +224,12 @@ mod tests {
             initiator: true,
             pending_htlcs: vec![
                 lnrpc::Htlc { incoming: true, ..Default::default() },
-                lnrpc::Htlc::default(),
+                lnrpc::Htlc { hash_lock: vec![5; 32], ..Default::default() },
             ],
             ..Default::default()
         };
         let info = channel_info(channel.clone());
-        assert_eq!((info.commit_fee, info.outgoing_htlcs), (sat(9), 1));
+        assert_eq!((info.commit_fee, &*info.outgoing), (sat(9), &[PaymentHash([5; 32])][..]));
         assert_eq!((info.capacity, info.local_balance), (sat(1_000), Msat::ZERO));
         channel.initiator = false;
         assert_eq!(channel_info(channel).commit_fee, Msat::ZERO);

@@ -223,7 +223,7 @@ fn a_deadline_ends_the_stream_not_the_payment() {
         assert!(matches!(end, SendEnd::Lost(_)), "{end:?}");
         assert!(!shown.is_empty());
         let TrackReport::Payment(tracked) = rig.track(0).await else { panic!("not tracked") };
-        assert_eq!((tracked.status, tracked.htlcs_in_flight), (PaymentStatus::InFlight, 1));
+        assert_eq!((tracked.status, tracked.first_hops.len()), (PaymentStatus::InFlight, 1));
         assert!(tracked.htlc_expiry_height > 0);
     });
 }

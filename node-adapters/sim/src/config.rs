@@ -103,6 +103,10 @@ pub struct Knobs {
     pub stuck_ms: u64,
     /// The share of payments that stay in flight without an HTLC until the node restarts.
     pub zombie_share: f64,
+    /// How long a payment waits until its HTLC is on the channel, in milliseconds (lnd's
+    /// `channel-commit-interval`, 50). One that a kill finds waiting stays in flight for ever. 0 is
+    /// no time at all.
+    pub commit_ms: u64,
     /// The share of SendPaymentV2 calls that are lost on the way: the stream is cut, no payment
     /// starts. Decided for each send of a payment anew.
     pub drop_share: f64,
@@ -137,6 +141,7 @@ impl Default for Knobs {
             stuck_share: 0.0,
             stuck_ms: 0,
             zombie_share: 0.0,
+            commit_ms: 0,
             drop_share: 0.0,
             cut_silent_share: 0.0,
             cut_first_share: 0.0,

@@ -17,6 +17,9 @@ pub(crate) enum Outcome {
     Stuck,
     /// In flight in the books only: no HTLC, nobody works on it.
     Zombie,
+    /// A kill came before its HTLC was on the channel: in flight in the books for ever, over
+    /// restarts too (lnd: a half-open circuit).
+    Uncommitted,
 }
 
 /// Where the stream of a send is cut.

@@ -27,6 +27,7 @@ use crate::macaroon::bake;
 use crate::message::Route;
 use crate::network::Network;
 use crate::payment::{Payments, Shards};
+use crate::record::Record;
 
 /// The height of the simulated chain.
 pub(crate) const BLOCK_HEIGHT: u32 = 1_000;
@@ -223,7 +224,7 @@ impl Node {
     /// Keeps a new root key.
     pub fn add_root_key(&mut self, id: u64, key: [u8; 32]) {
         self.guard.add_root_key(id, key);
-        self.book.append(&crate::record::Record::RootKey { id, key });
+        self.book.append(&Record::RootKey { id, key });
     }
 
     /// What all routes of the node have in common.
@@ -256,7 +257,10 @@ impl Node {
     /// The HTLCs of every open payment that cross channel `channel`: (hash, millisatoshi).
     pub fn pending_htlcs(&self) -> HashMap<u16, Vec<([u8; 32], u64)>> {
         let mut pending: HashMap<u16, Vec<_>> = HashMap::new();
-        for slot in self.open.keys() {
+        for (slot, open) in &self.open {
+            if open.outcome == Outcome::Uncommitted {
+                continue;
+            }
             let payment = self.payments.get(*slot);
             for shard in payment.shards.as_slice() {
                 let amount_msat = shard.amount_msat + shard.fee_msat;
@@ -272,6 +276,7 @@ impl Node {
     fn resume(&mut self, open: HashMap<u32, (Outcome, i64)>) {
         use crate::payment::{FailureReason, Status};
         let now_ns = clock::node_now_ns(0);
+        let killed_ns = self.last_ns();
         for slot in 0..self.payments.all().len() as u32 {
             let payment = self.payments.get(slot);
             let hash = &payment.payment_hash;
@@ -282,6 +287,10 @@ impl Node {
                 continue;
             }
             let (outcome, due_ns) = match open.get(&slot) {
+                Some((_, due_ns)) if self.was_uncommitted(slot, *due_ns, killed_ns) => {
+                    self.lose_htlcs(slot);
+                    continue;
+                }
                 Some(fate) if payment.shards != Shards::None => *fate,
                 _ => {
                     self.end(slot, FailureReason::NoRoute, [0; 32]);
@@ -291,7 +300,8 @@ impl Node {
             let outcome = match outcome {
                 Outcome::Fail(FailureReason::IncorrectPaymentDetails)
                 | Outcome::Settle
-                | Outcome::Stuck => outcome,
+                | Outcome::Stuck
+                | Outcome::Uncommitted => outcome,
                 Outcome::Fail(_) | Outcome::Zombie => Outcome::Fail(FailureReason::NoRoute),
             };
             self.open.insert(slot, Open { outcome });
@@ -301,5 +311,31 @@ impl Node {
                 self.timers.push(Reverse((due, slot, Alarm::Resolve)));
             }
         }
+    }
+
+    /// The last moment in the book, by the node's clock: when it was killed, or just before.
+    fn last_ns(&self) -> i64 {
+        let times = self.payments.all().iter();
+        times.map(|payment| payment.created_ns.max(payment.resolved_ns)).max().unwrap_or(0)
+    }
+
+    /// The kill came before the payment's HTLCs, which resolve at `due_ns`, were on their channels.
+    fn was_uncommitted(&self, slot: u32, due_ns: i64, killed_ns: i64) -> bool {
+        let payment = self.payments.get(slot);
+        let wait_ns = i64::try_from(self.knobs.commit_ms).unwrap_or(0) * 1_000_000;
+        let due_ns = due_ns + self.knobs.clock_offset_ms * 1_000_000;
+        payment.shards != Shards::None
+            && due_ns > killed_ns
+            && killed_ns - payment.created_ns < wait_ns
+    }
+
+    fn lose_htlcs(&mut self, slot: u32) {
+        let shards = self.payments.get(slot).shards.clone();
+        for shard in shards.as_slice() {
+            self.channels[usize::from(shard.channel)].resolve(shard, false);
+        }
+        let outcome = Outcome::Uncommitted;
+        self.book.append(&Record::Sent { slot, outcome, due_ns: 0, shards });
+        self.open.insert(slot, Open { outcome });
     }
 }

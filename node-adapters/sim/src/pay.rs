@@ -250,7 +250,7 @@ impl Node {
         let payment = self.payments.get(slot);
         let verdict = match (outcome, payment.recipient) {
             (Outcome::Fail(reason), _) => Verdict::Refused(reason),
-            (Outcome::Stuck | Outcome::Zombie, _) => Verdict::Held,
+            (Outcome::Stuck | Outcome::Zombie | Outcome::Uncommitted, _) => Verdict::Held,
             (Outcome::Settle, Recipient::Factory { index, .. }) => {
                 let preimage = self.factory.preimage(index);
                 if Sha256::digest(preimage)[..] == payment.payment_hash {

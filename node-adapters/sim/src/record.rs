@@ -180,6 +180,7 @@ fn outcome_number(outcome: Outcome) -> u8 {
         Outcome::Settle => 0,
         Outcome::Stuck => 100,
         Outcome::Zombie => 101,
+        Outcome::Uncommitted => 102,
         Outcome::Fail(reason) => reason as u8,
     }
 }
@@ -189,6 +190,7 @@ fn outcome_of(number: u8) -> Option<Outcome> {
         0 => Some(Outcome::Settle),
         100 => Some(Outcome::Stuck),
         101 => Some(Outcome::Zombie),
+        102 => Some(Outcome::Uncommitted),
         reason => FailureReason::from_number(reason).map(Outcome::Fail),
     }
 }
@@ -237,6 +239,7 @@ mod tests {
             sent(Outcome::Settle, Shards::One(shard)),
             sent(Outcome::Stuck, Shards::Many(vec![shard; 3].into())),
             sent(Outcome::Zombie, Shards::None),
+            sent(Outcome::Uncommitted, Shards::One(shard)),
             sent(failed, Shards::None),
             Record::Ended { slot: 1, reason: FailureReason::NoRoute, resolved_ns: 5, preimage },
             Record::Invoice { payment_hash, preimage, add_index: 5, invoice: b"lnbcrt2" },

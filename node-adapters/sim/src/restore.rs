@@ -48,6 +48,10 @@ impl Restored {
                     invoice_at: (at + STARTED_HEAD, length),
                 });
             }
+            Record::Sent { slot, outcome: Outcome::Uncommitted, .. } => {
+                self.give_back(slot);
+                self.open.insert(slot, (Outcome::Uncommitted, 0));
+            }
             Record::Sent { slot, outcome, due_ns, shards } => {
                 self.reserve(&shards);
                 let payment = self.payments.get_mut(slot);
@@ -74,6 +78,15 @@ impl Restored {
             // A fleet that is started with fewer channels has lost those balances.
             if let Some(channel) = self.channels.get_mut(usize::from(shard.channel)) {
                 channel.reserve(shard);
+            }
+        }
+    }
+
+    /// No HTLC of the payment is on a channel, whatever its attempts say.
+    fn give_back(&mut self, slot: u32) {
+        for shard in self.payments.get(slot).shards.as_slice() {
+            if let Some(channel) = self.channels.get_mut(usize::from(shard.channel)) {
+                channel.resolve(shard, false);
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::{
     id::{AttemptId, Preimage},
     port::FailureReason,
     time::UnixMs,
+    tracker::Outcome,
 };
 
 /// What the world says about a payment.
@@ -40,6 +41,11 @@ pub enum Input {
         /// Why.
         cause: NeverSent,
     },
+    /// The node shows it in flight and no channel has an HTLC of it (rule E15).
+    Stuck {
+        /// Which attempt.
+        attempt: u16,
+    },
     /// The node said something impossible (rule E14).
     Contradicted {
         /// Which attempt.
@@ -51,6 +57,21 @@ pub enum Input {
     Cancel,
     /// Time has passed: fail it when it can no longer start.
     Expire,
+}
+
+impl Input {
+    /// What the outcome of an attempt means for its payment.
+    pub fn from_outcome(attempt: u16, outcome: Outcome) -> Input {
+        match outcome {
+            Outcome::Settled { preimage, amount, fee_paid } => {
+                Input::Settled { attempt, preimage, amount, fee_paid }
+            }
+            Outcome::Failed(reason) => Input::Failed { attempt, reason },
+            Outcome::NeverSent(cause) => Input::NeverSent { attempt, cause },
+            Outcome::Stuck => Input::Stuck { attempt },
+            Outcome::Contradicted(contradiction) => Input::Contradicted { attempt, contradiction },
+        }
+    }
 }
 
 /// Why an input changes nothing.
@@ -96,6 +117,8 @@ pub enum Effect {
     },
     /// The payment is final.
     Finished,
+    /// It is stuck at its node (rule E15): it may need a person.
+    Stuck,
     /// An operator must look at it.
     Alarm,
 }

@@ -20,6 +20,9 @@ pub enum State {
     },
     /// An attempt is alive.
     InFlight(Arc<AttemptStarted>),
+    /// In flight at the node for all that it says, with no HTLC on any channel (rule E15). It is
+    /// watched, not paid elsewhere, and a person may decide: unresolved.
+    Stuck(Arc<AttemptStarted>),
     /// The node said something impossible: a person decides. Never paid elsewhere.
     Unresolved {
         /// The attempt that it was said of.
@@ -71,12 +74,24 @@ pub enum AttemptEnd {
 }
 
 impl State {
+    /// The attempt that is open at its node.
+    pub fn open_attempt(&self) -> Option<&Arc<AttemptStarted>> {
+        match self {
+            State::InFlight(attempt) | State::Stuck(attempt) => Some(attempt),
+            State::Queued { .. }
+            | State::Unresolved { .. }
+            | State::Succeeded { .. }
+            | State::Failed(_)
+            | State::Cancelled => None,
+        }
+    }
+
     /// The state's one name, everywhere: in the wire forms, in metrics, on the command line.
     pub fn name(&self) -> &'static str {
         match self {
             State::Queued { .. } => "queued",
             State::InFlight(_) => "in_flight",
-            State::Unresolved { .. } => "unresolved",
+            State::Stuck(_) | State::Unresolved { .. } => "unresolved",
             State::Succeeded { .. } => "succeeded",
             State::Failed(_) => "failed",
             State::Cancelled => "cancelled",

@@ -48,6 +48,11 @@ pub enum Input {
     Fence(UnixMs),
     /// The node is usable, or time has passed.
     Tick,
+    /// The channels were looked at for an HTLC of the payment ([`super::may_live`]).
+    Look {
+        /// One of them may have it.
+        alive: bool,
+    },
 }
 
 /// What the outside gives with every input.
@@ -74,6 +79,8 @@ pub enum Action {
     AskPermission,
     /// Raise the fence to this time of the node's clock (rule E13).
     Fence(UnixMs),
+    /// The attempt is stuck ([`Outcome::Stuck`]); it is watched all the same.
+    Stuck,
     /// The attempt is over. Nothing more comes of it.
     Done(Outcome),
 }
@@ -94,6 +101,9 @@ pub enum Outcome {
     Failed(FailureReason),
     /// Nothing of it started, and nothing can any more.
     NeverSent(NeverSent),
+    /// In flight for all that the node says, with no HTLC on any channel (rule E15). The only
+    /// outcome that another one may follow.
+    Stuck,
     /// What the node says cannot be (rule E14).
     Contradicted(Contradiction),
 }

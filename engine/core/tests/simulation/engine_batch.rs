@@ -25,17 +25,7 @@ impl Engine {
             return;
         }
         for (attempt, outcome) in std::mem::take(&mut work.outcomes) {
-            let number = attempt.number;
-            let input = match outcome {
-                Outcome::Settled { preimage, amount, fee_paid } => {
-                    Input::Settled { attempt: number, preimage, amount, fee_paid }
-                }
-                Outcome::Failed(reason) => Input::Failed { attempt: number, reason },
-                Outcome::NeverSent(cause) => Input::NeverSent { attempt: number, cause },
-                Outcome::Contradicted(contradiction) => {
-                    Input::Contradicted { attempt: number, contradiction }
-                }
-            };
+            let input = Input::from_outcome(attempt.number, outcome);
             self.decide(attempt.payment, &input, now).expect("an outcome of the open attempt");
         }
     }
@@ -79,7 +69,7 @@ impl Engine {
                 self.pending.push_back((lsn, Release::Start(attempt)));
             }
             Some(Effect::Wait { not_before }) => work.schedule.queued(position, not_before, now),
-            Some(Effect::Ask(_) | Effect::Finished | Effect::Alarm) | None => {}
+            Some(Effect::Ask(_) | Effect::Finished | Effect::Stuck | Effect::Alarm) | None => {}
         }
         self.follow_up(id.batch(), now);
         Ok(())

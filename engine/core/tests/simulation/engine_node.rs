@@ -229,6 +229,7 @@ impl Engine {
                 let offset = self.nodes[at].offset.unwrap_or(0);
                 self.nodes[at].fence.want(expiry, now, offset);
             }
+            Action::Stuck => unreachable!("nobody looks for HTLCs here"),
             Action::Done(outcome) => self.done(at, attempt, outcome, now),
         }
     }
@@ -240,6 +241,7 @@ impl Engine {
             Outcome::NeverSent(NeverSent::Withdrawn) => "attempt withdrawn",
             Outcome::NeverSent(NeverSent::InvoiceExpired) => "attempt never sent: invoice expired",
             Outcome::NeverSent(_) => "attempt never sent",
+            Outcome::Stuck => unreachable!("nobody looks for HTLCs here"),
             Outcome::Contradicted(_) => "attempt contradicted",
         });
         let node = &mut self.nodes[at];

@@ -290,6 +290,6 @@ fn channel_info(node: usize, channel: u64) -> ChannelInfo {
         max_accepted_htlcs: 3,
         max_in_flight: Msat::from_sat_clamped(1_000_000),
         dust_limit: Msat::ZERO,
-        outgoing_htlcs: 0,
+        outgoing: std::sync::Arc::default(),
     }
 }

@@ -92,7 +92,7 @@ impl Entry {
         PaymentReport {
             status,
             amount: self.amount,
-            htlcs_in_flight: u32::from(self.status == Status::InFlight),
+            first_hops: Vec::new(),
             htlc_expiry_height: 0,
             created: self.created,
         }

@@ -42,6 +42,7 @@ pub(super) enum ChangeV1<'a> {
     Failed(u8),
     Cancelled,
     Contradicted { attempt: u16, contradiction: u8 },
+    AttemptStuck { attempt: u16 },
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -159,6 +160,7 @@ impl<'a> From<&'a PaymentChange> for ChangeV1<'a> {
             }
             PaymentChange::Failed(failure) => ChangeV1::Failed(*failure as u8),
             PaymentChange::Cancelled => ChangeV1::Cancelled,
+            PaymentChange::AttemptStuck { attempt } => ChangeV1::AttemptStuck { attempt: *attempt },
             PaymentChange::Contradicted { attempt, contradiction } => {
                 ChangeV1::Contradicted { attempt: *attempt, contradiction: *contradiction as u8 }
             }
@@ -192,6 +194,7 @@ impl TryFrom<ChangeV1<'_>> for PaymentChange {
             }
             ChangeV1::Failed(reason) => PaymentChange::Failed(failure(reason)?),
             ChangeV1::Cancelled => PaymentChange::Cancelled,
+            ChangeV1::AttemptStuck { attempt } => PaymentChange::AttemptStuck { attempt },
             ChangeV1::Contradicted { attempt, contradiction: number } => {
                 PaymentChange::Contradicted { attempt, contradiction: contradiction(number)? }
             }

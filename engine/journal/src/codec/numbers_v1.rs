@@ -77,6 +77,7 @@ pub(super) fn contradiction(number: u8) -> Result<Contradiction, DecodeError> {
         2 => Ok(Contradiction::PaidTooMuch),
         3 => Ok(Contradiction::SucceededAfterFinal),
         4 => Ok(Contradiction::PaidBefore),
+        5 => Ok(Contradiction::Forgotten),
         _ => Err(DecodeError::UnknownValue("contradiction")),
     }
 }

@@ -37,6 +37,7 @@ enum StateV1<'a> {
     Succeeded { preimage: [u8; 32], fee_paid_msat: u64 },
     Failed(u8),
     Cancelled,
+    Stuck(AttemptStartedV1<'a>),
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -93,6 +94,7 @@ impl<'a> From<&'a State> for StateV1<'a> {
         match state {
             State::Queued { not_before } => StateV1::Queued { not_before: not_before.0 },
             State::InFlight(attempt) => StateV1::InFlight((&**attempt).into()),
+            State::Stuck(attempt) => StateV1::Stuck((&**attempt).into()),
             State::Unresolved { attempt, contradiction } => {
                 StateV1::Unresolved { attempt: *attempt, contradiction: *contradiction as u8 }
             }
@@ -112,6 +114,7 @@ impl TryFrom<StateV1<'_>> for State {
         Ok(match state {
             StateV1::Queued { not_before } => State::Queued { not_before: UnixMs(not_before) },
             StateV1::InFlight(attempt) => State::InFlight(Arc::new(attempt.try_into()?)),
+            StateV1::Stuck(attempt) => State::Stuck(Arc::new(attempt.try_into()?)),
             StateV1::Unresolved { attempt, contradiction: number } => {
                 State::Unresolved { attempt, contradiction: contradiction(number)? }
             }

@@ -182,6 +182,7 @@ fn change(payment: &Payment, choice: usize, now: UnixMs) -> Option<PaymentChange
         _ => Next::Cancelled,
     };
     let contradiction = Contradiction::SucceededAfterFinal;
+    let said = [Contradiction::WrongPreimage, Contradiction::PaidTooMuch, Contradiction::Forgotten];
     Some(match (&payment.state, choice) {
         (State::Queued { .. }, 0..5) => PaymentChange::Failed(Failure::InvoiceExpired),
         (State::Queued { .. }, 5..8) => PaymentChange::Cancelled,
@@ -196,19 +197,20 @@ fn change(payment: &Payment, choice: usize, now: UnixMs) -> Option<PaymentChange
             timeout_seconds: 30,
             send_until: now.plus_ms(60_000),
         })),
-        (State::InFlight(_), 0..70) => PaymentChange::AttemptSettled {
+        (State::InFlight(_), 0..3) => PaymentChange::AttemptStuck { attempt },
+        (State::InFlight(_) | State::Stuck(_), 0..70) => PaymentChange::AttemptSettled {
             attempt,
             preimage: preimage(payment.id),
             fee_paid: Msat::ZERO,
         },
-        (State::InFlight(_), 70..85) => {
+        (State::InFlight(_) | State::Stuck(_), 70..85) => {
             PaymentChange::AttemptFailed { attempt, reason: FailureReason::NoRoute, next }
         }
-        (State::InFlight(_), 85..98) => {
+        (State::InFlight(_) | State::Stuck(_), 85..98) => {
             PaymentChange::AttemptNeverSent { attempt, cause: NeverSent::NotDelivered, next }
         }
-        (State::InFlight(_), _) => {
-            PaymentChange::Contradicted { attempt, contradiction: Contradiction::WrongPreimage }
+        (State::InFlight(_) | State::Stuck(_), _) => {
+            PaymentChange::Contradicted { attempt, contradiction: said[choice % said.len()] }
         }
         // Declared not paid, and paid after all: it leaves a final state.
         (State::Failed(_), 0..5) => PaymentChange::Contradicted { attempt, contradiction },

@@ -1,0 +1,92 @@
+//! Rule E15: payments that a node shows in flight although no HTLC of them is alive.
+//!
+//! An lnd that is killed between taking a payment and committing its HTLC to the channel (up to 50
+//! ms, `channel-commit-interval`) shows it IN_FLIGHT for ever: the half-open circuit stays in its
+//! circuit map, so that a restart finds the attempt known and waits for a result that nobody will
+//! bring (lnd htlcswitch/switch.go `GetAttemptResult`). Seen on real nodes: 36 of 300 after one kill.
+//!
+//! lnd lists an HTLC of a channel once it is on *both* commitment transactions (lnd
+//! channeldb/channel.go `ActiveHtlcs`), so a channel proves nothing while its peer is away.
+
+use super::{Action, Context, Phase, Tracker};
+use crate::{id::PaymentHash, port::ChannelInfo, time::UnixMs};
+
+/// The least time between the two looks that make a payment stuck, in milliseconds: a result on
+/// its way from the channel to the payment is long there by then.
+const LOOKS_APART_MS: i64 = 10_000;
+
+/// What is known about HTLCs of a payment that is in flight.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Liveness {
+    /// The first hops of its HTLCs, by the node's last word.
+    first_hops: Vec<u64>,
+    /// When a look at the channels first found nothing.
+    nothing_since: Option<UnixMs>,
+    pub(super) is_stuck: bool,
+}
+
+impl Liveness {
+    pub(super) fn reported(&mut self, first_hops: &[u64]) {
+        if self.first_hops != first_hops {
+            self.first_hops.clear();
+            self.first_hops.extend_from_slice(first_hops);
+            self.nothing_since = None;
+        }
+    }
+}
+
+/// Whether an HTLC of the payment may be alive, given the channels by which its HTLCs left, by the
+/// node's last word. Only an open, active channel that does not show the hash says no; a closing or
+/// closed one resolves on chain, hours later.
+pub fn may_live<'a>(
+    payment_hash: PaymentHash,
+    first_hops: &[u64],
+    channel: impl Fn(u64) -> Option<&'a ChannelInfo>,
+) -> bool {
+    first_hops.iter().any(|hop| {
+        channel(*hop).is_none_or(|info| !info.active || info.outgoing.contains(&payment_hash))
+    })
+}
+
+impl Tracker {
+    /// An attempt that an earlier engine or actor found stuck.
+    pub fn stuck(mut self) -> Tracker {
+        self.liveness.is_stuck = true;
+        self
+    }
+
+    /// It was found stuck.
+    pub fn is_stuck(&self) -> bool {
+        self.liveness.is_stuck
+    }
+
+    /// The channels by which its HTLCs left, when it is in flight for longer than `after_ms` past
+    /// the time in which the node starts HTLCs: its channels should be looked at.
+    pub fn suspect(&self, now: UnixMs, after_ms: i64) -> Option<&[u64]> {
+        let age = now.since(self.started) - i64::from(self.attempt.timeout_seconds) * 1_000;
+        let watching = matches!(self.phase, Phase::Watching(_));
+        (watching && age > after_ms && !self.is_stuck()).then_some(&*self.liveness.first_hops)
+    }
+
+    /// Two looks, and between them the node's word that it is in flight still.
+    pub(super) fn on_look(&mut self, alive: bool, context: &mut Context<'_>) -> Option<Action> {
+        if self.is_stuck() || !matches!(self.phase, Phase::Watching(_)) {
+            return None;
+        }
+        if alive {
+            self.liveness.nothing_since = None;
+            return None;
+        }
+        match self.liveness.nothing_since {
+            None => {
+                self.liveness.nothing_since = Some(context.now);
+                self.ask(context)
+            }
+            Some(since) if context.now.since(since) >= LOOKS_APART_MS => {
+                self.liveness.is_stuck = true;
+                Some(Action::Stuck)
+            }
+            Some(_) => None,
+        }
+    }
+}
