@@ -29,7 +29,7 @@ pub use self::{
 };
 use crate::{
     amount::Msat,
-    event::{AttemptStarted, Contradiction, Next, PaymentChange},
+    event::{AttemptStarted, Contradiction, NeverSent, Next, PaymentChange},
     id::{AttemptId, PaymentId, Preimage},
     order::Order,
     port::Lsn,
@@ -144,12 +144,15 @@ impl Payment {
                 Ok(self.settled(current, preimage, amount, fee_paid))
             }
             Input::Failed { attempt, reason } => {
-                let why = Over { why: reason, attempts: over(attempt)? };
+                over(attempt)?;
+                let why = Over { why: reason, attempts: self.counted_attempts() };
                 let next = terms.after_failure(self.id, &self.order, why, now);
                 Ok(PaymentChange::AttemptFailed { attempt, reason, next })
             }
             Input::NeverSent { attempt, cause } => {
-                let why = Over { why: cause, attempts: over(attempt)? };
+                over(attempt)?;
+                let own = u16::from(cause == NeverSent::Withdrawn);
+                let why = Over { why: cause, attempts: self.counted_attempts() - own };
                 let next = terms.after_never_sent(self.id, &self.order, why, now);
                 Ok(PaymentChange::AttemptNeverSent { attempt, cause, next })
             }
@@ -158,6 +161,14 @@ impl Payment {
                 Ok(PaymentChange::Contradicted { attempt: over(attempt)?, contradiction })
             }
         }
+    }
+
+    /// Attempts that count towards the most that are allowed: one that its own batch withdrew, as
+    /// by a pause, says nothing about the payment.
+    fn counted_attempts(&self) -> u16 {
+        let withdrawn = AttemptEnd::NeverSent(NeverSent::Withdrawn);
+        let counted = self.attempts.iter().filter(|attempt| attempt.end != withdrawn);
+        u16::try_from(counted.count()).unwrap_or(u16::MAX)
     }
 
     fn settled(

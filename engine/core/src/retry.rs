@@ -66,6 +66,9 @@ impl Terms {
         if over.why == FailureReason::IncorrectPaymentDetails {
             return Next::Failed(Failure::RecipientRefused);
         }
+        if self.cancelling {
+            return Next::Failed(Failure::CancelRequested);
+        }
         self.again(payment, order, over, now, exhausted(over.why))
     }
 
@@ -80,6 +83,7 @@ impl Terms {
         match over.why {
             NeverSent::InvoiceExpired => Next::Failed(Failure::InvoiceExpired),
             NeverSent::SelfPayment | NeverSent::Invalid => Next::Failed(Failure::NodeRefused),
+            NeverSent::Withdrawn | NeverSent::NotDelivered if self.cancelling => Next::Cancelled,
             NeverSent::Withdrawn | NeverSent::NotDelivered => {
                 self.again(payment, order, over, now, Failure::AttemptsExhausted)
             }
@@ -94,9 +98,6 @@ impl Terms {
         now: UnixMs,
         exhausted: Failure,
     ) -> Next {
-        if self.cancelling {
-            return Next::Cancelled;
-        }
         if over.attempts >= self.attempts_max {
             return Next::Failed(exhausted);
         }
@@ -122,7 +123,7 @@ impl Terms {
 pub struct Over<T> {
     /// Why it is over.
     pub why: T,
-    /// How many attempts were made, this one included.
+    /// How many attempts were made, this one included; those that were withdrawn do not count.
     pub attempts: u16,
 }
 

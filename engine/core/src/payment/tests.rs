@@ -206,7 +206,7 @@ fn a_retry_is_not_too_early_and_a_cancelled_batch_has_none() {
     payment.apply(&start, NOW, 1);
     let cancelling = Terms { cancelling: true, ..terms() };
     let change = payment.decide(&input("failed 1"), &cancelling, NOW).expect("the open attempt");
-    let next = Next::Cancelled;
+    let next = Next::Failed(Failure::CancelRequested);
     let reason = FailureReason::NoRoute;
     assert_eq!(change, PaymentChange::AttemptFailed { attempt: 1, reason, next });
     let change = payment.decide(&input("failed 1"), &terms(), NOW).expect("the open attempt");
@@ -214,6 +214,44 @@ fn a_retry_is_not_too_early_and_a_cancelled_batch_has_none() {
     assert_eq!(payment.decide(&input("start 2"), &terms(), NOW), Err(Refusal::TooEarly));
     let State::Queued { not_before } = payment.state else { panic!("it waits") };
     assert!(payment.decide(&input("start 2"), &terms(), not_before).is_ok());
+}
+
+#[test]
+fn an_attempt_that_its_batch_withdrew_does_not_count() {
+    let mut payment = payment(order(1));
+    for number in 1..=9 {
+        let State::Queued { not_before } = payment.state else { panic!("it waits: {number}") };
+        payment.apply(&PaymentChange::AttemptStarted(attempt(number)), not_before, 1);
+        let input = Input::NeverSent { attempt: number, cause: NeverSent::Withdrawn };
+        let change = payment.decide(&input, &terms(), NOW).expect("the open attempt");
+        payment.apply(&change, NOW, 2);
+    }
+    assert!(payment.is_queued(), "nine pauses are no reason to fail: {:?}", payment.state);
+}
+
+#[test]
+fn a_stuck_payment_takes_whatever_its_node_says_later() {
+    let stuck = || {
+        let mut payment = payment(order(1));
+        payment.apply(&PaymentChange::AttemptStarted(attempt(1)), NOW, 1);
+        let change = payment.decide(&Input::Stuck { attempt: 1 }, &terms(), NOW);
+        let effect = payment.apply(&change.expect("in flight"), NOW, 2);
+        assert_eq!((effect, payment.state.name()), (Some(Effect::Stuck), "unresolved"));
+        payment
+    };
+    let refused = stuck().decide(&Input::Stuck { attempt: 1 }, &terms(), NOW);
+    assert_eq!(refused, Err(Refusal::Unresolved), "once is enough");
+    assert_eq!(stuck().decide(&input("cancel"), &terms(), NOW), Err(Refusal::InFlight));
+    assert_eq!(stuck().decide(&input("start 2"), &terms(), NOW), Err(Refusal::InFlight));
+    for (said, state) in [("settled 1", "succeeded"), ("failed 1", "queued")] {
+        let mut payment = stuck();
+        let change = payment.decide(&input(said), &terms(), NOW).expect("its node's word");
+        payment.apply(&change, NOW, 3);
+        assert_eq!(payment.state.name(), state, "{said}");
+    }
+    let id = AttemptId { payment: stuck().id, number: 1 };
+    assert_eq!(stuck().resume(), Some(Effect::Ask(id)), "a restart asks for it");
+    assert!(stuck().claims_hash());
 }
 
 #[test]

@@ -87,5 +87,8 @@ fn a_retry_that_would_be_too_late_is_not_made() {
     let failed = next(FailureReason::NoRoute, 1, terms);
     assert_eq!(failed, Next::Failed(Failure::DeadlinePassed));
     let cancelling = Terms { cancelling: true, ..terms };
-    assert_eq!(next(FailureReason::NoRoute, 1, cancelling), Next::Cancelled);
+    assert_eq!(next(FailureReason::NoRoute, 1, cancelling), Next::Failed(Failure::CancelRequested));
+    let withdrawn = Over { why: NeverSent::Withdrawn, attempts: 0 };
+    let next = cancelling.after_never_sent(batch_id().payment(1), &order(1), withdrawn, NOW);
+    assert_eq!(next, Next::Cancelled);
 }
