@@ -3,7 +3,7 @@
 //! An lnd that is killed between taking a payment and committing its HTLC to the channel (up to 50
 //! ms, `channel-commit-interval`) shows it IN_FLIGHT for ever: the half-open circuit stays in its
 //! circuit map, so that a restart finds the attempt known and waits for a result that nobody will
-//! bring (lnd htlcswitch/switch.go `GetAttemptResult`). Seen on real nodes: 36 of 300 after one kill.
+//! bring (lnd htlcswitch/switch.go `GetAttemptResult`). The real-lnd tests print how many.
 //!
 //! lnd lists an HTLC of a channel once it is on *both* commitment transactions (lnd
 //! channeldb/channel.go `ActiveHtlcs`), so a channel proves nothing while its peer is away.
