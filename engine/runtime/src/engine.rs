@@ -21,7 +21,7 @@ use crate::{
     message::{BatchMessage, Request},
     metrics::Metrics,
     slot::{BatchSlot, Shared},
-    status::{NodeStatus, Readiness},
+    status::{Load, NodeStatus, Readiness},
     supervisor::Task,
     upload::{ACCOUNT, Busy, Commit, Header, Upload},
 };
@@ -253,6 +253,19 @@ impl Engine {
     /// Every configured node.
     pub fn nodes(&self) -> Vec<NodeStatus> {
         self.shared.nodes.iter().map(|node| node.status.lock().clone()).collect()
+    }
+
+    /// How much waits and lives.
+    pub fn load(&self) -> Load {
+        let (open_payments, uploads) = self.shared.intake.live();
+        let journal = &self.shared.journal;
+        Load {
+            open_payments: open_payments as u64,
+            uploads: uploads as u64,
+            journal_waiting: journal.depth() as u64,
+            projector_lag: journal.watermark().get().saturating_sub(journal.projected().get()),
+            disk_free_bytes: self.views.free_bytes().unwrap_or(0),
+        }
     }
 
     /// The limits at the door.

@@ -22,6 +22,9 @@ use crate::{
     slot::{BatchSlot, NodeSlot, Shared},
 };
 
+/// A clock that is further off is reported (rule E6), in milliseconds.
+const CLOCK_OFFSET_MS_MAX: i64 = 60_000;
+
 /// The work of one node actor.
 pub struct NodeWork {
     pub(crate) shared: Arc<Shared>,
@@ -203,8 +206,7 @@ impl NodeWork {
     fn event(&mut self, event: NodeEvent, time: UnixMs) {
         match event {
             NodeEvent::Connected(info) => {
-                tracing::info!(node = %self.slot.name, alias = %info.alias, version = %info.version,
-                    clock_offset_ms = info.clock_offset_ms, "node connected");
+                self.log_connected(&info);
                 *self.slot.last_info.lock() = Some(info.clone());
                 self.info = Some(info);
                 self.node.connection(true);
@@ -235,6 +237,18 @@ impl NodeWork {
             NodeEvent::ExpiryProbe { expiry, answer } => {
                 self.fence.answered(expiry, answer, time);
             }
+        }
+    }
+
+    fn log_connected(&self, info: &NodeInfo) {
+        let (node, clock_offset_ms) = (&self.slot.name, info.clock_offset_ms);
+        if !self.node.is_connected() {
+            tracing::info!(%node, alias = %info.alias, version = %info.version, clock_offset_ms,
+                "node connected");
+        }
+        let known = self.info.as_ref().map(|before| before.clock_offset_ms);
+        if clock_offset_ms.abs() > CLOCK_OFFSET_MS_MAX && known != Some(clock_offset_ms) {
+            tracing::warn!(%node, clock_offset_ms, "the node's clock is more than a minute off");
         }
     }
 

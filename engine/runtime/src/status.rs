@@ -39,6 +39,21 @@ pub struct NodeStatus {
     pub block_height: u32,
 }
 
+/// How much waits and lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Payments that are not final.
+    pub open_payments: u64,
+    /// Uploads on their way.
+    pub uploads: u64,
+    /// Events that wait for the journal's writer.
+    pub journal_waiting: u64,
+    /// Events that are durable and not yet in the read model.
+    pub projector_lag: u64,
+    /// What the journal's disk has left, in bytes; 0 when it cannot be asked.
+    pub disk_free_bytes: u64,
+}
+
 /// Why the engine is not ready; none of them when it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
