@@ -15,14 +15,16 @@ use crate::{
     client::{self, Outcome},
     report::{self, Machine},
     scene::{self, Engine, Fleet, Folder, NODES, Settings, Signatures},
+    told::{Told, told},
 };
 
 /// How long the nodes take for a payment that is open at the kill: the median, in milliseconds.
-const LATENCY_MS: f64 = 20_000.0;
+const LATENCY_MS: f64 = 12_000.0;
 /// How far around the median they lie.
-const LATENCY_SIGMA: f64 = 0.3;
-/// How long the engine is down. Some payments end meanwhile: their answer waits for the engine.
-const DOWN: Duration = Duration::from_secs(2);
+const LATENCY_SIGMA: f64 = 0.35;
+/// How long the engine is down. One in fifty payments ends meanwhile: its answer waits for the
+/// engine, and so the first resumed outcome shows the engine's time and not the nodes'.
+const DOWN: Duration = Duration::from_secs(4);
 /// How long the engine may take to bring the payments in flight.
 const SENDING_MAX: Duration = Duration::from_secs(12);
 /// Orders of one batch.
@@ -73,6 +75,15 @@ struct Report {
     cpu_s: f64,
     /// The engine's largest resident memory from its start to the last outcome.
     rss_mib: f64,
+    /// How many finished batches are told as before: got, listed and watched, every payment.
+    old_batches_same: usize,
+}
+
+/// A batch that was finished before the kill.
+struct Old {
+    batch_id: String,
+    count: u32,
+    told: Told,
 }
 
 /// Measures and prints.
@@ -97,7 +108,7 @@ async fn measure(
     fleet: &Fleet,
     (machine, args): (Machine, &RestartArgs),
 ) -> Result<Report> {
-    pay_history(engine, args.history).await?;
+    let old = pay_history(engine, args.history).await?;
     let slow = Knobs { latency_ms: LATENCY_MS, latency_sigma: LATENCY_SIGMA, ..Knobs::default() };
     fleet.turn(&slow).await?;
     let invoices = scene::invoices(u64::from(args.history), args.orders() as usize)?;
@@ -117,6 +128,11 @@ async fn measure(
     eprintln!("ready; waiting for all outcomes");
     let watched = engine.client.watch(&accepted.batch_id, invoices.len()).await?;
     watched.all_succeeded()?;
+    let (cpu, rss) = (engine.process.cpu()?, engine.process.rss_bytes_max()?);
+    for old in &old {
+        let now = told(&engine.client, &old.batch_id, old.count).await?;
+        ensure!(now == old.told, "{} is told differently after the restart", old.batch_id);
+    }
     let (resumed, begun) = first_signs(&watched.outcomes, killed, started_at);
     let resumed = resumed.context("no payment that was in flight ended after the restart")?;
     Ok(Report {
@@ -128,24 +144,28 @@ async fn measure(
         first_resumed_s: resumed.as_secs_f64(),
         first_dispatch_s: begun.map(|begun| begun.as_secs_f64()),
         last_outcome_s: (watched.last - started).as_secs_f64(),
-        cpu_s: engine.process.cpu()?.as_secs_f64(),
-        rss_mib: engine.process.rss_bytes_max()? as f64 / f64::from(1 << 20),
+        cpu_s: cpu.as_secs_f64(),
+        rss_mib: rss as f64 / f64::from(1 << 20),
+        old_batches_same: old.len(),
     })
 }
 
-/// Pays what is behind the engine when it is killed.
-async fn pay_history(engine: &Engine, history: u32) -> Result<()> {
+/// Pays what is behind the engine when it is killed, and notes what is told of it.
+async fn pay_history(engine: &Engine, history: u32) -> Result<Vec<Old>> {
     let started = Instant::now();
-    let mut paid = 0;
+    let (mut paid, mut old) = (0, Vec::new());
     while paid < history {
         let count = (history - paid).min(BATCH_ORDERS_MAX);
         let orders = client::destinations(&scene::invoices(u64::from(paid), count as usize)?);
         let accepted = engine.client.upload(&format!("history-{paid}"), orders).await?;
         engine.client.watch(&accepted.batch_id, count as usize).await?.all_succeeded()?;
         paid += count;
+        let batch_id = accepted.batch_id;
+        let told = told(&engine.client, &batch_id, count).await?;
+        old.push(Old { batch_id, count, told });
         eprintln!("history: {paid} of {history}, {} s", started.elapsed().as_secs());
     }
-    Ok(())
+    Ok(old)
 }
 
 /// How long after its start the engine had the first outcome of a payment that was in flight
@@ -200,7 +220,8 @@ fn text(report: &Report) -> String {
          first new attempt after       {dispatch:>13}\n\
          last outcome after            {:>13}  (the nodes' latency)\n\
          engine CPU since its restart  {:>13}\n\
-         engine's peak memory          {:>13}",
+         engine's peak memory          {:>13}\n\
+         old batches told as before    {:>13}",
         report.machine.text(),
         report.in_flight,
         report.queued,
@@ -210,5 +231,6 @@ fn text(report: &Report) -> String {
         format!("{:.1} s", report.last_outcome_s),
         format!("{:.2} s", report.cpu_s),
         format!("{:.0} MiB", report.rss_mib),
+        report.old_batches_same,
     )
 }
