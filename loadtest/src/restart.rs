@@ -25,6 +25,9 @@ const LATENCY_SIGMA: f64 = 0.35;
 /// How long the engine is down. One in fifty payments ends meanwhile: its answer waits for the
 /// engine, and so the first resumed outcome shows the engine's time and not the nodes'.
 const DOWN: Duration = Duration::from_secs(4);
+/// The engine counts a payment as in flight before its send: the nodes have got so long to have
+/// all of them.
+const ARRIVING: Duration = Duration::from_millis(1_500);
 /// How long the engine may take to bring the payments in flight.
 const SENDING_MAX: Duration = Duration::from_secs(12);
 /// Orders of one batch.
@@ -60,6 +63,8 @@ struct Report {
     history: u32,
     /// In flight when it was killed, as the engine told.
     in_flight: usize,
+    /// In flight at the nodes then, by their own books.
+    at_nodes: usize,
     /// Waiting for a window when it was killed, as the engine told.
     queued: usize,
     /// From starting the process to `/readyz` 200.
@@ -115,12 +120,14 @@ async fn measure(
     eprintln!("bringing {} payments in flight", args.open);
     let accepted = engine.client.upload("open", client::destinations(&invoices)).await?;
     let (in_flight, done) = fill(engine, &accepted.batch_id, args.open as usize).await?;
-    eprintln!("killing the engine with {in_flight} payments in flight");
+    tokio::time::sleep(ARRIVING).await;
     engine.process.kill();
-    let killed = SystemTime::now();
+    let (killed, down) = (SystemTime::now(), Instant::now());
+    let at_nodes = in_flight_at_nodes(fleet.dir())?;
+    eprintln!("killed the engine with {at_nodes} payments in flight at the nodes");
     // What begins after the restart does not keep the run waiting.
     fleet.turn(&Knobs::default()).await?;
-    tokio::time::sleep(DOWN).await;
+    tokio::time::sleep(DOWN.saturating_sub(down.elapsed())).await;
     let (started, started_at) = (Instant::now(), SystemTime::now());
     engine.process.spawn()?;
     engine.ready().await?;
@@ -139,6 +146,7 @@ async fn measure(
         machine,
         history: args.history,
         in_flight,
+        at_nodes,
         queued: invoices.len().saturating_sub(in_flight + done),
         ready_s: ready.as_secs_f64(),
         first_resumed_s: resumed.as_secs_f64(),
@@ -195,6 +203,12 @@ async fn fill(engine: &Engine, batch_id: &str, open: usize) -> Result<(usize, us
     }
 }
 
+/// How many payments are in flight by the nodes' own books.
+fn in_flight_at_nodes(dir: &Path) -> Result<usize> {
+    let books = fulgurite_sim::read_books(dir)?;
+    Ok(books.iter().filter(|entry| entry.status == Status::InFlight).count())
+}
+
 /// Fails unless the nodes' own books have paid `count` payments, each once.
 fn paid_once(dir: &Path, count: u32) -> Result<()> {
     let mut paid: HashMap<[u8; 32], u32> = HashMap::new();
@@ -214,7 +228,7 @@ fn text(report: &Report) -> String {
     let dispatch = dispatch.map_or("none was left".into(), |seconds| format!("{seconds:.3} s"));
     format!(
         "{}\n\
-         killed with {} payments in flight and {} waiting, {} finished behind them\n\n\
+         killed with {} payments in flight ({} at the nodes) and {} waiting, {} finished\n\n\
          ready again after             {:>13}\n\
          first resumed outcome after   {:>13}\n\
          first new attempt after       {dispatch:>13}\n\
@@ -224,6 +238,7 @@ fn text(report: &Report) -> String {
          old batches told as before    {:>13}",
         report.machine.text(),
         report.in_flight,
+        report.at_nodes,
         report.queued,
         report.history,
         format!("{:.3} s", report.ready_s),
