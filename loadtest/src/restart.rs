@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     client::{self, Outcome},
-    report::{self, Machine},
+    report::{self, Machine, mib},
     scene::{self, Engine, Fleet, Folder, NODES, Settings, Signatures},
     told::{Told, told},
 };
@@ -80,6 +80,8 @@ struct Report {
     cpu_s: f64,
     /// The engine's largest resident memory from its start to the last outcome.
     rss_mib: f64,
+    /// The engine's largest resident memory up to the kill.
+    rss_before_mib: f64,
     /// How many finished batches are told as before: got, listed and watched, every payment.
     old_batches_same: usize,
 }
@@ -121,6 +123,7 @@ async fn measure(
     let accepted = engine.client.upload("open", client::destinations(&invoices)).await?;
     let (in_flight, done) = fill(engine, &accepted.batch_id, args.open as usize).await?;
     tokio::time::sleep(ARRIVING).await;
+    let rss_before = engine.process.rss_bytes_max()?;
     engine.process.kill();
     let (killed, down) = (SystemTime::now(), Instant::now());
     let at_nodes = in_flight_at_nodes(fleet.dir())?;
@@ -153,7 +156,8 @@ async fn measure(
         first_dispatch_s: begun.map(|begun| begun.as_secs_f64()),
         last_outcome_s: (watched.last - started).as_secs_f64(),
         cpu_s: cpu.as_secs_f64(),
-        rss_mib: rss as f64 / f64::from(1 << 20),
+        rss_mib: mib(rss),
+        rss_before_mib: mib(rss_before),
         old_batches_same: old.len(),
     })
 }
@@ -235,6 +239,7 @@ fn text(report: &Report) -> String {
          last outcome after            {:>13}  (the nodes' latency)\n\
          engine CPU since its restart  {:>13}\n\
          engine's peak memory          {:>13}\n\
+         its peak memory until killed  {:>13}\n\
          old batches told as before    {:>13}",
         report.machine.text(),
         report.in_flight,
@@ -246,6 +251,7 @@ fn text(report: &Report) -> String {
         format!("{:.1} s", report.last_outcome_s),
         format!("{:.2} s", report.cpu_s),
         format!("{:.0} MiB", report.rss_mib),
+        format!("{:.0} MiB", report.rss_before_mib),
         report.old_batches_same,
     )
 }
