@@ -1,6 +1,9 @@
 //! End-to-end, crash, golden, real-lnd and tidy tests.
 
 pub mod engine;
+pub mod late;
+pub mod peer;
 pub mod regtest;
 pub mod scenarios;
+pub mod scenarios_late;
 pub mod world;

@@ -11,8 +11,9 @@ use fulgurite_proto::lnrpc::payment::PaymentStatus;
 
 use crate::{
     engine::{Engine, ResultRow, Submit},
+    peer::Peer,
     regtest::Invoice,
-    world::{Peer, Receiver, World},
+    world::{Receiver, World},
 };
 
 const AMOUNT_MSAT: u64 = 1_000_000;

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use fulgurite_tests::{
     regtest::{Link, Options, pay_naively},
     scenarios::{self, Kills, passed},
+    scenarios_late as late,
     world::{Receiver, World},
 };
 
@@ -42,6 +43,25 @@ async fn payments_over_real_lnd_end_as_the_receivers_books_say() -> Result<()> {
     let started = Instant::now();
     scenarios::a_stop_is_graceful_and_logs_hold_no_secret(&world, &at("stop")).await?;
     passed("a_stop_is_graceful_and_logs_hold_no_secret", started);
+    Ok(())
+}
+
+/// What lnd itself does, without the engine: the facts that the adapter and the rules rest on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_lnd_answers_as_the_rules_assume() -> Result<()> {
+    let world = World::real(&Options::default()).await?;
+
+    let started = Instant::now();
+    late::a_held_request_pays_a_failed_hash_unless_its_macaroon_expired(&world).await?;
+    passed("a_held_request_pays_a_failed_hash_unless_its_macaroon_expired", started);
+
+    let started = Instant::now();
+    late::held_data_without_a_deadline_pays_after_its_macaroon_expired(&world).await?;
+    passed("held_data_without_a_deadline_pays_after_its_macaroon_expired", started);
+
+    let started = Instant::now();
+    late::held_data_is_ignored_after_its_deadline(&world).await?;
+    passed("held_data_is_ignored_after_its_deadline", started);
     Ok(())
 }
 
