@@ -2,6 +2,7 @@
 
 pub mod engine;
 pub mod late;
+pub mod macaroons;
 pub mod peer;
 pub mod regtest;
 pub mod scenarios;

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use fulgurite_tests::{
+    macaroons,
     regtest::{Link, Options, pay_naively},
     scenarios::{self, Kills, passed},
     scenarios_late as late,
@@ -62,6 +63,15 @@ async fn real_lnd_answers_as_the_rules_assume() -> Result<()> {
     let started = Instant::now();
     late::held_data_is_ignored_after_its_deadline(&world).await?;
     passed("held_data_is_ignored_after_its_deadline", started);
+
+    let World::Real(network) = &world else { unreachable!("it was started as real") };
+    let started = Instant::now();
+    macaroons::our_caveat_is_lnclis(network).await?;
+    passed("our_caveat_is_lnclis", started);
+
+    let started = Instant::now();
+    macaroons::lnd_takes_our_caveat_until_its_time(network, &world.payer()).await?;
+    passed("lnd_takes_our_caveat_until_its_time", started);
     Ok(())
 }
 
