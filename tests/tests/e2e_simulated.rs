@@ -6,7 +6,7 @@ use anyhow::Result;
 use fulgurite_sim::Knobs;
 use fulgurite_tests::{
     scenarios::{self, Kills, passed},
-    scenarios_late as late,
+    scenarios_late as late, scenarios_meaning as meaning,
     world::World,
 };
 
@@ -93,4 +93,11 @@ async fn held_data_pays_unless_it_comes_after_its_deadline() -> Result<()> {
     let world = world(folder.path(), 5).await?;
     late::held_data_without_a_deadline_pays_after_its_macaroon_expired(&world).await?;
     late::held_data_is_ignored_after_its_deadline(&world).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_answer_has_its_meaning() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path(), 5).await?;
+    meaning::every_answer_has_its_meaning(&world).await
 }

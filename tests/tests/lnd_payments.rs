@@ -7,7 +7,7 @@ use fulgurite_tests::{
     macaroons,
     regtest::{Link, Options, pay_naively},
     scenarios::{self, Kills, passed},
-    scenarios_late as late,
+    scenarios_late as late, scenarios_meaning as meaning,
     world::{Receiver, World},
 };
 
@@ -63,6 +63,10 @@ async fn real_lnd_answers_as_the_rules_assume() -> Result<()> {
     let started = Instant::now();
     late::held_data_is_ignored_after_its_deadline(&world).await?;
     passed("held_data_is_ignored_after_its_deadline", started);
+
+    let started = Instant::now();
+    meaning::every_answer_has_its_meaning(&world).await?;
+    passed("every_answer_has_its_meaning", started);
 
     let World::Real(network) = &world else { unreachable!("it was started as real") };
     let started = Instant::now();
