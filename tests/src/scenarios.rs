@@ -11,8 +11,9 @@ use fulgurite_proto::lnrpc::{invoice::InvoiceState, payment::PaymentStatus};
 
 use crate::{
     engine::{Engine, ResultRow, Submit},
-    regtest::Invoice,
-    world::{Peer, Receiver, World},
+    peer::Peer,
+    regtest::{Invoice, plain_payment, until},
+    world::{Receiver, World},
 };
 
 const AMOUNT_MSAT: u64 = 1_000_000;
@@ -177,18 +178,21 @@ pub async fn a_paid_invoice_that_expired_is_never_unpaid(
     let extra = "[check]\nexpiry_margin_s = 1\n[retry]\nexpiry_margin_s = 1\n";
     let engine = Engine::start(folder, &[world.payer()], extra)?;
     let invoice = near.invoice(AMOUNT_MSAT, Duration::from_secs(8)).await?;
-    let made = Instant::now();
     let (code, rows) = finish(engine.submit("paid", std::slice::from_ref(&invoice))?).await?;
     ensure!(code == Some(0) && count(&rows, "succeeded") == 1, "{code:?} {rows:?}");
-    let left = Duration::from_secs(9).saturating_sub(made.elapsed());
-    tokio::task::spawn_blocking(move || std::thread::park_timeout(left)).await?;
+    let payer = Peer::connect(&world.payer()).await?;
+    until("the invoice to expire", SCENARIO_MAX, async || {
+        let again = payer.pay(plain_payment(&invoice)).await;
+        let refused = again.err().context("a paid invoice was paid again")?;
+        Ok(refused.message().starts_with("invoice expired").then_some(()))
+    })
+    .await?;
     let again = engine.submit("again", &[invoice.clone(), invoice.clone()])?;
     let refused = tokio::task::spawn_blocking(move || again.wait()).await?;
     if let Ok((code, rows)) = refused {
         ensure!(code == Some(3), "a paid invoice was accepted again: {code:?} {rows:?}");
         ensure!(count(&rows, "succeeded") == 0, "{rows:?}");
     }
-    let payer = Peer::connect(&world.payer()).await?;
     let truth = payer.track(invoice.payment_hash).await?;
     ensure!(truth.status() == PaymentStatus::Succeeded, "lnd says {:?}", truth.status());
     ensure!(near.settled(&[invoice]).await? == 1, "not paid once");
