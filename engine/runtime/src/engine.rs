@@ -183,6 +183,11 @@ impl Engine {
         found.is_some_and(|payment| matches!(payment.state, State::Succeeded { .. }))
     }
 
+    /// The views know that the payment is not paid and never will be.
+    pub(crate) fn is_free(&self, payment: PaymentId) -> bool {
+        self.payment(payment).is_some_and(|payment| !payment.claims_hash())
+    }
+
     /// Follows the batch's payments from after a position, `(0, 0)` being its beginning. With
     /// `outcomes_only` only final and unresolved payments. `None` without such a batch.
     pub fn watch(&self, batch: BatchId, after: Position, outcomes_only: bool) -> Option<Watcher> {
@@ -216,6 +221,8 @@ impl Engine {
         let (reply, answer) = oneshot::channel();
         let request = BatchMessage::Request(Request { batch, input, reply });
         slot.inbox.offer(request).map_err(|_| Busy::Overloaded)?;
+        // With the last hold on its inbox, a request that nobody reads any more is dropped too.
+        drop(slot);
         let answer = answer.await.map_err(|_| Busy::UnknownOutcome)?;
         Ok(Some(answer?))
     }

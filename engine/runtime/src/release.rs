@@ -40,19 +40,32 @@ pub enum Release {
 }
 
 /// The list of one arbiter.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct ReleaseList {
     waiting: Rc<RefCell<VecDeque<(Lsn, Release)>>>,
+    durable: Arc<Watermark>,
+    metrics: Arc<Metrics>,
 }
 
 impl ReleaseList {
-    /// Releases it once `lsn` is durable. LSNs of one thread only grow.
+    /// An empty list that follows the journal.
+    pub fn new(durable: Arc<Watermark>, metrics: Arc<Metrics>) -> ReleaseList {
+        ReleaseList { waiting: Rc::default(), durable, metrics }
+    }
+
+    /// Releases it once `lsn` is durable, which may be now: on a quiet engine nothing else would
+    /// ever be published. LSNs of one thread only grow.
     pub fn push(&self, lsn: Lsn, release: Release) {
         self.waiting.borrow_mut().push_back((lsn, release));
+        let durable = self.durable.get();
+        if lsn <= durable {
+            self.release(durable);
+        }
     }
 
     /// Releases everything up to `durable`, in order.
-    fn release(&self, durable: Lsn, metrics: &Metrics) {
+    fn release(&self, durable: Lsn) {
+        let metrics = &self.metrics;
         loop {
             // The borrow ends before the release: what it wakes may push here.
             let next = {
@@ -80,16 +93,16 @@ impl ReleaseList {
     }
 
     /// Releases whatever becomes durable, for ever.
-    pub async fn run(self, durable: Arc<Watermark>, metrics: Arc<Metrics>) {
-        let bell: Arc<Bell> = durable.subscribe();
+    pub async fn run(self) {
+        let bell: Arc<Bell> = self.durable.subscribe();
         let mut seen = 0;
         std::future::poll_fn(|cx| {
             let waker: &Waker = cx.waker();
             bell.register(waker);
-            let reached = durable.get();
+            let reached = self.durable.get();
             if reached > seen {
                 seen = reached;
-                self.release(reached, &metrics);
+                self.release(reached);
             }
             Poll::<()>::Pending
         })

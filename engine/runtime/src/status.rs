@@ -27,6 +27,8 @@ pub struct NodeStatus {
     pub window: u32,
     /// Payments in flight there.
     pub in_flight: u32,
+    /// How many attempts a second ended there, over the last ten seconds.
+    pub measured_rate: f64,
     /// Orders that wait for its window.
     pub queued: u32,
     /// Channels that can be used now.
@@ -88,6 +90,7 @@ impl NodeStatus {
             breaker: "closed",
             window: 0,
             in_flight: 0,
+            measured_rate: 0.0,
             queued: 0,
             active_channels: 0,
             spendable: Msat::ZERO,
