@@ -25,7 +25,9 @@ async fn a_batch_is_paid_and_the_receivers_books_agree() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_is_paid_over_two_kills_of_the_engine() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let world = world(folder.path(), 5).await?;
+    // As slow as a real node, so that there is something to kill.
+    let knobs = Knobs { latency_ms: 20.0, payments_per_second: 100.0, ..Knobs::default() };
+    let world = World::simulated(folder.path(), 5, knobs).await?;
     scenarios::a_batch_is_paid(&world, &folder.path().join("e"), (200, 100), 2).await
 }
 
