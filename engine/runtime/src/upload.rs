@@ -158,8 +158,8 @@ impl Upload {
         Ok(commit)
     }
 
-    /// Claims every hash, then seals. While another upload that is not sealed either has one of them,
-    /// it waits: a refusal rests on what is in the journal alone (rule E1).
+    /// Claims every hash, then seals. While another upload that is not sealed either has one of
+    /// them, it waits: a refusal rests on what is in the journal alone (rule E1).
     async fn claim_and_seal(
         mut self,
         order_count: u32,
