@@ -169,9 +169,9 @@ impl Sends {
     }
 }
 
-/// How many payments are in flight at one node: doubles with each window of successes until the
-/// node first shows that it is too many, then grows by one; shrinks to three quarters each time
-/// that it does.
+/// How many payments are in flight at one node: doubles as long as that brings more payments a
+/// second; shrinks to three quarters each time that the node shows that it is too many, and then
+/// grows by one a round.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Window {

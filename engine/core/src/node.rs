@@ -133,7 +133,7 @@ impl Node {
         match outcome {
             Outcome::Settled { .. } => {
                 self.breaker.answered();
-                self.window.succeeded(self.in_flight);
+                self.window.succeeded(self.in_flight, now);
             }
             Outcome::Failed(reason) => {
                 self.breaker.answered();

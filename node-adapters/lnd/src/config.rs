@@ -26,7 +26,7 @@ pub struct LndConfig {
     /// How often the channels are read when nothing happens, in milliseconds. Default 30,000, 250
     /// to 600,000.
     pub channels_interval_ms: u64,
-    /// The shortest time between two reads of the channels, in milliseconds. Default 250, 10 to
+    /// The shortest time between two reads of the channels, in milliseconds. Default 500, 10 to
     /// 30,000.
     pub channels_interval_ms_min: u64,
     /// How often the node is asked how it is (GetInfo), in milliseconds. Default 10,000, 1,000 to
@@ -56,7 +56,7 @@ impl Default for LndConfig {
             reconnect_ms_min: 100,
             reconnect_ms_max: 10_000,
             channels_interval_ms: 30_000,
-            channels_interval_ms_min: 250,
+            channels_interval_ms_min: 500,
             info_interval_ms: 10_000,
             clock_interval_ms: 60_000,
             files_interval_ms: 3_000,

@@ -30,7 +30,7 @@ fn a_node_that_is_not_connected_has_no_room() {
 fn only_faults_of_the_node_open_its_breaker_and_only_overload_shrinks_its_window() {
     let settled = Outcome::Settled { preimage: preimage(1), amount: AMOUNT, fee_paid: FEE_LIMIT };
     for (outcome, breaker, window) in [
-        (settled,                                                  "closed", 6),
+        (settled,                                                  "closed", 4),
         (Outcome::Failed(FailureReason::NoRoute),                  "closed", 4),
         (Outcome::Failed(FailureReason::IncorrectPaymentDetails),  "closed", 4),
         (Outcome::Failed(FailureReason::InsufficientBalance),      "closed", 3),
