@@ -180,6 +180,13 @@ pub fn get_payment(doors: &Doors, request: &v1::GetPaymentRequest) -> Result<v1:
     Ok(wire::payment::to_proto(&found, view))
 }
 
+/// Cancels a payment that has no attempt under way; one that is cancelled is answered as it is.
+pub async fn cancel_payment(doors: &Doors, id: &str) -> Result<v1::Payment, Problem> {
+    let found = doors.engine.cancel_payment(payment_id(id)?).await?;
+    let found = found.ok_or_else(|| no_payment(id))?;
+    Ok(wire::payment::to_proto(&found, View::Full))
+}
+
 /// A page of payments.
 pub fn list_payments(
     doors: &Doors,

@@ -30,6 +30,12 @@ pub enum PaymentCommand {
         #[arg(value_name = "PAYMENT")]
         payment_id: String,
     },
+    /// Cancels a payment that has no attempt under way.
+    Cancel {
+        /// Its id.
+        #[arg(value_name = "PAYMENT")]
+        payment_id: String,
+    },
     /// Lists the payments of a batch, or those with a hash or a reference.
     List(ListArgs),
 }
@@ -97,6 +103,13 @@ pub async fn run(to: To, command: PaymentCommand) -> Result<Exit, Fault> {
         PaymentCommand::Create(args) => create(&to, *args).await,
         PaymentCommand::Get { payment_id } => {
             show(&get(&to.client, &payment_id).await?, to.json);
+            Ok(Exit::SUCCESS)
+        }
+        PaymentCommand::Cancel { payment_id } => {
+            let request = proto::CancelPaymentRequest { payment_id };
+            let call = async || to.client.payments().cancel_payment(request.clone()).await;
+            let answer = to.client.repeat(call).await?;
+            show(&answer.payment.unwrap_or_default(), to.json);
             Ok(Exit::SUCCESS)
         }
         PaymentCommand::List(args) => list(&to, args).await,

@@ -34,6 +34,7 @@ pub fn router(doors: Doors, guard: Guard) -> Router {
     Router::new()
         .route("/v1/payments", post(payments::create).get(payments::list))
         .route("/v1/payments/{id}", get(payments::get))
+        .route("/v1/payments/{id}/cancel", post(payments::cancel))
         .route("/v1/batches", get(batches::list))
         .route("/v1/batches/{id}", get(batches::get))
         .route("/v1/batches/{id}/refused_rows", get(batches::refused_rows))

@@ -98,6 +98,14 @@ pub async fn get(
     }
 }
 
+/// `POST /v1/payments/{id}/cancel`.
+pub async fn cancel(
+    State(doors): State<Doors>,
+    Path(payment_id): Path<String>,
+) -> Result<Response, Refused> {
+    Ok(answer::ok(&wire::json::payment(&query::cancel_payment(&doors, &payment_id).await?)))
+}
+
 /// `GET /v1/payments`: a page of payments.
 pub async fn list(State(doors): State<Doors>, Query(pairs): Pairs) -> Result<Response, Refused> {
     let mut params = Params::of(pairs);

@@ -6,7 +6,7 @@ use fulgurite_core::{
     BatchId, Lsn, Order, PaymentHash, PaymentId,
     batch::{self, Summary},
     order::RefusedRow,
-    payment::{Payment, State},
+    payment::{self, Payment, State},
 };
 use fulgurite_inbox::Inbox;
 use fulgurite_journal::{
@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     intake,
-    message::{BatchMessage, Request},
+    message::{BatchMessage, CancelPayment, Request},
     metrics::Metrics,
     slot::{BatchSlot, Shared},
     status::{NodeStatus, Readiness},
@@ -236,6 +236,26 @@ impl Engine {
         Ok(Some(answer?))
     }
 
+    /// Cancels a payment that has no attempt under way. `None` without such a payment.
+    pub async fn cancel_payment(&self, id: PaymentId) -> Result<Option<Payment>, CancelRefused> {
+        let Some(slot) = self.slot_of(id.batch()).await else {
+            return match self.payment(id) {
+                Some(found) if found.state != State::Cancelled => {
+                    Err(payment::Refusal::AlreadyFinal.into())
+                }
+                found => Ok(found),
+            };
+        };
+        if self.payment(id).is_none() {
+            return Ok(None);
+        }
+        let (reply, answer) = oneshot::channel();
+        let request = BatchMessage::CancelPayment(CancelPayment { payment: id, reply });
+        slot.inbox.offer(request).map_err(|_| Busy::Overloaded)?;
+        let answer = answer.await.map_err(|_| Busy::UnknownOutcome)?;
+        Ok(Some(answer?))
+    }
+
     /// The slot of an open batch. One that was just accepted gets its slot in a moment.
     async fn slot_of(&self, batch: BatchId) -> Option<Arc<BatchSlot>> {
         for _ in 0..100 {
@@ -337,6 +357,17 @@ fn is_outcome(state: &State) -> bool {
         | State::Unresolved { .. } => true,
         State::Queued { .. } | State::InFlight(_) => false,
     }
+}
+
+/// Why a payment was not cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CancelRefused {
+    /// The rules refuse it.
+    #[error(transparent)]
+    Refused(#[from] payment::Refusal),
+    /// The engine takes nothing now.
+    #[error(transparent)]
+    Busy(#[from] Busy),
 }
 
 /// Why a request on a batch changed nothing.
