@@ -240,6 +240,8 @@ impl Engine {
     pub async fn cancel_payment(&self, id: PaymentId) -> Result<Option<Payment>, CancelRefused> {
         let Some(slot) = self.slot_of(id.batch()).await else {
             return match self.payment(id) {
+                // The views are behind what the batch knew when it ended.
+                Some(found) if !found.is_final() => Err(Busy::UnknownOutcome.into()),
                 Some(found) if found.state != State::Cancelled => {
                     Err(payment::Refusal::AlreadyFinal.into())
                 }
