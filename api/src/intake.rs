@@ -11,7 +11,7 @@ use fulgurite_proto::fulgurite::v1;
 use fulgurite_runtime::{
     Engine,
     engine::Among,
-    upload::{Commit, Header},
+    upload::{Commit, Header, Upload},
 };
 
 use crate::{
@@ -40,28 +40,39 @@ pub fn idempotency_key(key: &str) -> Result<Arc<str>, Problem> {
     Ok(key.into())
 }
 
-/// The effective options of a request.
-pub fn options(
-    doors: &Doors,
-    set: Option<&v1::BatchOptions>,
-    now: UnixMs,
-) -> Result<BatchOptions, Problem> {
-    let options = wire::options::effective(set, &doors.defaults, now)?;
-    if options.per_destination_in_flight_max > 0 && doors.signatures() == Signatures::Node {
-        let message = "is not possible while the nodes check signatures: the payee is unknown";
-        return Err(invalid("options.per_destination_in_flight_max", message));
+/// What stands against new orders with these options here and now. A repeat of what was accepted
+/// before is answered all the same, so this counts only once the key is known to be new.
+pub fn objection(options: &BatchOptions, signatures: Signatures, now: UnixMs) -> Option<Problem> {
+    if options.deadline.is_some_and(|deadline| deadline <= now) {
+        return Some(invalid("options.deadline", "has passed"));
     }
-    Ok(options)
+    if options.per_destination_in_flight_max > 0 && signatures == Signatures::Node {
+        let message = "is not possible while the nodes check signatures: the payee is unknown";
+        return Some(invalid("options.per_destination_in_flight_max", message));
+    }
+    None
+}
+
+/// Ends an upload. With an objection, only what its key was answered before is answered.
+pub async fn commit(
+    upload: Upload,
+    order_count: u32,
+    fingerprint: [u8; 32],
+    objection: Option<Problem>,
+) -> Result<Commit, Problem> {
+    match objection {
+        None => Ok(upload.commit(order_count, fingerprint).await?),
+        Some(objection) => upload.repeated(fingerprint).await?.ok_or(objection),
+    }
 }
 
 /// The header of an upload, checked.
 pub fn upload_header(
     doors: &Doors,
     header: &v1::upload_batch_request::Header,
-    now: UnixMs,
 ) -> Result<Header, Problem> {
     let idempotency_key = idempotency_key(&header.idempotency_key)?;
-    let options = options(doors, header.options.as_ref(), now)?;
+    let options = wire::options::effective(header.options.as_ref(), &doors.defaults)?;
     if header.description.len() > DESCRIPTION_BYTES_MAX {
         let message = format!("must have at most {DESCRIPTION_BYTES_MAX} bytes");
         return Err(invalid("description", &message));
@@ -157,13 +168,17 @@ pub async fn create_payment(
     if set.is_some_and(|set| set.accept_valid.is_some()) {
         return Err(invalid("options.accept_valid", "has no meaning for a single payment"));
     }
-    let options = options(doors, set, now)?;
+    let options = wire::options::effective(set, &doors.defaults)?;
+    let objection = objection(&options, doors.signatures(), now);
     let terms = terms(&options, set, now);
     let row = doors.checker.check(order, terms).await?;
     let fingerprint = Fingerprint::of_single(set);
     let mut check = UploadCheck::new(fingerprint, doors.limits.batch_amount_max);
     let mut sorted = check.take(vec![row]);
     if request.validate_only {
+        if let Some(objection) = objection {
+            return Err(objection);
+        }
         refuse_claimed(&doors.engine, &mut sorted);
         return validated(&sorted);
     }
@@ -178,7 +193,7 @@ pub async fn create_payment(
     // A bad order goes this way too: its key may belong to the same order, accepted before.
     let mut upload = doors.engine.open_upload(header, 1)?;
     upload.add(sorted.orders, sorted.refused)?;
-    match upload.commit(1, check.fingerprint()).await? {
+    match commit(upload, 1, check.fingerprint(), objection).await? {
         Commit::Accepted { batch, replayed } => {
             let payment = batch.accepted.batch.payment(1);
             let payment = created(&doors.engine, payment, batch.version).await?;
@@ -232,6 +247,24 @@ fn validated(sorted: &Sorted) -> Result<v1::CreatePaymentResponse, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::options::of_tests;
+
+    #[test]
+    #[rustfmt::skip] // A table: one line is one request and the field that stands against it.
+    fn what_stands_against_new_orders_names_its_field() {
+        let until = |ms| BatchOptions { deadline: Some(UnixMs(ms)), ..of_tests() };
+        let spread = BatchOptions { per_destination_in_flight_max: 1, ..of_tests() };
+        for (options, signatures, field) in [
+            (of_tests(),     Signatures::Node, None),
+            (until(11),      Signatures::Door, None),
+            (until(10),      Signatures::Door, Some("options.deadline")),
+            (spread.clone(), Signatures::Door, None),
+            (spread,         Signatures::Node, Some("options.per_destination_in_flight_max")),
+        ] {
+            let found = objection(&options, signatures, UnixMs(10));
+            assert_eq!(found.as_ref().map(|found| found.violations[0].field.as_str()), field);
+        }
+    }
 
     #[test]
     fn a_key_is_1_to_255_visible_ascii() {

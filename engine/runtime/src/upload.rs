@@ -161,6 +161,16 @@ impl Upload {
         Ok(commit)
     }
 
+    /// What a commit would answer to a key that is known; `None` when it would be new. Accepts
+    /// nothing.
+    pub async fn repeated(self, fingerprint: [u8; 32]) -> Result<Option<Commit>, Busy> {
+        let known = self.known_key(fingerprint).await?;
+        if known.is_none() {
+            self.engine.shared.intake.free_key(&self.header.idempotency_key);
+        }
+        Ok(known)
+    }
+
     /// The answer to a key that is known; `None` when this commit took the key.
     async fn known_key(&self, fingerprint: [u8; 32]) -> Result<Option<Commit>, Busy> {
         let key = &self.header.idempotency_key;
