@@ -1,6 +1,6 @@
 //! Taking orders: what both doors and both ways in (upload, single payment) have in common.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use fulgurite_core::{
     Lsn, PaymentId, UnixMs,
@@ -23,8 +23,6 @@ use crate::{
     wire::{self, payment::View},
 };
 
-/// How long an acceptance waits for the read model.
-const READABLE_MAX: Duration = Duration::from_secs(5);
 const KEY_CHARS_MAX: usize = 255;
 const DESCRIPTION_BYTES_MAX: usize = 1_024;
 const METADATA_PAIRS_MAX: usize = 32;
@@ -196,7 +194,7 @@ pub async fn create_payment(
     match commit(upload, 1, check.fingerprint(), objection).await? {
         Commit::Accepted { batch, replayed } => {
             let payment = batch.accepted.batch.payment(1);
-            let payment = created(&doors.engine, payment, batch.version).await?;
+            let payment = created(doors, payment, batch.version).await?;
             Ok(v1::CreatePaymentResponse { payment: Some(payment), replayed })
         }
         Commit::RowsRefused(rows) => Err(order_refused(&rows)),
@@ -205,22 +203,20 @@ pub async fn create_payment(
 }
 
 /// The payment that was just accepted.
-async fn created(
-    engine: &Engine,
-    payment: PaymentId,
-    version: Lsn,
-) -> Result<v1::Payment, Problem> {
-    until_readable(engine, version).await;
-    let found = engine.payment(payment).ok_or(Problem::new(Code::UnknownOutcome))?;
+async fn created(doors: &Doors, payment: PaymentId, version: Lsn) -> Result<v1::Payment, Problem> {
+    until_readable(doors, version).await?;
+    let found = doors.engine.payment(payment).ok_or(Problem::new(Code::UnknownOutcome))?;
     Ok(wire::payment::to_proto(&found, View::Basic))
 }
 
-/// Waits until the read model covers `version`, so that who was answered can read what was
-/// accepted; a read model that is far behind holds nobody up.
-pub async fn until_readable(engine: &Engine, version: Lsn) {
-    let covered = engine.wait_past(version.saturating_sub(1));
-    if tokio::time::timeout(READABLE_MAX, covered).await.is_err() {
-        tracing::warn!(version, "the read model is far behind");
+/// Waits until the read model covers `version`: who was answered can read what was accepted. How
+/// long that may take is the client's to say. An engine that stops first says so: a repeat with
+/// the same key is answered.
+pub async fn until_readable(doors: &Doors, version: Lsn) -> Result<(), Problem> {
+    tokio::select! {
+        biased;
+        () = doors.engine.wait_past(version.saturating_sub(1)) => Ok(()),
+        () = doors.stopped() => Err(Problem::new(Code::UnknownOutcome)),
     }
 }
 

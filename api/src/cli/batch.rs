@@ -128,7 +128,9 @@ pub async fn run(to: To, command: BatchCommand) -> Result<Exit, Fault> {
         BatchCommand::Submit(args) => return submit::run(&to, args).await,
         BatchCommand::Watch(which) => {
             let batch = which.find(&to.client).await?;
-            return follow(&to, &batch).await.map(|watched| watched.exit());
+            let watched = follow(&to, &batch).await;
+            let watched = watched.map_err(|fault| fault.after_acceptance(&batch.batch_id));
+            return watched.map(|watched| watched.exit());
         }
         BatchCommand::Get(which) => show(&which.find(&to.client).await?, to.json),
         BatchCommand::Pause(which) => {

@@ -55,6 +55,16 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The same after `what` was accepted: a refusal must not read as "nothing was accepted".
+    pub fn after_acceptance(self, what: &str) -> Fault {
+        match self {
+            Fault::Refused(text) => Fault::Unreachable(format!(
+                "{what} was accepted, but now the engine says: {text}; run the same command again"
+            )),
+            other => other,
+        }
+    }
+
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
@@ -63,5 +73,17 @@ impl Fault {
             Fault::Unreachable(_) => Exit::UNREACHABLE,
             Fault::Failed(_) => Exit::INCOMPLETE,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_accepted_is_never_called_refused() {
+        let fault = Fault::Refused("BATCH_NOT_FOUND: there is no batch".into());
+        assert_eq!(fault.exit(), Exit::REFUSED);
+        assert_eq!(fault.after_acceptance("bat_1").exit(), Exit::UNREACHABLE);
     }
 }

@@ -150,7 +150,8 @@ async fn create(to: &To, args: CreateArgs) -> Result<Exit, Fault> {
                 return Ok(Exit::INTERRUPTED);
             }
         }
-        payment = get(&to.client, &payment.payment_id).await?;
+        let found = get(&to.client, &payment.payment_id).await;
+        payment = found.map_err(|fault| fault.after_acceptance(&payment.payment_id))?;
     }
     show(&payment, to.json);
     Ok(exit_of(&payment, args.wait))

@@ -235,7 +235,7 @@ impl<'a> Session<'a> {
         let fingerprint = self.check.fingerprint();
         match intake::commit(upload, self.received, fingerprint, self.objection).await? {
             runtime::Commit::Accepted { batch, replayed } => {
-                intake::until_readable(&self.doors.engine, batch.version).await;
+                intake::until_readable(self.doors, batch.version).await?;
                 Ok(accepted(&batch, replayed))
             }
             runtime::Commit::RowsRefused(rows) => Ok(rows_refused(rows)),

@@ -124,6 +124,12 @@ impl Job<'_> {
             show(batch, self.to.json);
             return Ok(Exit::SUCCESS);
         }
+        let followed = self.follow(batch).await;
+        followed.map_err(|fault| fault.after_acceptance(&batch.batch_id))
+    }
+
+    /// Watches the batch to its end and writes the results.
+    async fn follow(&self, batch: &proto::Batch) -> Result<Exit, Fault> {
         let followed = follow(self.to, batch).await?;
         if let (Some(path), Followed::Ended(_)) = (&self.args.results, &followed) {
             let results = Results::fetch(&self.to.client, &batch.batch_id, &[]).await?;
