@@ -115,7 +115,7 @@ impl Engine {
         if floor > 0 && self.views.free_bytes().is_ok_and(|free| free < floor) {
             return Err(Busy::DiskLow);
         }
-        self.shared.intake.open_upload(order_count as usize)?;
+        self.shared.intake.open_upload(order_count as usize, header.single)?;
         let batch = BatchId::from_uuid(uuid::Uuid::now_v7().as_u128());
         Ok(Upload::new(self.clone(), header, batch))
     }

@@ -302,7 +302,7 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        self.engine.shared.intake.close_upload();
+        self.engine.shared.intake.close_upload(self.header.single);
         if self.journaled && !self.sealed {
             self.engine.shared.journal.append(Event::UploadDropped { batch: self.batch });
         }
