@@ -27,7 +27,7 @@ use crate::{
 };
 
 pub use answer::Refused;
-pub use guard::Guard;
+pub use guard::{Guard, pass};
 
 /// Every route, behind the guard.
 pub fn router(doors: Doors, guard: Guard) -> Router {
