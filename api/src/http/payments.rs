@@ -12,7 +12,10 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Refused, answer, params::Params};
+use super::{
+    Refused, answer,
+    params::{Params, nothing},
+};
 use crate::{
     Doors, intake,
     problem::{Code, Problem, invalid_all},
@@ -102,7 +105,10 @@ pub async fn get(
 pub async fn cancel(
     State(doors): State<Doors>,
     Path(payment_id): Path<String>,
+    Query(pairs): Pairs,
+    body: Body,
 ) -> Result<Response, Refused> {
+    nothing(pairs, body).await?;
     Ok(answer::ok(&wire::json::payment(&query::cancel_payment(&doors, &payment_id).await?)))
 }
 
