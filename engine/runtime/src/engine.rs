@@ -7,6 +7,7 @@ use fulgurite_core::{
     batch::{self, Summary},
     order::RefusedRow,
     payment::{self, Payment, State},
+    port::Journal,
 };
 use fulgurite_inbox::Inbox;
 use fulgurite_journal::{
@@ -211,6 +212,11 @@ impl Engine {
         self.views.projected().wait_for(lsn + 1).await;
     }
 
+    /// The LSN of the newest event: whoever waits past it reads all that has happened.
+    pub fn newest(&self) -> Lsn {
+        self.shared.journal.last()
+    }
+
     /// The LSN that every answer covers at least.
     pub fn projected(&self) -> Lsn {
         self.views.projected().get()
@@ -226,6 +232,10 @@ impl Engine {
         let Some(slot) = self.slot_of(batch).await else {
             return match self.batch(batch) {
                 None => Ok(None),
+                // The views are behind what the batch knew when it ended.
+                Some(found) if found.state != batch::State::Finished => {
+                    Err(Busy::UnknownOutcome.into())
+                }
                 Some(_) => Err(batch::Refusal::Finished.into()),
             };
         };
