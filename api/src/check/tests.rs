@@ -259,7 +259,7 @@ fn an_example_of_bolt_11_is_read_as_the_specification_says() {
                 q5rqwzqfqqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqypqdq5xysxxatsyp3k7enxv4jsxqzpu9qrsgquk0rl\
                 77nj30yxdy8j9vdx85fkpmdla2087ne0xh8nhedh8w27kyke0lp53ut353s06fv3qfegext0eh0ymjpf39t\
                 uven09sam30g4vgpfna3rh";
-    let facts = Reader::new(Network::Bitcoin, Signatures::Door).read(text).expect("an invoice");
+    let facts = Reader::new(Network::Mainnet, Signatures::Door).read(text).expect("an invoice");
     let hash = "0001020304050607080900010203040506070809000102030405060708090102";
     assert_eq!(facts.payment_hash.to_string(), hash);
     assert_eq!(facts.amount.map(Msat::get), Some(250_000_000));
