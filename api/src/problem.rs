@@ -264,7 +264,7 @@ impl From<Unchecked> for Problem {
     fn from(unchecked: Unchecked) -> Problem {
         let code = match unchecked {
             Unchecked::Overloaded => Code::Overloaded,
-            Unchecked::Ended => Code::Internal,
+            Unchecked::Failed | Unchecked::Ended => Code::Internal,
         };
         Problem::of(code, unchecked.to_string())
     }

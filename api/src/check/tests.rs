@@ -9,7 +9,7 @@ use lightning_invoice::{Currency, RawTaggedField, TaggedField};
 use prost_types::Timestamp;
 
 use super::{
-    Checker, Network, OwnNodes, Rules, Signatures, Terms,
+    Checker, Network, OwnNodes, Rules, Signatures, Terms, Unchecked,
     invoice::Reader,
     row::Judge,
     testing::{Invoice, NOW, payee},
@@ -249,6 +249,23 @@ async fn the_thread_answers_chunks_and_single_orders() {
     let good: Vec<bool> = rows.iter().map(|row| row.verdict.is_ok()).collect();
     assert_eq!(good, [true, false, true]);
     assert_eq!(checks.load(std::sync::atomic::Ordering::Relaxed), 4);
+    assert_eq!(checker.waiting(), 0);
+}
+
+#[tokio::test]
+async fn a_check_that_panics_fails_its_request_and_goes_on() {
+    let checks = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let seen = Arc::clone(&checks);
+    let record = move |_| {
+        let before = seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        assert!(before != 1, "the second check is told to panic");
+    };
+    let checker = Checker::start(rules(Signatures::Door), Arc::new(record)).expect("a thread");
+    let chunk = vec![nth(1, "a"), nth(2, "b"), nth(3, "c")];
+    let waiting = checker.send(chunk, terms()).await.expect("sent");
+    assert_eq!(waiting.rows().await.err(), Some(Unchecked::Failed));
+    let single = checker.check(nth(4, "d"), terms()).await.expect("checked");
+    assert!(single.verdict.is_ok());
     assert_eq!(checker.waiting(), 0);
 }
 
