@@ -4,19 +4,17 @@ use std::sync::Arc;
 
 use fulgurite_core::{
     Lsn, PaymentId, UnixMs,
-    order::{BatchOptions, RefusedRow, RowReason, Sealed},
-    payment::State,
+    order::{BatchOptions, RefusedRow, Sealed},
 };
 use fulgurite_proto::fulgurite::v1;
 use fulgurite_runtime::{
     Engine,
-    engine::Among,
     upload::{Commit, Header, Upload},
 };
 
 use crate::{
     Doors,
-    check::{Signatures, Terms, row, upload::Sorted, upload::UploadCheck},
+    check::{Signatures, Terms, upload::Sorted, upload::UploadCheck},
     doors::now,
     fingerprint::Fingerprint,
     problem::{Code, Problem, invalid, order_refused},
@@ -123,22 +121,13 @@ pub fn terms(options: &BatchOptions, set: Option<&v1::BatchOptions>, now: UnixMs
 /// Refuses the rows whose hash another payment owns, as a commit would: for uploads that are only
 /// validated.
 pub fn refuse_claimed(engine: &Engine, sorted: &mut Sorted) {
-    sorted.orders.retain(|(row, order)| {
-        let payments = engine.payments(&Among::Hash(order.payment_hash), &[], None, 100);
-        let Some(owner) = payments.iter().find(|payment| payment.claims_hash()) else {
-            return true;
-        };
-        let (reason, message) = match owner.state {
-            State::Succeeded { .. } => (RowReason::AlreadyPaid, "has paid this payment hash"),
-            _ => (RowReason::HashClaimed, "is open for this payment hash"),
-        };
-        let message = format!("payment {} {message}", owner.id);
-        let problem = row::Problem { reason, field: "destination", message };
-        let mut refused = problem.of_row(*row, None);
-        refused.reference = order.reference.clone();
-        refused.payment = Some(owner.id);
-        sorted.refused.push(refused);
-        false
+    let refused = &mut sorted.refused;
+    sorted.orders.retain(|(row, order)| match engine.claimed(*row, order) {
+        Some(claimed) => {
+            refused.push(claimed);
+            false
+        }
+        None => true,
     });
 }
 

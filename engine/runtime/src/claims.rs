@@ -27,6 +27,11 @@ impl Claims {
         }
     }
 
+    /// The payment that has the hash, as far as memory knows.
+    pub fn owner(&self, hash: PaymentHash) -> Option<PaymentId> {
+        self.owners.get(&hash).map(|owner| *owner)
+    }
+
     /// Takes a claim back that led to nothing.
     pub fn unclaim(&self, hash: PaymentHash, payment: PaymentId) {
         self.owners.remove_if(&hash, |_, owner| *owner == payment);

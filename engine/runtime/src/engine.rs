@@ -24,7 +24,7 @@ use crate::{
     slot::{BatchSlot, Shared},
     status::{NodeStatus, Readiness},
     supervisor::Task,
-    upload::{ACCOUNT, Busy, Commit, Header, Upload},
+    upload::{ACCOUNT, Busy, Commit, Header, Upload, claimed},
 };
 
 /// Which payment states a listing shows, by the names of API.md 1.
@@ -192,6 +192,16 @@ impl Engine {
 
     pub(crate) fn owner(&self, hash: PaymentHash) -> Option<Claim> {
         sound(self.views.hash_claim(hash))
+    }
+
+    /// What a commit would say of a row whose payment hash is another payment's; `None` when it is
+    /// free. Claims nothing.
+    pub fn claimed(&self, row: u32, order: &Order) -> Option<RefusedRow> {
+        let hash = order.payment_hash;
+        let in_memory = self.shared.claims.owner(hash).map(|owner| (owner, self.is_paid(owner)));
+        let owner = || self.owner(hash).map(|claim| (claim.payment, claim.paid));
+        let (owner, paid) = in_memory.or_else(owner)?;
+        Some(claimed(row, order, owner, paid))
     }
 
     pub(crate) fn is_paid(&self, payment: PaymentId) -> bool {

@@ -124,18 +124,6 @@ impl Upload {
         Ok(())
     }
 
-    /// What the commit would say, without accepting anything (`validate_only`).
-    pub fn validate(self) -> Vec<RefusedRow> {
-        let mut refused = self.refused.clone();
-        for (row, order) in &self.orders {
-            if let Some(owner) = self.engine.owner(order.payment_hash) {
-                refused.push(claimed(*row, order, owner.payment, owner.paid));
-            }
-        }
-        refused.sort_by_key(|refused| refused.row);
-        refused
-    }
-
     /// Accepts all rows or none: the key first, then the claims, then the seal. Returns when the
     /// answer is durable. `fingerprint` is SHA-256 over the decoded values that the client set.
     pub async fn commit(self, order_count: u32, fingerprint: [u8; 32]) -> Result<Commit, Busy> {
@@ -309,7 +297,8 @@ impl Drop for Upload {
     }
 }
 
-fn claimed(row: u32, order: &Order, owner: PaymentId, paid: bool) -> RefusedRow {
+/// The refusal of a row whose payment hash is `owner`'s.
+pub(crate) fn claimed(row: u32, order: &Order, owner: PaymentId, paid: bool) -> RefusedRow {
     let hash = order.payment_hash;
     let (reason, message) = if paid {
         (RowReason::AlreadyPaid, format!("this invoice ({hash}) was already paid by {owner}"))

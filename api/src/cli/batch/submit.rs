@@ -49,8 +49,9 @@ pub struct SubmitArgs {
 }
 
 pub(super) async fn run(to: &To, args: SubmitArgs) -> Result<Exit, Fault> {
-    let Input { orders, lines, digest } = Input::read(&args.file, args.format)?;
-    let key = args.key.clone().unwrap_or_else(|| format!("file:{digest}"));
+    let input = Input::read(&args.file, args.format)?;
+    let key = args.key.clone().unwrap_or_else(|| input.default_key());
+    let Input { orders, lines, digest } = input;
     eprintln!("{} orders, key {key}", orders.len());
     let upload = Upload {
         orders,
