@@ -5,7 +5,7 @@
 //! old incarnation (rule E8).
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::VecDeque,
     rc::Rc,
     sync::Arc,
@@ -52,12 +52,22 @@ pub enum Release {
 #[derive(Clone, Default)]
 pub struct ReleaseList {
     waiting: Rc<RefCell<VecDeque<(Lsn, Release)>>>,
+    /// Everything up to here was released.
+    released: Rc<Cell<Lsn>>,
+    /// Wakes the task that releases.
+    task: Rc<RefCell<Option<Waker>>>,
 }
 
 impl ReleaseList {
     /// Releases it once `lsn` is durable. LSNs of one thread only grow.
     pub fn push(&self, lsn: Lsn, release: Release) {
         self.waiting.borrow_mut().push_back((lsn, release));
+        // An answer can rest on what is durable already: then no event follows that wakes the task.
+        if lsn <= self.released.get()
+            && let Some(task) = self.task.borrow().as_ref()
+        {
+            task.wake_by_ref();
+        }
     }
 
     /// Releases everything up to `durable`, in order.
@@ -92,17 +102,33 @@ impl ReleaseList {
     /// Releases whatever becomes durable, for ever.
     pub async fn run(self, durable: Arc<Watermark>, metrics: Arc<Metrics>) {
         let bell: Arc<Bell> = durable.subscribe();
-        let mut seen = 0;
         std::future::poll_fn(|cx| {
             let waker: &Waker = cx.waker();
             bell.register(waker);
+            self.task.replace(Some(waker.clone()));
             let reached = durable.get();
-            if reached > seen {
-                seen = reached;
-                self.release(reached, &metrics);
-            }
+            self.released.set(reached);
+            self.release(reached, &metrics);
             Poll::<()>::Pending
         })
         .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix::test]
+    async fn what_is_durable_already_is_released_at_once() {
+        let (list, durable) = (ReleaseList::default(), Arc::new(Watermark::new(5)));
+        actix::spawn(list.clone().run(Arc::clone(&durable), Arc::default()));
+        for lsn in [5, 5, 6] {
+            let (reply, answer) = oneshot::channel();
+            let refused = Box::new(Err(payment::Refusal::AlreadyFinal));
+            list.push(lsn, Release::PaymentReply(reply, refused));
+            let waited = tokio::time::timeout(Duration::from_millis(200), answer).await;
+            assert_eq!(waited.is_ok(), lsn == 5, "{lsn}");
+        }
     }
 }
