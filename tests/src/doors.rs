@@ -1,6 +1,7 @@
 //! A client of the engine's doors that does what the contract lets a client do, and what not.
 
 use std::{
+    collections::BTreeMap,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     path::Path,
@@ -179,6 +180,41 @@ impl Stage {
         let request = proto::CancelPaymentRequest { payment_id: payment_id.to_owned() };
         let answer = self.payments()?.cancel_payment(request).await?;
         Ok(answer.into_inner().payment.unwrap_or_default())
+    }
+
+    /// Watches a batch from a cursor on and keeps each row's last state. Ends with the batch, or
+    /// once `enough` rows are known. Returns the last cursor and whether the batch is finished.
+    ///
+    /// # Errors
+    /// When the stream ends before its batch.
+    pub async fn watch(
+        &self,
+        (batch_id, cursor): (&str, String),
+        seen: &mut BTreeMap<i32, proto::payment::State>,
+        enough: usize,
+    ) -> Result<(String, bool)> {
+        let batch_id = batch_id.to_owned();
+        let mut cursor = cursor;
+        let request = proto::WatchBatchRequest {
+            batch_id,
+            cursor: cursor.clone(),
+            outcomes_only: true,
+            ..Default::default()
+        };
+        let mut stream = self.batches()?.watch_batch(request).await?.into_inner();
+        while let Some(message) = stream.message().await? {
+            for event in message.events {
+                if let Some(proto::event::Object::Payment(payment)) = event.object {
+                    seen.insert(payment.row, payment.state());
+                }
+            }
+            cursor = message.cursor;
+            let finished = message.batch.is_some_and(|batch| batch.finish_time.is_some());
+            if finished || seen.len() >= enough {
+                return Ok((cursor, finished));
+            }
+        }
+        anyhow::bail!("the stream ended before its batch")
     }
 
     /// Waits until a payment is final.

@@ -91,10 +91,12 @@ async fn a_repeat_is_answered_with_what_was_accepted_for_ever() -> Result<()> {
         deadline: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 }),
         ..Default::default()
     };
-    let mut digest = whole.clone();
-    if let Content::Header(header) = &mut digest[0] {
+    // With its content named by a digest, the header alone is answered.
+    let mut named = messages("named", &self::orders(&stage.near.invoices(1, 1).await?), options);
+    if let Content::Header(header) = &mut named[0] {
         header.content_digest = "sha256-1".into();
     }
+    let named_id = stage.upload(named.clone()).await?.batch.batch_id;
     for when in ["at once", "after a kill", "after its deadline"] {
         match when {
             "after a kill" => stage.engine.restart()?,
@@ -104,6 +106,8 @@ async fn a_repeat_is_answered_with_what_was_accepted_for_ever() -> Result<()> {
         let again = stage.upload(whole.clone()).await?;
         ensure!(again.replayed && again.batch.batch_id == one.batch.batch_id, "{when}: {again:?}");
         ensure!(ids(stage.payments_of(&one.batch.batch_id).await?) == first, "{when}");
+        let header = stage.upload(named[..1].to_vec()).await?;
+        ensure!(header.replayed && header.batch.batch_id == named_id, "{when}: {header:?}");
         for (what, contents) in [("order", &other), ("options", &other_options)] {
             let answer = reason(stage.upload(contents.clone()).await);
             ensure!(answer == "IDEMPOTENCY_KEY_REUSED", "{when}, another {what}: {answer}");
@@ -160,38 +164,6 @@ async fn a_full_house_of_uploads_leaves_room_for_single_payments() -> Result<()>
     Ok(())
 }
 
-/// Watches from a cursor on and keeps each row's last state. Ends with the batch, or once `enough`
-/// rows are known. Returns the last cursor and whether the batch is finished.
-async fn watch(
-    stage: &Stage,
-    (batch_id, cursor): (&str, String),
-    seen: &mut BTreeMap<i32, State>,
-    enough: usize,
-) -> Result<(String, bool)> {
-    let batch_id = batch_id.to_owned();
-    let mut cursor = cursor;
-    let request = proto::WatchBatchRequest {
-        batch_id,
-        cursor: cursor.clone(),
-        outcomes_only: true,
-        ..Default::default()
-    };
-    let mut stream = stage.batches()?.watch_batch(request).await?.into_inner();
-    while let Some(message) = stream.message().await? {
-        for event in message.events {
-            if let Some(proto::event::Object::Payment(payment)) = event.object {
-                seen.insert(payment.row, payment.state());
-            }
-        }
-        cursor = message.cursor;
-        let finished = message.batch.is_some_and(|batch| batch.finish_time.is_some());
-        if finished || seen.len() >= enough {
-            return Ok((cursor, finished));
-        }
-    }
-    anyhow::bail!("the stream ended before its batch")
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_goes_on_from_its_cursor_over_a_kill() -> Result<()> {
     let mut stage = Stage::set(20.0, "").await?;
@@ -200,17 +172,17 @@ async fn a_watch_goes_on_from_its_cursor_over_a_kill() -> Result<()> {
     let accepted = stage.upload(messages("watched", &orders, slow)).await?;
     let batch_id = accepted.batch.batch_id;
     let mut seen = BTreeMap::new();
-    let (cursor, finished) = watch(&stage, (&batch_id, String::new()), &mut seen, 30).await?;
+    let (cursor, finished) = stage.watch((&batch_id, String::new()), &mut seen, 30).await?;
     ensure!(!finished, "all was over before the kill");
     stage.engine.kill9();
     stage.engine.spawn()?;
     stage.engine.wait_ready()?;
     let before: HashSet<i32> = seen.keys().copied().collect();
     // Another kill, while the watch replays and follows.
-    let (cursor, finished) = watch(&stage, (&batch_id, cursor), &mut seen, 100).await?;
+    let (cursor, finished) = stage.watch((&batch_id, cursor), &mut seen, 100).await?;
     ensure!(!finished, "all was over before the second kill");
     stage.engine.restart()?;
-    let (_, finished) = watch(&stage, (&batch_id, cursor), &mut seen, usize::MAX).await?;
+    let (_, finished) = stage.watch((&batch_id, cursor), &mut seen, usize::MAX).await?;
     ensure!(finished, "not finished");
     ensure!(seen.len() == 200, "{} of 200 outcomes, {} before", seen.len(), before.len());
     ensure!(seen.values().all(|state| *state == State::Succeeded), "{seen:?}");
