@@ -5,7 +5,7 @@
 //! They hold no secret and survive restarts.
 
 use fulgurite_core::{BatchId, Lsn};
-use fulgurite_runtime::engine::Position;
+use fulgurite_runtime::watcher::Position;
 use sha2::{Digest, Sha256};
 
 const VERSION: u8 = 1;

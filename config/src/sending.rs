@@ -169,8 +169,9 @@ impl Sends {
     }
 }
 
-/// How many payments are in flight at one node: grows by one with each window of successes,
-/// halves when the node shows that it is too many.
+/// How many payments are in flight at one node: doubles with each window of successes until the
+/// node first shows that it is too many, then grows by one; shrinks to three quarters each time
+/// that it does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Window {

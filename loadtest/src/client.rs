@@ -9,12 +9,16 @@ use anyhow::{Context, Result, bail, ensure};
 use fulgurite_proto::fulgurite::v1 as proto;
 use fulgurite_sim::Invoice;
 use proto::{
-    batch_service_client::BatchServiceClient, payment::State, upload_batch_request as request,
+    batch_service_client::BatchServiceClient, payment::State,
+    payment_service_client::PaymentServiceClient, upload_batch_request as request,
     upload_batch_response as response,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Streaming,
+    transport::{Channel, Endpoint},
+};
 
 /// Orders of one message: the engine takes 1,000 and 1 MiB.
 const CHUNK_ORDERS: usize = 500;
@@ -25,6 +29,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Client {
     batches: BatchServiceClient<Channel>,
+    payments: PaymentServiceClient<Channel>,
 }
 
 /// One outcome, as the watch told it.
@@ -70,8 +75,10 @@ impl Client {
             .initial_connection_window_size(4 << 20)
             .connect_lazy();
         // A page of outcomes with long invoices is larger than the 4 MiB of the default.
+        let payments = PaymentServiceClient::new(channel.clone());
+        let payments = payments.max_decoding_message_size(64 << 20);
         let batches = BatchServiceClient::new(channel).max_decoding_message_size(64 << 20);
-        Ok(Client { batches })
+        Ok(Client { batches, payments })
     }
 
     /// Uploads a batch under a key of its own.
@@ -112,8 +119,7 @@ impl Client {
             view: proto::View::Basic.into(),
             outcomes_only: true,
         };
-        let stream = self.batches.clone().watch_batch(request).await.context("watch")?;
-        let mut stream = stream.into_inner();
+        let mut stream = self.open_watch(request).await?;
         let mut seen = vec![false; count];
         let mut outcomes = Vec::with_capacity(count);
         let (mut first, mut last) = (None, Instant::now());
@@ -143,15 +149,47 @@ impl Client {
         Ok(Watched { first: first.unwrap_or(last), last, outcomes })
     }
 
+    /// Opens a watch.
+    ///
+    /// # Errors
+    /// When the engine refuses it.
+    pub async fn open_watch(
+        &self,
+        request: proto::WatchBatchRequest,
+    ) -> Result<Streaming<proto::WatchBatchResponse>> {
+        let stream = self.batches.clone().watch_batch(request).await.context("watch")?;
+        Ok(stream.into_inner())
+    }
+
+    /// A page of payments.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn list(
+        &self,
+        request: proto::ListPaymentsRequest,
+    ) -> Result<proto::ListPaymentsResponse> {
+        let page = self.payments.clone().list_payments(request).await.context("list")?;
+        Ok(page.into_inner())
+    }
+
+    /// A batch without its payments.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn batch(&self, batch_id: &str) -> Result<proto::Batch> {
+        let key = proto::get_batch_request::Key::BatchId(batch_id.to_owned());
+        let request = proto::GetBatchRequest { key: Some(key) };
+        let answer = self.batches.clone().get_batch(request).await.context("get")?;
+        answer.into_inner().batch.context("an answer without its batch")
+    }
+
     /// How many payments of a batch are in flight, and how many are final.
     ///
     /// # Errors
     /// When the engine does not answer.
     pub async fn in_flight(&self, batch_id: &str) -> Result<(usize, usize)> {
-        let key = proto::get_batch_request::Key::BatchId(batch_id.to_owned());
-        let request = proto::GetBatchRequest { key: Some(key) };
-        let batch = self.batches.clone().get_batch(request).await?.into_inner().batch;
-        let counts = batch.and_then(|batch| batch.counts).context("a batch without counts")?;
+        let counts = self.batch(batch_id).await?.counts.context("a batch without counts")?;
         let done = counts.succeeded_count + counts.failed_count + counts.cancelled_count;
         Ok((usize::try_from(counts.in_flight_count)?, usize::try_from(done)?))
     }

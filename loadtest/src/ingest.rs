@@ -11,7 +11,7 @@ use fulgurite_sim::Knobs;
 use serde::Serialize;
 
 use crate::{
-    report::{self, Machine},
+    report::{self, Machine, mib},
     scene::{self, Engine, Fleet, Folder, Settings, Signatures},
 };
 
@@ -107,10 +107,6 @@ fn read_file(path: &Path) -> Result<Vec<String>> {
 
 fn per_row(cpu: Duration, rows: u32) -> f64 {
     cpu.as_secs_f64() * 1e6 / f64::from(rows)
-}
-
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }
 
 fn text(report: &Report) -> String {

@@ -14,3 +14,4 @@ pub mod report;
 pub mod restart;
 pub mod scene;
 pub mod smoke;
+pub mod told;

@@ -42,6 +42,11 @@ impl Machine {
     }
 }
 
+/// So many bytes in MiB.
+pub fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
 /// Prints a report: `text` for a person or `value` as one JSON object.
 ///
 /// # Errors

@@ -13,16 +13,21 @@ use serde::Serialize;
 
 use crate::{
     client::{self, Outcome},
-    report::{self, Machine},
+    report::{self, Machine, mib},
     scene::{self, Engine, Fleet, Folder, NODES, Settings, Signatures},
+    told::{Told, told},
 };
 
 /// How long the nodes take for a payment that is open at the kill: the median, in milliseconds.
-const LATENCY_MS: f64 = 20_000.0;
+const LATENCY_MS: f64 = 12_000.0;
 /// How far around the median they lie.
-const LATENCY_SIGMA: f64 = 0.3;
-/// How long the engine is down. Some payments end meanwhile: their answer waits for the engine.
-const DOWN: Duration = Duration::from_secs(2);
+const LATENCY_SIGMA: f64 = 0.35;
+/// How long the engine is down. One in fifty payments ends meanwhile: its answer waits for the
+/// engine, and so the first resumed outcome shows the engine's time and not the nodes'.
+const DOWN: Duration = Duration::from_secs(4);
+/// The engine counts a payment as in flight before its send: the nodes have got so long to have
+/// all of them.
+const ARRIVING: Duration = Duration::from_millis(1_500);
 /// How long the engine may take to bring the payments in flight.
 const SENDING_MAX: Duration = Duration::from_secs(12);
 /// Orders of one batch.
@@ -58,6 +63,8 @@ struct Report {
     history: u32,
     /// In flight when it was killed, as the engine told.
     in_flight: usize,
+    /// In flight at the nodes then, by their own books.
+    at_nodes: usize,
     /// Waiting for a window when it was killed, as the engine told.
     queued: usize,
     /// From starting the process to `/readyz` 200.
@@ -73,6 +80,17 @@ struct Report {
     cpu_s: f64,
     /// The engine's largest resident memory from its start to the last outcome.
     rss_mib: f64,
+    /// The engine's largest resident memory up to the kill.
+    rss_before_mib: f64,
+    /// How many finished batches are told as before: got, listed and watched, every payment.
+    old_batches_same: usize,
+}
+
+/// A batch that was finished before the kill.
+struct Old {
+    batch_id: String,
+    count: u32,
+    told: Told,
 }
 
 /// Measures and prints.
@@ -97,19 +115,22 @@ async fn measure(
     fleet: &Fleet,
     (machine, args): (Machine, &RestartArgs),
 ) -> Result<Report> {
-    pay_history(engine, args.history).await?;
+    let old = pay_history(engine, args.history).await?;
     let slow = Knobs { latency_ms: LATENCY_MS, latency_sigma: LATENCY_SIGMA, ..Knobs::default() };
     fleet.turn(&slow).await?;
     let invoices = scene::invoices(u64::from(args.history), args.orders() as usize)?;
     eprintln!("bringing {} payments in flight", args.open);
     let accepted = engine.client.upload("open", client::destinations(&invoices)).await?;
     let (in_flight, done) = fill(engine, &accepted.batch_id, args.open as usize).await?;
-    eprintln!("killing the engine with {in_flight} payments in flight");
+    tokio::time::sleep(ARRIVING).await;
+    let rss_before = engine.process.rss_bytes_max()?;
     engine.process.kill();
-    let killed = SystemTime::now();
+    let (killed, down) = (SystemTime::now(), Instant::now());
+    let at_nodes = in_flight_at_nodes(fleet.dir())?;
+    eprintln!("killed the engine with {at_nodes} payments in flight at the nodes");
     // What begins after the restart does not keep the run waiting.
     fleet.turn(&Knobs::default()).await?;
-    tokio::time::sleep(DOWN).await;
+    tokio::time::sleep(DOWN.saturating_sub(down.elapsed())).await;
     let (started, started_at) = (Instant::now(), SystemTime::now());
     engine.process.spawn()?;
     engine.ready().await?;
@@ -117,35 +138,46 @@ async fn measure(
     eprintln!("ready; waiting for all outcomes");
     let watched = engine.client.watch(&accepted.batch_id, invoices.len()).await?;
     watched.all_succeeded()?;
+    let (cpu, rss) = (engine.process.cpu()?, engine.process.rss_bytes_max()?);
+    for old in &old {
+        let now = told(&engine.client, &old.batch_id, old.count).await?;
+        ensure!(now == old.told, "{} is told differently after the restart", old.batch_id);
+    }
     let (resumed, begun) = first_signs(&watched.outcomes, killed, started_at);
     let resumed = resumed.context("no payment that was in flight ended after the restart")?;
     Ok(Report {
         machine,
         history: args.history,
         in_flight,
+        at_nodes,
         queued: invoices.len().saturating_sub(in_flight + done),
         ready_s: ready.as_secs_f64(),
         first_resumed_s: resumed.as_secs_f64(),
         first_dispatch_s: begun.map(|begun| begun.as_secs_f64()),
         last_outcome_s: (watched.last - started).as_secs_f64(),
-        cpu_s: engine.process.cpu()?.as_secs_f64(),
-        rss_mib: engine.process.rss_bytes_max()? as f64 / f64::from(1 << 20),
+        cpu_s: cpu.as_secs_f64(),
+        rss_mib: mib(rss),
+        rss_before_mib: mib(rss_before),
+        old_batches_same: old.len(),
     })
 }
 
-/// Pays what is behind the engine when it is killed.
-async fn pay_history(engine: &Engine, history: u32) -> Result<()> {
+/// Pays what is behind the engine when it is killed, and notes what is told of it.
+async fn pay_history(engine: &Engine, history: u32) -> Result<Vec<Old>> {
     let started = Instant::now();
-    let mut paid = 0;
+    let (mut paid, mut old) = (0, Vec::new());
     while paid < history {
         let count = (history - paid).min(BATCH_ORDERS_MAX);
         let orders = client::destinations(&scene::invoices(u64::from(paid), count as usize)?);
         let accepted = engine.client.upload(&format!("history-{paid}"), orders).await?;
         engine.client.watch(&accepted.batch_id, count as usize).await?.all_succeeded()?;
         paid += count;
+        let batch_id = accepted.batch_id;
+        let told = told(&engine.client, &batch_id, count).await?;
+        old.push(Old { batch_id, count, told });
         eprintln!("history: {paid} of {history}, {} s", started.elapsed().as_secs());
     }
-    Ok(())
+    Ok(old)
 }
 
 /// How long after its start the engine had the first outcome of a payment that was in flight
@@ -175,6 +207,12 @@ async fn fill(engine: &Engine, batch_id: &str, open: usize) -> Result<(usize, us
     }
 }
 
+/// How many payments are in flight by the nodes' own books.
+fn in_flight_at_nodes(dir: &Path) -> Result<usize> {
+    let books = fulgurite_sim::read_books(dir)?;
+    Ok(books.iter().filter(|entry| entry.status == Status::InFlight).count())
+}
+
 /// Fails unless the nodes' own books have paid `count` payments, each once.
 fn paid_once(dir: &Path, count: u32) -> Result<()> {
     let mut paid: HashMap<[u8; 32], u32> = HashMap::new();
@@ -194,15 +232,18 @@ fn text(report: &Report) -> String {
     let dispatch = dispatch.map_or("none was left".into(), |seconds| format!("{seconds:.3} s"));
     format!(
         "{}\n\
-         killed with {} payments in flight and {} waiting, {} finished behind them\n\n\
+         killed with {} payments in flight ({} at the nodes) and {} waiting, {} finished\n\n\
          ready again after             {:>13}\n\
          first resumed outcome after   {:>13}\n\
          first new attempt after       {dispatch:>13}\n\
          last outcome after            {:>13}  (the nodes' latency)\n\
          engine CPU since its restart  {:>13}\n\
-         engine's peak memory          {:>13}",
+         engine's peak memory          {:>13}\n\
+         its peak memory until killed  {:>13}\n\
+         old batches told as before    {:>13}",
         report.machine.text(),
         report.in_flight,
+        report.at_nodes,
         report.queued,
         report.history,
         format!("{:.3} s", report.ready_s),
@@ -210,5 +251,7 @@ fn text(report: &Report) -> String {
         format!("{:.1} s", report.last_outcome_s),
         format!("{:.2} s", report.cpu_s),
         format!("{:.0} MiB", report.rss_mib),
+        format!("{:.0} MiB", report.rss_before_mib),
+        report.old_batches_same,
     )
 }

@@ -25,8 +25,9 @@ use tonic_types::StatusExt;
 
 use crate::{
     engine::Engine,
+    peer::Peer,
     regtest::Invoice,
-    world::{Peer, Receiver, World},
+    world::{Receiver, World},
 };
 
 /// An engine that pays over a simulated node, and who receives.

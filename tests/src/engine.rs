@@ -159,6 +159,28 @@ impl Engine {
         Ok(answer)
     }
 
+    /// The value of one of its metrics that has no labels.
+    ///
+    /// # Errors
+    /// When it does not show it.
+    pub fn metric(&self, name: &str) -> Result<u64> {
+        let answer = self.get("/metrics")?;
+        let value = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(value.with_context(|| format!("no metric {name}"))?.parse()?)
+    }
+
+    /// The state of the payment with this hash, by the command line.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn state_of(&self, invoice: &Invoice) -> Result<String> {
+        let hash = hex::encode(invoice.payment_hash);
+        let output = self.cli(&["payment", "list", "--hash", &hash, "--json"])?;
+        let first = String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned);
+        let payment: serde_json::Value = serde_json::from_str(&first.context("no payment")?)?;
+        Ok(payment["state"].as_str().context("no state")?.to_owned())
+    }
+
     /// Kills it as a crash would.
     pub fn kill9(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -233,10 +255,10 @@ impl Engine {
     pub fn submit(&self, name: &str, invoices: &[Invoice]) -> Result<Submit> {
         let csv = self.folder.join(format!("{name}.csv"));
         let results = self.folder.join(format!("{name}.results.csv"));
-        let mut text = String::from("destination\n");
-        for invoice in invoices {
-            text += &invoice.payment_request;
-            text.push('\n');
+        // With the name in it, the same invoices are another batch under another name.
+        let mut text = String::from("destination,reference\n");
+        for (row, invoice) in invoices.iter().enumerate() {
+            text += &format!("{},{name}-{row}\n", invoice.payment_request);
         }
         fs::write(&csv, text)?;
         let (csv, out) = (csv.display().to_string(), results.display().to_string());
@@ -263,6 +285,17 @@ impl Submit {
     /// True once it has ended.
     pub fn has_ended(&mut self) -> bool {
         self.child.as_mut().is_none_or(|child| matches!(child.try_wait(), Ok(Some(_))))
+    }
+
+    /// Waits for the end of one that is to be refused: exit code, and what it said.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn refusal(mut self) -> Result<(Option<i32>, String)> {
+        let child = self.child.take().context("waited for once")?;
+        let output = child.wait_with_output()?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.code(), String::from_utf8_lossy(&said).into_owned()))
     }
 
     /// Waits for its end: exit code and results.

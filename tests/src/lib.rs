@@ -2,6 +2,12 @@
 
 pub mod doors;
 pub mod engine;
+pub mod late;
+pub mod macaroons;
+pub mod odd;
+pub mod peer;
 pub mod regtest;
 pub mod scenarios;
+pub mod scenarios_late;
+pub mod scenarios_meaning;
 pub mod world;

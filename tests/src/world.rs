@@ -2,25 +2,17 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use anyhow::{Context, Result, ensure};
-use fulgurite_lnd::MacaroonInterceptor;
-use fulgurite_proto::{
-    invoicesrpc::{
-        AddHoldInvoiceRequest, CancelInvoiceMsg, SettleInvoiceMsg, invoices_client::InvoicesClient,
-    },
-    lnrpc::{self, Payment, PaymentHash, invoice::InvoiceState, lightning_client::LightningClient},
-    routerrpc::{TrackPaymentRequest, router_client::RouterClient},
-};
+use anyhow::Result;
 use fulgurite_sim::{Fleet, FleetConfig, Knobs};
-use futures::{StreamExt, TryStreamExt, stream};
-use tonic::{Status, service::interceptor::InterceptedService, transport::Channel};
 
 use crate::{
     engine::NodeEntry,
-    regtest::{self, Invoice, Network},
+    peer::Peer,
+    regtest::{self, Network, until},
 };
 
-type Connection = InterceptedService<Channel, MacaroonInterceptor>;
+/// Longer than anything takes on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a scenario runs.
 pub enum World {
@@ -37,12 +29,6 @@ pub enum Receiver {
     Near,
     /// Two hops away (one, in the simulation, which has no hops).
     Far,
-}
-
-/// A node that receives, reached over its own gRPC.
-#[derive(Clone)]
-pub struct Peer {
-    connection: Connection,
 }
 
 impl World {
@@ -127,132 +113,44 @@ impl World {
             }
         }
     }
-}
 
-impl Peer {
-    /// Connects to a node.
+    /// Takes the payer's peer away: nothing can be sent.
     ///
     /// # Errors
-    /// When it cannot be reached.
-    pub async fn connect(node: &NodeEntry) -> Result<Peer> {
-        let (cert, macaroon) = (fs::read(&node.tls_cert)?, fs::read(&node.macaroon)?);
-        let (channel, interceptor) =
-            fulgurite_lnd::connect(&node.address, &cert, &macaroon).await?;
-        Ok(Peer { connection: InterceptedService::new(channel, interceptor) })
-    }
-
-    fn lightning(&self) -> LightningClient<Connection> {
-        LightningClient::new(self.connection.clone())
-    }
-
-    /// One invoice.
-    ///
-    /// # Errors
-    /// When the node refuses.
-    pub async fn invoice(&self, amount_msat: u64, expiry: Duration) -> Result<Invoice> {
-        let request = lnrpc::Invoice {
-            value_msat: i64::try_from(amount_msat)?,
-            expiry: i64::try_from(expiry.as_secs())?,
-            ..Default::default()
-        };
-        let added = self.lightning().add_invoice(request).await?.into_inner();
-        let payment_hash = added.r_hash.as_slice().try_into().context("a payment hash")?;
-        Ok(Invoice { payment_request: added.payment_request, payment_hash, amount_msat })
-    }
-
-    /// Many invoices of one amount, valid for an hour.
-    ///
-    /// # Errors
-    /// When the node refuses one.
-    pub async fn invoices(&self, count: usize, amount_msat: u64) -> Result<Vec<Invoice>> {
-        let hour = Duration::from_secs(3_600);
-        let all = stream::iter(0..count).map(|_| self.invoice(amount_msat, hour));
-        all.buffer_unordered(64).try_collect().await
-    }
-
-    /// An invoice whose payment is held.
-    ///
-    /// # Errors
-    /// When the node refuses.
-    pub async fn hold_invoice(&self, preimage: [u8; 32], amount_msat: u64) -> Result<Invoice> {
-        let payment_hash = regtest::payment_hash(&preimage);
-        let request = AddHoldInvoiceRequest {
-            hash: payment_hash.to_vec(),
-            value_msat: i64::try_from(amount_msat)?,
-            expiry: 3_600,
-            ..Default::default()
-        };
-        let mut client = InvoicesClient::new(self.connection.clone());
-        let payment_request = client.add_hold_invoice(request).await?.into_inner().payment_request;
-        Ok(Invoice { payment_request, payment_hash, amount_msat })
-    }
-
-    /// Settles a held payment.
-    ///
-    /// # Errors
-    /// When the node refuses.
-    pub async fn settle(&self, preimage: [u8; 32]) -> Result<()> {
-        let message = SettleInvoiceMsg { preimage: preimage.to_vec() };
-        InvoicesClient::new(self.connection.clone()).settle_invoice(message).await?;
-        Ok(())
-    }
-
-    /// Cancels an invoice and the payment that is held for it.
-    ///
-    /// # Errors
-    /// When the node refuses.
-    pub async fn cancel(&self, payment_hash: [u8; 32]) -> Result<()> {
-        let message = CancelInvoiceMsg { payment_hash: payment_hash.to_vec() };
-        InvoicesClient::new(self.connection.clone()).cancel_invoice(message).await?;
-        Ok(())
-    }
-
-    /// The invoice's state at the receiver.
-    ///
-    /// # Errors
-    /// When the node does not know it.
-    pub async fn state(&self, payment_hash: [u8; 32]) -> Result<InvoiceState> {
-        let hash = PaymentHash { r_hash: payment_hash.to_vec() };
-        Ok(self.lightning().lookup_invoice(hash).await?.into_inner().state())
-    }
-
-    /// How many of these invoices are settled, by the receiver's own books.
-    ///
-    /// # Errors
-    /// When the node does not answer.
-    pub async fn settled(&self, invoices: &[Invoice]) -> Result<usize> {
-        let states = stream::iter(invoices).map(|invoice| self.state(invoice.payment_hash));
-        let states: Vec<InvoiceState> = states.buffer_unordered(64).try_collect().await?;
-        Ok(states.into_iter().filter(|state| *state == InvoiceState::Settled).count())
-    }
-
-    /// Waits until a payment for the hash is held.
-    ///
-    /// # Errors
-    /// When none arrives within 30 s.
-    pub async fn wait_held(&self, payment_hash: [u8; 32]) -> Result<()> {
-        for _ in 0..600 {
-            if self.state(payment_hash).await? == InvoiceState::Accepted {
-                return Ok(());
-            }
-            tokio::task::spawn_blocking(|| {
-                std::thread::park_timeout(Duration::from_millis(50));
-            })
-            .await?;
+    /// When the payer does not notice.
+    pub async fn peer_away(&self) -> Result<()> {
+        match self {
+            World::Real(network) => network.bob().kill9(),
+            World::Simulated(fleet) => self.turn_peer(fleet, true)?,
         }
-        ensure!(false, "no payment was held within 30 s");
-        Ok(())
+        let payer = Peer::connect(&self.payer()).await?;
+        until("the payer to miss its peer", PATIENCE, async || {
+            Ok(payer.channels().await?.iter().all(|channel| !channel.active).then_some(()))
+        })
+        .await
     }
 
-    /// The payment as the node has it now.
+    /// Brings the payer's peer back. Its receiver must be connected to anew.
     ///
     /// # Errors
-    /// lnd's own answer, such as `NotFound`.
-    pub async fn track(&self, payment_hash: [u8; 32]) -> Result<Payment, Status> {
-        let request =
-            TrackPaymentRequest { payment_hash: payment_hash.to_vec(), ..Default::default() };
-        let mut client = RouterClient::new(self.connection.clone());
-        let mut answers = client.track_payment_v2(request).await?.into_inner();
-        answers.message().await?.ok_or_else(|| Status::unknown("no answer"))
+    /// When the channels do not come back.
+    pub async fn peer_back(&self) -> Result<()> {
+        match self {
+            World::Real(network) => {
+                network.bob().restart().await?;
+                network.wait_usable().await?;
+            }
+            World::Simulated(fleet) => self.turn_peer(fleet, false)?,
+        }
+        let payer = Peer::connect(&self.payer()).await?;
+        until("the payer to see its peer", PATIENCE, async || {
+            Ok(payer.channels().await?.iter().all(|channel| channel.active).then_some(()))
+        })
+        .await
+    }
+
+    fn turn_peer(&self, fleet: &Fleet, peers_offline: bool) -> Result<()> {
+        let knobs = Knobs { peers_offline, ..fleet.config().knobs.clone() };
+        Ok(fleet.turn(Some(0), &knobs)?)
     }
 }

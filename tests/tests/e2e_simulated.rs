@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use fulgurite_sim::Knobs;
 use fulgurite_tests::{
     scenarios::{self, passed},
+    scenarios_late as late, scenarios_meaning as meaning,
     world::World,
 };
 
@@ -24,7 +25,9 @@ async fn a_batch_is_paid_and_the_receivers_books_agree() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_is_paid_over_two_kills_of_the_engine() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let world = world(folder.path(), 5).await?;
+    // As slow as a real node, so that there is something to kill.
+    let knobs = Knobs { latency_ms: 20.0, payments_per_second: 100.0, ..Knobs::default() };
+    let world = World::simulated(folder.path(), 5, knobs).await?;
     scenarios::a_batch_is_paid(&world, &folder.path().join("e"), (200, 100), 2).await
 }
 
@@ -90,4 +93,26 @@ async fn a_thousand_payments_through_one_channel_all_succeed() -> Result<()> {
     println!("1000 of 1000 at {rate:.0}/s");
     passed("a_thousand_payments_through_one_channel", started);
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_held_request_pays_a_failed_hash_unless_its_macaroon_expired() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path(), 5).await?;
+    late::a_held_request_pays_a_failed_hash_unless_its_macaroon_expired(&world).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn held_data_pays_unless_it_comes_after_its_deadline() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path(), 5).await?;
+    late::held_data_without_a_deadline_pays_after_its_macaroon_expired(&world).await?;
+    late::held_data_is_ignored_after_its_deadline(&world).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_answer_has_its_meaning() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path(), 5).await?;
+    meaning::every_answer_has_its_meaning(&world).await
 }

@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use fulgurite_tests::{
+    macaroons,
     regtest::{Link, Options, pay_naively},
     scenarios::{self, passed},
+    scenarios_late as late, scenarios_meaning as meaning,
     world::{Receiver, World},
 };
 
@@ -47,6 +49,38 @@ async fn payments_over_real_lnd_end_as_the_receivers_books_say() -> Result<()> {
     let stuck = scenarios::a_batch_outlives_its_node(&world, &at("node"), (200, 100)).await?;
     println!("{stuck} of 300 are in flight in lnd's books with no HTLC on any channel");
     passed("a_batch_of_300_outlives_its_node", started);
+    Ok(())
+}
+
+/// What lnd itself does, without the engine: the facts that the adapter and the rules rest on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_lnd_answers_as_the_rules_assume() -> Result<()> {
+    let world = World::real(&Options::default()).await?;
+
+    let started = Instant::now();
+    late::a_held_request_pays_a_failed_hash_unless_its_macaroon_expired(&world).await?;
+    passed("a_held_request_pays_a_failed_hash_unless_its_macaroon_expired", started);
+
+    let started = Instant::now();
+    late::held_data_without_a_deadline_pays_after_its_macaroon_expired(&world).await?;
+    passed("held_data_without_a_deadline_pays_after_its_macaroon_expired", started);
+
+    let started = Instant::now();
+    late::held_data_is_ignored_after_its_deadline(&world).await?;
+    passed("held_data_is_ignored_after_its_deadline", started);
+
+    let started = Instant::now();
+    meaning::every_answer_has_its_meaning(&world).await?;
+    passed("every_answer_has_its_meaning", started);
+
+    let World::Real(network) = &world else { unreachable!("it was started as real") };
+    let started = Instant::now();
+    macaroons::our_caveat_is_lnclis(network).await?;
+    passed("our_caveat_is_lnclis", started);
+
+    let started = Instant::now();
+    macaroons::lnd_takes_our_caveat_until_its_time(network, &world.payer()).await?;
+    passed("lnd_takes_our_caveat_until_its_time", started);
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fulgurite_core::{Lsn, batch::Summary};
 use fulgurite_proto::fulgurite::v1::{WatchBatchRequest, WatchBatchResponse};
-use fulgurite_runtime::engine::{Changes, Watcher};
+use fulgurite_runtime::watcher::{Changes, Watcher};
 use futures::{StreamExt, stream, stream::BoxStream};
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::Status;

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use fulgurite_runtime::{Engine, status::NodeStatus};
+use fulgurite_runtime::{
+    Engine, intake,
+    status::{Load, NodeStatus},
+};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
@@ -37,7 +40,7 @@ struct NodeLabel {
 type OfNode = fn(&NodeStatus) -> i64;
 
 /// The gauges of a node: name, help, value.
-const OF_NODES: [(&str, &str, OfNode); 6] = [
+const OF_NODES: [(&str, &str, OfNode); 7] = [
     ("fulgurite_node_connected", "1 while the node can be used", |node| i64::from(node.connected)),
     ("fulgurite_node_breaker_open", "1 while the node gets nothing", |node| {
         i64::from(node.breaker != "closed")
@@ -50,14 +53,52 @@ const OF_NODES: [(&str, &str, OfNode); 6] = [
     ("fulgurite_node_spendable_msat", "What its active channels can send", |node| {
         i64::try_from(node.spendable.get()).unwrap_or(i64::MAX)
     }),
+    ("fulgurite_node_clock_offset_seconds", "How far its clock is ahead of ours", |node| {
+        node.clock_offset_ms / 1_000
+    }),
 ];
 
-/// The gauges of the engine: name, help.
-const OF_ENGINE: [(&str, &str); 3] = [
-    ("fulgurite_ready", "1 while orders are taken and can be paid"),
-    ("fulgurite_check_waiting", "Orders that wait for the invoice check"),
-    ("fulgurite_unauthenticated_network", "1 when anybody who reaches a listener may pay"),
+/// A number that the engine has.
+type OfEngine = fn(&Seen) -> u64;
+
+/// The gauges of the engine: name, help, value.
+const OF_ENGINE: [(&str, &str, OfEngine); 10] = [
+    ("fulgurite_ready", "1 while orders are taken and can be paid", |seen| u64::from(seen.ready)),
+    ("fulgurite_open_payments", "Payments that are not final", |seen| seen.load.open_payments),
+    ("fulgurite_open_payments_max", "How many payments may be open", |seen| {
+        seen.limits.open_payments_max as u64
+    }),
+    ("fulgurite_uploads", "Uploads on their way", |seen| seen.load.uploads),
+    ("fulgurite_uploads_max", "How many uploads may be on their way", |seen| {
+        seen.limits.uploads_max as u64
+    }),
+    ("fulgurite_check_waiting", "Orders that wait for the invoice check", |seen| {
+        seen.check_waiting
+    }),
+    ("fulgurite_journal_waiting", "Events that wait for the journal's writer", |seen| {
+        seen.load.journal_waiting
+    }),
+    ("fulgurite_projector_lag", "Events that are durable and not yet in the read model", |seen| {
+        seen.load.projector_lag
+    }),
+    ("fulgurite_disk_free_bytes", "What the journal's disk has left", |seen| {
+        seen.load.disk_free_bytes
+    }),
+    (
+        "fulgurite_unauthenticated_network",
+        "1 when anybody who reaches a listener may pay",
+        |seen| u64::from(seen.open_network),
+    ),
 ];
+
+/// What the engine's gauges are read from.
+struct Seen {
+    ready: bool,
+    load: Load,
+    limits: intake::Limits,
+    check_waiting: u64,
+    open_network: bool,
+}
 
 impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
@@ -69,13 +110,17 @@ impl Collector for Gauges {
                 ConstGauge::new(value(node)).encode(family.encode_family(&label)?)?;
             }
         }
-        let values = [
-            i64::from(self.doors.engine.readiness().is_ready()),
-            i64::try_from(self.doors.checker.waiting()).unwrap_or(i64::MAX),
-            i64::from(self.open_network),
-        ];
-        for ((name, help), value) in OF_ENGINE.into_iter().zip(values) {
+        let engine = &self.doors.engine;
+        let seen = Seen {
+            ready: engine.readiness().is_ready(),
+            load: engine.load(),
+            limits: engine.limits(),
+            check_waiting: self.doors.checker.waiting() as u64,
+            open_network: self.open_network,
+        };
+        for (name, help, value) in OF_ENGINE {
             let family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            let value = i64::try_from(value(&seen)).unwrap_or(i64::MAX);
             ConstGauge::new(value).encode(family)?;
         }
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
@@ -140,7 +185,7 @@ mod tests {
         metrics.encode(&mut text).unwrap();
         let mut expected = scraped(&text);
         expected.extend(OF_NODES.map(|(name, ..)| format!("{name} gauge node")));
-        expected.extend(OF_ENGINE.map(|(name, _)| format!("{name} gauge")));
+        expected.extend(OF_ENGINE.map(|(name, ..)| format!("{name} gauge")));
         expected.insert("fulgurite_build_info info version".to_owned());
         assert_eq!(documented(), expected);
     }

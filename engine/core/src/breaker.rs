@@ -41,7 +41,10 @@ pub enum State {
         until: UnixMs,
     },
     /// A few attempts start: their outcome decides.
-    HalfOpen,
+    HalfOpen {
+        /// How many more may start.
+        probes: u32,
+    },
 }
 
 impl Breaker {
@@ -50,17 +53,32 @@ impl Breaker {
         Breaker { limits, state: State::Closed { faults: 0 } }
     }
 
-    /// How many more attempts may start with `in_flight` in flight; moves to half open in time.
-    pub fn room(&mut self, in_flight: u32, now: UnixMs) -> u32 {
+    /// How many more attempts may start; moves to half open in time. What was in flight before says
+    /// nothing about the node now and does not count.
+    pub fn room(&mut self, now: UnixMs) -> u32 {
         if let State::Open { until } = self.state
             && until <= now
         {
-            self.state = State::HalfOpen;
+            self.state = State::HalfOpen { probes: self.limits.probes.max(1) };
         }
         match self.state {
             State::Closed { .. } => u32::MAX,
             State::Open { .. } => 0,
-            State::HalfOpen => self.limits.probes.max(1).saturating_sub(in_flight),
+            State::HalfOpen { probes } => probes,
+        }
+    }
+
+    /// An attempt starts.
+    pub fn started(&mut self) {
+        if let State::HalfOpen { probes } = &mut self.state {
+            *probes = probes.saturating_sub(1);
+        }
+    }
+
+    /// An attempt is over or was given back without a word about the node: another may try.
+    pub fn withdrawn(&mut self) {
+        if let State::HalfOpen { probes } = &mut self.state {
+            *probes = (*probes + 1).min(self.limits.probes.max(1));
         }
     }
 
@@ -76,9 +94,14 @@ impl Breaker {
             State::Closed { faults } if faults + 1 < self.limits.faults.max(1) => {
                 State::Closed { faults: faults + 1 }
             }
-            State::Closed { .. } | State::HalfOpen => open,
+            State::Closed { .. } | State::HalfOpen { .. } => open,
             State::Open { until } => State::Open { until },
         };
+    }
+
+    /// No attempt may start for a while.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open { .. })
     }
 
     /// Its state.
@@ -91,7 +114,7 @@ impl Breaker {
         match self.state {
             State::Closed { .. } => "closed",
             State::Open { .. } => "open",
-            State::HalfOpen => "half_open",
+            State::HalfOpen { .. } => "half_open",
         }
     }
 }
@@ -108,15 +131,18 @@ mod tests {
         breaker.fault(UnixMs(0));
         breaker.answered();
         breaker.fault(UnixMs(0));
-        assert_eq!(breaker.room(5, UnixMs(0)), u32::MAX);
+        assert_eq!(breaker.room(UnixMs(0)), u32::MAX);
         breaker.fault(UnixMs(0));
-        assert_eq!(breaker.room(0, UnixMs(999)), 0);
-        assert_eq!(breaker.room(0, UnixMs(1_000)), 1);
-        assert_eq!(breaker.room(1, UnixMs(1_000)), 0);
+        assert_eq!(breaker.room(UnixMs(999)), 0);
+        assert_eq!(breaker.room(UnixMs(1_000)), 1);
+        breaker.started();
+        assert_eq!(breaker.room(UnixMs(1_000)), 0);
+        breaker.withdrawn();
+        assert_eq!(breaker.room(UnixMs(1_000)), 1);
         breaker.fault(UnixMs(1_000));
         assert_eq!(breaker.name(), "open");
-        assert_eq!(breaker.room(0, UnixMs(2_000)), 1);
+        assert_eq!(breaker.room(UnixMs(2_000)), 1);
         breaker.answered();
-        assert_eq!(breaker.room(9, UnixMs(2_000)), u32::MAX);
+        assert_eq!(breaker.room(UnixMs(2_000)), u32::MAX);
     }
 }

@@ -13,6 +13,13 @@ pub struct Candidate {
     pub carries: bool,
 }
 
+impl Candidate {
+    /// It takes another order, if it carries it.
+    pub fn has_room(&self) -> bool {
+        self.usable && self.load < self.window.saturating_mul(WINDOWS)
+    }
+}
+
 /// How many windows' worth of orders may be at a node, waiting ones included: enough that it never
 /// runs dry, and few enough that an order can still move.
 const WINDOWS: u32 = 2;
@@ -43,7 +50,7 @@ pub fn choose(candidates: &[Candidate], avoid: Option<usize>) -> Choice {
     if possible().next().is_none() {
         return Choice::NoNode;
     }
-    let free = possible().filter(|(_, node)| node.load < node.window.saturating_mul(WINDOWS));
+    let free = possible().filter(|(_, node)| node.has_room());
     // a/b < c/d for positive b and d, without division.
     let least = free.min_by(|(_, a), (_, b)| {
         let left = u64::from(a.load) * u64::from(b.window.max(1));

@@ -24,6 +24,38 @@ pub struct Limits {
     pub payments_per_second_max: u32,
 }
 
+/// Counts what ended, second by second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Meter {
+    seconds: [u32; METER_SECONDS as usize],
+    /// The last second that is counted.
+    last: i64,
+}
+
+const METER_SECONDS: i64 = 10;
+
+impl Meter {
+    /// Forgets what is older than the meter is long.
+    fn advance(&mut self, now: UnixMs) {
+        let second = now.0.div_euclid(1_000);
+        for passed in (self.last + 1).max(second - METER_SECONDS + 1)..=second {
+            self.seconds[passed.rem_euclid(METER_SECONDS) as usize] = 0;
+        }
+        // A clock that steps back goes on in the second that was.
+        self.last = self.last.max(second);
+    }
+
+    fn count(&mut self, now: UnixMs) {
+        self.advance(now);
+        self.seconds[self.last.rem_euclid(METER_SECONDS) as usize] += 1;
+    }
+
+    fn per_second(&mut self, now: UnixMs) -> f64 {
+        self.advance(now);
+        f64::from(self.seconds.iter().sum::<u32>()) / METER_SECONDS as f64
+    }
+}
+
 /// A node's health and its window.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -31,6 +63,7 @@ pub struct Node {
     breaker: Breaker,
     window: Window,
     rate: Rate,
+    meter: Meter,
     in_flight: u32,
 }
 
@@ -42,6 +75,7 @@ impl Node {
             breaker: Breaker::new(limits.breaker),
             window: Window::new(limits.window),
             rate: Rate::new(limits.payments_per_second_max, now),
+            meter: Meter::default(),
             in_flight: 0,
         }
     }
@@ -58,7 +92,7 @@ impl Node {
 
     /// True when orders may be placed here.
     pub fn is_usable(&mut self, now: UnixMs) -> bool {
-        self.connected && self.breaker.room(0, now) > 0
+        self.connected && self.breaker.room(now) > 0
     }
 
     /// How many more attempts may start now, by connection, breaker and window.
@@ -67,7 +101,7 @@ impl Node {
             return 0;
         }
         let window = self.window.size().saturating_sub(self.in_flight);
-        window.min(self.breaker.room(self.in_flight, now))
+        window.min(self.breaker.room(now))
     }
 
     /// True when the rate limit lets an attempt start now.
@@ -83,12 +117,15 @@ impl Node {
     /// An attempt takes a place in the window.
     pub fn started(&mut self) {
         self.in_flight += 1;
+        self.breaker.started();
         self.rate.take();
     }
 
     /// A place was taken and given back without a send.
     pub fn withdrawn(&mut self) {
         self.in_flight = self.in_flight.checked_sub(1).expect("what is withdrawn was started");
+        self.breaker.withdrawn();
+        self.rate.refund();
     }
 
     /// An attempt is over.
@@ -107,15 +144,24 @@ impl Node {
             Outcome::NeverSent(NeverSent::InvoiceExpired | NeverSent::SelfPayment) => {
                 self.breaker.answered();
             }
-            Outcome::NeverSent(NeverSent::Invalid | NeverSent::NotDelivered) => {
+            Outcome::NeverSent(NeverSent::Invalid) => self.breaker.fault(now),
+            // Not handed over or lost on the way: too much at once, for all that we know.
+            Outcome::NeverSent(NeverSent::NotDelivered) => {
                 self.breaker.fault(now);
+                self.window.overloaded(now);
             }
             // Our own doing says nothing about the node.
             Outcome::NeverSent(NeverSent::Withdrawn)
             | Outcome::Stuck
-            | Outcome::Contradicted(_) => {}
+            | Outcome::Contradicted(_) => self.breaker.withdrawn(),
         }
-        self.withdrawn();
+        self.meter.count(now);
+        self.in_flight = self.in_flight.checked_sub(1).expect("what ended was started");
+    }
+
+    /// How many attempts a second ended here, over the last ten seconds.
+    pub fn measured_rate(&mut self, now: UnixMs) -> f64 {
+        self.meter.per_second(now)
     }
 
     /// A send was lost: a fault of the node or of the way to it.

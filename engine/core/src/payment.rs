@@ -29,7 +29,7 @@ pub use self::{
 };
 use crate::{
     amount::Msat,
-    event::{AttemptStarted, Contradiction, NeverSent, Next, PaymentChange},
+    event::{AttemptStarted, Contradiction, Next, PaymentChange},
     id::{AttemptId, PaymentId, Preimage},
     order::Order,
     port::Lsn,
@@ -145,14 +145,15 @@ impl Payment {
             }
             Input::Failed { attempt, reason } => {
                 over(attempt)?;
-                let why = Over { why: reason, attempts: self.counted_attempts() };
+                let (counted, made) = (self.counted_attempts() + 1, attempt);
+                let why = Over { why: reason, counted, made };
                 let next = terms.after_failure(self.id, &self.order, why, now);
                 Ok(PaymentChange::AttemptFailed { attempt, reason, next })
             }
             Input::NeverSent { attempt, cause } => {
                 over(attempt)?;
-                let own = u16::from(cause == NeverSent::Withdrawn);
-                let why = Over { why: cause, attempts: self.counted_attempts() - own };
+                let (counted, made) = (self.counted_attempts(), attempt);
+                let why = Over { why: cause, counted, made };
                 let next = terms.after_never_sent(self.id, &self.order, why, now);
                 Ok(PaymentChange::AttemptNeverSent { attempt, cause, next })
             }
@@ -163,12 +164,11 @@ impl Payment {
         }
     }
 
-    /// Attempts that count towards the most that are allowed: one that its own batch withdrew, as
-    /// by a pause, says nothing about the payment.
+    /// Attempts that are over and count towards the most that are allowed: those that failed. One
+    /// that was never sent, as by a pause or without a connection, says nothing about the payment.
     fn counted_attempts(&self) -> u16 {
-        let withdrawn = AttemptEnd::NeverSent(NeverSent::Withdrawn);
-        let counted = self.attempts.iter().filter(|attempt| attempt.end != withdrawn);
-        u16::try_from(counted.count()).unwrap_or(u16::MAX)
+        let failed = |attempt: &&Attempt| matches!(attempt.end, AttemptEnd::Failed(_));
+        u16::try_from(self.attempts.iter().filter(failed).count()).unwrap_or(u16::MAX)
     }
 
     fn settled(

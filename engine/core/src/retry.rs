@@ -98,10 +98,10 @@ impl Terms {
         now: UnixMs,
         exhausted: Failure,
     ) -> Next {
-        if over.attempts >= self.attempts_max {
+        if over.counted >= self.attempts_max {
             return Next::Failed(exhausted);
         }
-        let not_before = now.plus_ms(self.backoff_ms(payment, over.attempts));
+        let not_before = now.plus_ms(self.backoff_ms(payment, over.made));
         let (until, too_late) = self.start_until(order);
         if not_before > until { Next::Failed(too_late) } else { Next::Retry { not_before } }
     }
@@ -123,8 +123,10 @@ impl Terms {
 pub struct Over<T> {
     /// Why it is over.
     pub why: T,
-    /// How many attempts were made, this one included; those that were withdrawn do not count.
-    pub attempts: u16,
+    /// How many attempts count towards the most that are allowed, this one included.
+    pub counted: u16,
+    /// How many attempts were made, this one included.
+    pub made: u16,
 }
 
 /// What a payment fails with when its last attempt failed with `reason`.

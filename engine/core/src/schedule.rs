@@ -73,6 +73,13 @@ impl Rate {
         }
     }
 
+    /// Gives one payment's worth back.
+    pub fn refund(&mut self) {
+        if self.per_second > 0 {
+            self.tokens = (self.tokens + 1_000).min(Self::burst(self.per_second));
+        }
+    }
+
     /// When the next payment may go.
     pub fn next(&self) -> Option<UnixMs> {
         if self.per_second == 0 || self.tokens >= 1_000 {
@@ -100,12 +107,13 @@ impl Schedule {
         };
         let terms = batch.terms(retry);
         for (position, payment) in (0_u32..).zip(&batch.payments) {
+            // Also what is in flight: it may wait for another attempt later.
+            if payment.is_queued() || payment.state.open_attempt().is_some() {
+                let (until, _) = terms.start_until(&payment.order);
+                schedule.ends.push(Reverse((until, position)));
+            }
             match &payment.state {
-                State::Queued { not_before } => {
-                    schedule.queued(position, *not_before, now);
-                    let (until, _) = terms.start_until(&payment.order);
-                    schedule.ends.push(Reverse((until, position)));
-                }
+                State::Queued { not_before } => schedule.queued(position, *not_before, now),
                 State::InFlight(_) => schedule.started(payment),
                 State::Stuck(_)
                 | State::Unresolved { .. }
@@ -126,8 +134,10 @@ impl Schedule {
         }
     }
 
-    /// A payment goes back to the front: it was placed and did not start.
+    /// A payment goes back to the front: it was placed and did not start, so that the rate has not
+    /// been used.
     pub fn returned(&mut self, position: u32) {
+        self.rate.refund();
         self.ready.push_front(position);
     }
 

@@ -45,7 +45,7 @@ pub enum ViewFault {
 pub struct Claim {
     /// The payment.
     pub payment: PaymentId,
-    /// Whether it was paid, or may still be.
+    /// Whether it was paid; else it is open, and may be.
     pub paid: bool,
 }
 

@@ -1,7 +1,10 @@
 //! The batch actor's order of things: what goes to a node next, what expires, what a batch must do
 //! by itself.
 
-use std::{cmp::Reverse, sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use fulgurite_core::{
     AttemptId, BatchId, Event, Msat, UnixMs,
@@ -55,7 +58,10 @@ impl BatchWork {
                 self.cancelled(batch, rows, lsn);
             }
             if finished {
-                self.batches.remove(&batch);
+                let wake_at = self.batches.remove(&batch).and_then(|work| work.wake_at);
+                if let Some(at) = wake_at {
+                    self.wakes.remove(&(at, batch));
+                }
                 if self.slot.batch.is_none() {
                     self.shared.directory.remove(&batch);
                 }
@@ -139,8 +145,10 @@ impl BatchWork {
         if let Some(at) = wake_at
             && work.wake_at.is_none_or(|earlier| at < earlier)
         {
-            work.wake_at = Some(at);
-            self.wakes.push(Reverse((at, batch)));
+            if let Some(later) = work.wake_at.replace(at) {
+                self.wakes.remove(&(later, batch));
+            }
+            self.wakes.insert((at, batch));
         }
     }
 
@@ -163,18 +171,22 @@ impl BatchWork {
             })
             .collect();
         let mut candidates = Vec::with_capacity(fleet.len());
-        while let Some(batch) = self.hungry.pop_front() {
-            if !self.place_batch(batch, &mut fleet, &mut candidates, time) {
-                self.hungry.push_front(batch);
-                return;
-            }
-            if let Some(work) = self.batches.get_mut(&batch) {
-                work.hungry = false;
+        // What fits nowhere now does not hold up others that fit elsewhere.
+        let mut passed = Vec::new();
+        while passed.len() < LOOK_PAST && has_room(&fleet) {
+            let Some(batch) = self.hungry.pop_front() else { break };
+            if self.place_batch(batch, &mut fleet, &mut candidates, time) {
+                if let Some(work) = self.batches.get_mut(&batch) {
+                    work.hungry = false;
+                }
+            } else {
+                passed.push(batch);
             }
         }
+        self.hungry.extend(passed);
     }
 
-    /// Places what a batch has; false when the nodes take no more.
+    /// Places what a batch has; false when the nodes do not take all of it now.
     fn place_batch(
         &mut self,
         batch: BatchId,
@@ -188,7 +200,11 @@ impl BatchWork {
         if !work.batch.is_running() {
             return true;
         }
-        while let Some(position) = work.schedule.take(&work.batch.payments, time) {
+        let mut passed = Vec::new();
+        while passed.len() < LOOK_PAST
+            && has_room(fleet)
+            && let Some(position) = work.schedule.take(&work.batch.payments, time)
+        {
             let payment = &work.batch.payments[position as usize];
             let needed = payment.order.amount.saturating_add(payment.order.fee_limit);
             candidates.clear();
@@ -198,13 +214,13 @@ impl BatchWork {
             let last = payment.attempts.last();
             let avoid = last.and_then(|attempt| self.shared.node_index(&attempt.node));
             let Choice::Node(node) = choose(candidates, avoid) else {
-                work.schedule.ended(payment);
-                work.schedule.returned(position);
-                return false;
+                passed.push(position);
+                continue;
             };
             self.placement += 1;
             let attempt = AttemptId { payment: payment.id, number: payment.next_attempt() };
-            let placed = Placed { attempt, node, placement: self.placement };
+            let incarnation = self.shared.nodes[node].incarnation.load(Ordering::Relaxed);
+            let placed = Placed { attempt, node, incarnation, placement: self.placement };
             let place = Place {
                 placed,
                 order: Arc::clone(&payment.order),
@@ -214,35 +230,48 @@ impl BatchWork {
                 at: Instant::now(),
             };
             if self.shared.nodes[node].inbox.offer(NodeMessage::Place(place)).is_err() {
-                work.schedule.ended(payment);
-                work.schedule.returned(position);
-                return false;
+                passed.push(position);
+                fleet[node].0.usable = false;
+                continue;
             }
             fleet[node].0.load = fleet[node].0.load.saturating_add(1);
             self.placed.insert(attempt, placed);
         }
-        true
+        let stopped = !has_room(fleet) && work.schedule.has_ready();
+        let all = passed.is_empty() && !stopped;
+        for position in passed.into_iter().rev() {
+            work.schedule.ended(&work.batch.payments[position as usize]);
+            work.schedule.returned(position);
+        }
+        all
     }
 
-    /// Whether an attempt may be sent again (rule E9).
-    pub(crate) fn permission(&mut self, attempt: AttemptId, time: UnixMs) {
-        let Some(work) = self.batches.get(&attempt.payment.batch()) else {
-            return;
-        };
-        let Some(payment) = work.batch.payment(attempt.payment) else {
-            return;
-        };
-        let Some(started) = payment.state.open_attempt() else {
-            return;
-        };
-        // Rule E9: the same door as a first send.
-        let granted = matches!(payment.state, State::InFlight(_))
-            && started.attempt == attempt.number
-            && work.batch.is_running()
-            && time <= started.send_until;
-        if let Some(node) = self.shared.node_index(&started.node) {
-            let message = NodeMessage::Permission(attempt, granted);
-            self.shared.nodes[node].inbox.deliver(message);
-        }
+    /// Answers whether an attempt may be sent again (rule E9): always, or it would wait for ever.
+    pub(crate) fn permission(&mut self, attempt: AttemptId, node: usize, time: UnixMs) {
+        let granted = self.permits(attempt, time);
+        let message = NodeMessage::Permission(attempt, granted);
+        self.shared.nodes[node].inbox.deliver(message);
     }
+
+    /// Rule E9: the same door as a first send. What is not the open attempt of its payment was
+    /// decided before its actor died, and ends behind the fence.
+    fn permits(&self, attempt: AttemptId, time: UnixMs) -> bool {
+        let Some(work) = self.batches.get(&attempt.payment.batch()) else {
+            return false;
+        };
+        let Some(State::InFlight(started)) =
+            work.batch.payment(attempt.payment).map(|payment| &payment.state)
+        else {
+            return false;
+        };
+        started.attempt == attempt.number && work.batch.is_running() && time <= started.send_until
+    }
+}
+
+/// How many payments and batches that find no node are looked past for one that does.
+const LOOK_PAST: usize = 16;
+
+/// Any node takes another order.
+fn has_room(fleet: &[(Candidate, Msat)]) -> bool {
+    fleet.iter().any(|(node, _)| node.has_room())
 }

@@ -1,8 +1,7 @@
 //! What a batch actor does: decide, write down, hand on. All rules are in `fulgurite_core`.
 
 use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Instant,
 };
@@ -39,7 +38,7 @@ pub struct BatchWork {
     /// The time of the last drain or tick.
     pub(crate) now: UnixMs,
     /// When batches have something to do by themselves.
-    pub(crate) wakes: BinaryHeap<Reverse<(UnixMs, BatchId)>>,
+    pub(crate) wakes: BTreeSet<(UnixMs, BatchId)>,
 }
 
 pub(crate) struct Work {
@@ -68,7 +67,7 @@ impl BatchWork {
             placement: u64::from(incarnation) << 40,
             hungry: VecDeque::new(),
             now: now(),
-            wakes: BinaryHeap::new(),
+            wakes: BTreeSet::new(),
         }
     }
 
@@ -101,15 +100,15 @@ impl BatchWork {
     pub fn tick(&mut self) {
         let time = now();
         self.now = time;
-        while let Some(&Reverse((at, batch))) = self.wakes.peek() {
+        while let Some(&(at, batch)) = self.wakes.first() {
             if at > time {
                 break;
             }
-            self.wakes.pop();
-            self.expire(batch, time);
+            self.wakes.pop_first();
             if let Some(work) = self.batches.get_mut(&batch) {
                 work.wake_at = None;
             }
+            self.expire(batch, time);
             self.feed(batch);
         }
         self.dispatch(time);
@@ -123,9 +122,11 @@ impl BatchWork {
             BatchMessage::Grant(grant) => self.grant(grant, time),
             BatchMessage::Returned(placed) => self.returned(placed),
             BatchMessage::Outcome(attempt, outcome) => self.outcome(attempt, outcome, time),
-            BatchMessage::AskPermission(attempt) => self.permission(attempt, time),
-            BatchMessage::NodeReborn(node) => {
-                let placed = self.placed.values().filter(|placed| placed.node == node);
+            BatchMessage::AskPermission(attempt, node) => self.permission(attempt, node, time),
+            BatchMessage::NodeReborn { node, incarnation } => {
+                let gone =
+                    |placed: &&Placed| placed.node == node && placed.incarnation < incarnation;
+                let placed = self.placed.values().filter(gone);
                 let lost: Vec<Placed> = placed.copied().collect();
                 lost.into_iter().for_each(|placed| self.returned(placed));
             }
@@ -136,9 +137,15 @@ impl BatchWork {
 
     fn adopt(&mut self, batch: Batch, time: UnixMs) {
         let id = batch.summary.accepted.batch;
+        // A rebuilt actor has what its inbox still holds.
+        if self.batches.contains_key(&id) {
+            return;
+        }
         let schedule = Schedule::new(&batch, self.shared.retry, time);
         for payment in &batch.payments {
-            if let Some(attempt) = payment.state.open_attempt() {
+            if let (Some(Effect::Ask(_)), Some(attempt)) =
+                (payment.resume(), payment.state.open_attempt())
+            {
                 let started = payment.attempts.last().map_or(time, |attempt| attempt.started);
                 let start = Start {
                     payment: payment.id,

@@ -43,9 +43,11 @@ impl Channels {
         Channels { node, limits, known: HashMap::new(), reported: false }
     }
 
-    /// Takes the node's report: new channels get an actor, closed ones lose it.
-    pub fn reported(&mut self, channels: Vec<ChannelInfo>) {
+    /// Takes the node's report: new channels get an actor, closed ones lose it. True when one is
+    /// new.
+    pub fn reported(&mut self, channels: Vec<ChannelInfo>) -> bool {
         self.reported = true;
+        let mut any_new = false;
         let mut gone = std::mem::take(&mut self.known);
         for info in channels {
             let id = info.short_channel_id;
@@ -56,7 +58,10 @@ impl Channels {
                     known.info = info;
                     known
                 }
-                None => self.open(info),
+                None => {
+                    any_new = true;
+                    self.open(info)
+                }
             };
             self.known.insert(id, known);
         }
@@ -71,6 +76,7 @@ impl Channels {
                 self.known.insert(id, known);
             }
         }
+        any_new
     }
 
     fn open(&self, info: ChannelInfo) -> Known {

@@ -10,31 +10,46 @@ use parking_lot::Mutex;
 /// there.
 #[derive(Default)]
 pub struct Claims {
-    owners: DashMap<PaymentHash, PaymentId>,
+    owners: DashMap<PaymentHash, Owner>,
     /// Claims that leave once the views have passed their LSN.
     leaving: Arc<Mutex<VecDeque<(Lsn, PaymentHash, PaymentId)>>>,
 }
 
+/// Who has a hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The payment.
+    pub payment: PaymentId,
+    /// Its batch's seal is in the journal. Until then the claim may lead to nothing, and no refusal
+    /// rests on it (rules E1, E3).
+    pub sealed: bool,
+}
+
 impl Claims {
-    /// Claims the hash for a payment. `Err` names the payment that has it.
-    pub fn claim(&self, hash: PaymentHash, payment: PaymentId) -> Result<(), PaymentId> {
+    /// Claims the hash for a payment whose batch is not sealed yet. `Err` says who has it.
+    pub fn claim(&self, hash: PaymentHash, payment: PaymentId) -> Result<(), Owner> {
         match self.owners.entry(hash) {
             Entry::Occupied(owner) => Err(*owner.get()),
             Entry::Vacant(free) => {
-                free.insert(payment);
+                free.insert(Owner { payment, sealed: false });
                 Ok(())
             }
         }
     }
 
-    /// The payment that has the hash, as far as memory knows.
-    pub fn owner(&self, hash: PaymentHash) -> Option<PaymentId> {
-        self.owners.get(&hash).map(|owner| *owner)
+    /// The payment whose claim on the hash is in the journal, as far as memory knows.
+    pub fn sealed(&self, hash: PaymentHash) -> Option<PaymentId> {
+        self.owners.get(&hash).filter(|owner| owner.sealed).map(|owner| owner.payment)
     }
 
-    /// Takes a claim back that led to nothing.
+    /// The seal of the payment's batch is in the journal.
+    pub fn seal(&self, hash: PaymentHash, payment: PaymentId) {
+        self.owners.insert(hash, Owner { payment, sealed: true });
+    }
+
+    /// Takes a claim back that led to nothing, or that the views replace.
     pub fn unclaim(&self, hash: PaymentHash, payment: PaymentId) {
-        self.owners.remove_if(&hash, |_, owner| *owner == payment);
+        self.owners.remove_if(&hash, |_, owner| owner.payment == payment);
     }
 
     /// The payment became final with the event `lsn`: its claim leaves when the views know it.
@@ -71,14 +86,16 @@ mod tests {
         let claims = Claims::default();
         let (hash, batch) = (PaymentHash([7; 32]), BatchId::from_uuid(1 << 80));
         let (one, two) = (batch.payment(1), batch.payment(2));
+        let owned = |payment, sealed| Err(Owner { payment, sealed });
         assert_eq!(claims.claim(hash, one), Ok(()));
-        assert_eq!(claims.claim(hash, two), Err(one));
+        assert_eq!(claims.claim(hash, two), owned(one, false));
+        claims.seal(hash, one);
         claims.leaves(10, hash, one);
         claims.sweep(9);
-        assert_eq!(claims.claim(hash, two), Err(one));
+        assert_eq!(claims.claim(hash, two), owned(one, true));
         claims.sweep(10);
         assert_eq!(claims.claim(hash, two), Ok(()));
         claims.unclaim(hash, one);
-        assert_eq!(claims.claim(hash, one), Err(two));
+        assert_eq!(claims.claim(hash, one), owned(two, false));
     }
 }

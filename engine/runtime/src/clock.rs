@@ -1,4 +1,4 @@
-//! The one place where the engine reads the wall clock.
+//! The one place where the actors read the wall clock.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,6 +1,6 @@
 //! The engine as the doors see it: intake, questions, requests.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use fulgurite_core::{
     BatchId, Lsn, Order, PaymentHash, PaymentId,
@@ -22,9 +22,10 @@ use crate::{
     message::{BatchMessage, CancelPayment, Request},
     metrics::Metrics,
     slot::{BatchSlot, Shared},
-    status::{NodeStatus, Readiness},
+    status::{Load, NodeStatus, Readiness},
     supervisor::Task,
     upload::{ACCOUNT, Busy, Commit, Header, Upload, claimed},
+    watcher::{Position, Watcher},
 };
 
 /// Which payment states a listing shows, by the names of API.md 1.
@@ -70,22 +71,6 @@ pub enum Among {
     Reference(Arc<str>),
 }
 
-/// A place in a batch's history: an event and, as one event can change several, a row.
-pub type Position = (Lsn, u32);
-
-/// What changed in a batch after a position.
-#[derive(Clone, Debug)]
-pub struct Changes {
-    /// Payments by growing version, each as it is now.
-    pub payments: Vec<Payment>,
-    /// The position to go on from: every change up to it is in `payments` or superseded.
-    pub through: Position,
-    /// True when there is more right away.
-    pub more: bool,
-    /// The batch as it is now, read before its payments.
-    pub batch: Summary,
-}
-
 /// A handle on the running engine; cheap to clone, usable from any thread.
 #[derive(Clone)]
 pub struct Engine {
@@ -98,7 +83,7 @@ pub struct Engine {
 
 /// The disk failed under a question: nothing true can be said any more, so the process ends as it
 /// does when a write fails.
-fn sound<T>(answer: Result<T, ViewFault>) -> T {
+pub(crate) fn sound<T>(answer: Result<T, ViewFault>) -> T {
     answer.unwrap_or_else(|fault| {
         eprintln!(
             "fulgurite: the journal's views cannot be read: {fault}; check the disk, then \
@@ -198,7 +183,8 @@ impl Engine {
     /// free. Claims nothing.
     pub fn claimed(&self, row: u32, order: &Order) -> Option<RefusedRow> {
         let hash = order.payment_hash;
-        let in_memory = self.shared.claims.owner(hash).map(|owner| (owner, self.is_paid(owner)));
+        let in_memory = self.shared.claims.sealed(hash).filter(|owner| !self.is_free(*owner));
+        let in_memory = in_memory.map(|owner| (owner, self.is_paid(owner)));
         let owner = || self.owner(hash).map(|claim| (claim.payment, claim.paid));
         let (owner, paid) = in_memory.or_else(owner)?;
         Some(claimed(row, order, owner, paid))
@@ -209,12 +195,16 @@ impl Engine {
         found.is_some_and(|payment| matches!(payment.state, State::Succeeded { .. }))
     }
 
+    /// The views know that the payment is not paid and never will be.
+    pub(crate) fn is_free(&self, payment: PaymentId) -> bool {
+        self.payment(payment).is_some_and(|payment| !payment.claims_hash())
+    }
+
     /// Follows the batch's payments from after a position, `(0, 0)` being its beginning. With
     /// `outcomes_only` only final and unresolved payments. `None` without such a batch.
     pub fn watch(&self, batch: BatchId, after: Position, outcomes_only: bool) -> Option<Watcher> {
         self.batch(batch)?;
-        let (engine, ahead) = (self.clone(), VecDeque::new());
-        Some(Watcher { engine, batch, position: after, outcomes_only, ahead })
+        Some(Watcher::new(self.views.clone(), batch, after, outcomes_only))
     }
 
     /// Waits until the read model has passed `lsn`.
@@ -252,6 +242,8 @@ impl Engine {
         let (reply, answer) = oneshot::channel();
         let request = BatchMessage::Request(Request { batch, input, reply });
         slot.inbox.offer(request).map_err(|_| Busy::Overloaded)?;
+        // With the last hold on its inbox, a request that nobody reads any more is dropped too.
+        drop(slot);
         let answer = answer.await.map_err(|_| Busy::UnknownOutcome)?;
         Ok(Some(answer?))
     }
@@ -297,6 +289,19 @@ impl Engine {
         self.shared.nodes.iter().map(|node| node.status.lock().clone()).collect()
     }
 
+    /// How much waits and lives.
+    pub fn load(&self) -> Load {
+        let (open_payments, uploads) = self.shared.intake.live();
+        let journal = &self.shared.journal;
+        Load {
+            open_payments: open_payments as u64,
+            uploads: uploads as u64,
+            journal_waiting: journal.depth() as u64,
+            projector_lag: journal.watermark().get().saturating_sub(journal.projected().get()),
+            disk_free_bytes: self.views.free_bytes().unwrap_or(0),
+        }
+    }
+
     /// The limits at the door.
     pub fn limits(&self) -> intake::Limits {
         self.shared.intake.limits()
@@ -331,46 +336,8 @@ impl Engine {
     }
 }
 
-/// Follows one batch. Nothing is buffered but positions.
-pub struct Watcher {
-    engine: Engine,
-    batch: BatchId,
-    position: Position,
-    outcomes_only: bool,
-    ahead: VecDeque<Position>,
-}
-
-/// How many positions are read ahead. A finished batch is read whole each time, so it is read once.
-const AHEAD_MAX: usize = 100_000;
-
-impl Watcher {
-    /// What changed since the last call, at most `limit` payments; none when nothing did. `None`
-    /// when the batch is gone.
-    pub fn next(&mut self, limit: usize) -> Option<Changes> {
-        let batch = self.engine.batch(self.batch)?;
-        if self.ahead.is_empty() {
-            let views = &self.engine.views;
-            self.ahead = sound(views.changes_after(self.batch, self.position, AHEAD_MAX)).into();
-        }
-        let mut payments = Vec::new();
-        while payments.len() < limit
-            && let Some(position) = self.ahead.pop_front()
-        {
-            self.position = position;
-            let payment = self.engine.payment(self.batch.payment(position.1));
-            // A later change of the payment has a later position of its own.
-            if let Some(payment) = payment.filter(|payment| payment.version == position.0)
-                && (!self.outcomes_only || is_outcome(&payment.state))
-            {
-                payments.push(payment);
-            }
-        }
-        let (through, more) = (self.position, !self.ahead.is_empty());
-        Some(Changes { payments, through, more, batch })
-    }
-}
-
-fn is_outcome(state: &State) -> bool {
+/// What `outcomes_only` shows.
+pub(crate) fn is_outcome(state: &State) -> bool {
     match state {
         State::Succeeded { .. }
         | State::Failed(_)

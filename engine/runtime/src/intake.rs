@@ -82,6 +82,12 @@ impl Intake {
         Ok(())
     }
 
+    /// Payments that are not final, and uploads on their way.
+    pub fn live(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.open_payments, state.uploads)
+    }
+
     /// An upload or a single payment is over, one way or the other.
     pub fn close_upload(&self, single: bool) {
         *self.state.lock().under_way(single) -= 1;

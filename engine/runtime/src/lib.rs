@@ -36,6 +36,7 @@ pub mod start;
 pub mod status;
 pub mod supervisor;
 pub mod upload;
+pub mod watcher;
 
 pub use engine::Engine;
 pub use start::{NodeOptions, Options, start};

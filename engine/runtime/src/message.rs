@@ -29,10 +29,15 @@ pub enum BatchMessage {
     Returned(Placed),
     /// An attempt is over at its node, or stuck there.
     Outcome(AttemptId, Outcome),
-    /// A node asks whether an attempt may be sent again (rule E9).
-    AskPermission(AttemptId),
-    /// The actor of this node was rebuilt: what waited there without an attempt is gone.
-    NodeReborn(usize),
+    /// The node with this index asks whether an attempt may be sent again (rule E9).
+    AskPermission(AttemptId, usize),
+    /// The actor of a node was rebuilt: what waited at its predecessors without an attempt is gone.
+    NodeReborn {
+        /// The node's index.
+        node: usize,
+        /// The incarnation that counts now.
+        incarnation: u32,
+    },
     /// Panics, to show that nothing is lost by it.
     #[cfg(test)]
     Die,
@@ -63,6 +68,8 @@ pub struct Placed {
     pub attempt: AttemptId,
     /// The node's index.
     pub node: usize,
+    /// The incarnation of its actor: an older one's orders are placed again (rule E8).
+    pub incarnation: u32,
     /// Grows with every placement of the batch actor.
     pub placement: u64,
 }

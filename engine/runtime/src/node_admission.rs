@@ -8,6 +8,7 @@ use fulgurite_core::{
 };
 
 use crate::{
+    clock::now,
     message::{BatchMessage, Grant, Place, Placed},
     metrics::Stage,
     node_work::{Granted, NodeWork, Reserving},
@@ -27,6 +28,11 @@ impl NodeWork {
     /// Lets orders start while there is room.
     pub(crate) fn pump(&mut self, time: UnixMs) {
         if self.queue.is_empty() {
+            return;
+        }
+        if self.node.breaker().is_open() {
+            // They can still move: another node may take them.
+            self.return_queued();
             return;
         }
         if !self.node.is_connected() || !self.channels.any_active() {
@@ -131,12 +137,14 @@ impl NodeWork {
 
     /// Writes the operator's view; less often than `publish`.
     pub fn publish_status(&mut self) {
+        let measured_rate = self.node.measured_rate(now());
         let (spendable, active_channels) = self.channels.spendable();
         let mut status = self.slot.status.lock();
         status.connected = self.node.is_connected();
         status.breaker = self.node.breaker().name();
         status.window = self.node.window();
         status.in_flight = self.node.in_flight();
+        status.measured_rate = measured_rate;
         status.queued = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
         status.active_channels = active_channels;
         status.spendable = spendable;

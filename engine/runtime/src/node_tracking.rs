@@ -6,7 +6,7 @@ use fulgurite_core::{
     AttemptId, UnixMs,
     event::NeverSent,
     id::SendId,
-    port::{Command, SendEnd, SendPayment, SendReport},
+    port::{Command, PaymentStatus, SendEnd, SendPayment, SendReport, TrackReport},
     tracker::{Action, Context, Input, Outcome, Phase},
 };
 
@@ -47,6 +47,7 @@ impl NodeWork {
         let expiry = self.shared.sends.expiry(time, self.clock_offset_ms());
         let connected = self.node.is_connected();
         let Some(tracked) = self.tracked.get_mut(&attempt) else {
+            self.after_the_end(attempt, &input);
             return;
         };
         let resends = tracked.tracker.resends();
@@ -68,6 +69,28 @@ impl NodeWork {
         }
     }
 
+    /// What comes after an attempt's outcome changes nothing, but a success: its payment may have
+    /// ended as not paid (rule E14).
+    fn after_the_end(&self, attempt: AttemptId, input: &Input) {
+        let report = match input {
+            Input::Send(_, SendReport::Payment(report))
+            | Input::Track(_, TrackReport::Payment(report)) => report,
+            _ => return,
+        };
+        let PaymentStatus::Succeeded { preimage, fee_paid } = report.status else {
+            return;
+        };
+        let batch = attempt.payment.batch();
+        let Some(slot) = self.shared.directory.get(&batch).map(|slot| Arc::clone(slot.value()))
+        else {
+            tracing::warn!(node = %self.slot.name, payment = %attempt.payment,
+                "paid, says the node of a payment whose batch has finished");
+            return;
+        };
+        let outcome = Outcome::Settled { preimage, amount: report.amount, fee_paid };
+        slot.inbox.deliver(BatchMessage::Outcome(attempt, outcome));
+    }
+
     fn act(&mut self, attempt: AttemptId, action: Action, time: UnixMs) {
         match action {
             Action::Send(send, expiry) => {
@@ -82,7 +105,12 @@ impl NodeWork {
                 let Some(tracked) = self.tracked.get(&attempt) else {
                     return;
                 };
-                tracked.start.batch.inbox.deliver(BatchMessage::AskPermission(attempt));
+                let message = BatchMessage::AskPermission(attempt, self.slot.index);
+                tracked.start.batch.inbox.deliver(message);
+            }
+            // It was raised for others; who asks now is not told by its next rise.
+            Action::Fence(expiry) if expiry <= self.fence.up_to() => {
+                self.input(attempt, Input::Fence(self.fence.up_to()), time);
             }
             Action::Fence(expiry) => {
                 self.fencing.push(attempt);

@@ -3,7 +3,12 @@
 //! The rules are `fulgurite_core`'s (`Node`, `Queue`, `channel::pick`, `Tracker`, `Fence`); this
 //! moves data between them.
 
-use std::{collections::HashMap, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use fulgurite_core::{
     AttemptId, Msat, UnixMs,
@@ -11,7 +16,7 @@ use fulgurite_core::{
     node::Node,
     port::{self, Command, NodeEvent, NodeInfo},
     queue::Queue,
-    tracker::{Outcome, Tracker},
+    tracker::{Outcome, Phase, Tracker},
 };
 
 use crate::{
@@ -22,11 +27,16 @@ use crate::{
     slot::{BatchSlot, NodeSlot, Shared},
 };
 
+/// A clock that is further off is reported (rule E6), in milliseconds.
+const CLOCK_OFFSET_MS_MAX: i64 = 60_000;
+
 /// The work of one node actor.
 pub struct NodeWork {
     pub(crate) shared: Arc<Shared>,
     pub(crate) slot: Arc<NodeSlot>,
     pub(crate) adapter: Rc<dyn port::Node>,
+    /// Which of the node's actors this is.
+    incarnation: u32,
     pub(crate) node: Node,
     pub(crate) fence: Fence,
     pub(crate) info: Option<NodeInfo>,
@@ -78,6 +88,7 @@ impl NodeWork {
     pub fn new(shared: Arc<Shared>, slot: Arc<NodeSlot>, adapter: Rc<dyn port::Node>) -> NodeWork {
         let sends = shared.sends;
         NodeWork {
+            incarnation: slot.incarnation.load(Ordering::Relaxed),
             node: Node::new(slot.limits, now()),
             fence: Fence::new(sends.deadline_ms + sends.fence_margin_ms),
             info: None,
@@ -138,7 +149,8 @@ impl NodeWork {
     fn step(&mut self, message: NodeMessage, time: UnixMs) {
         match message {
             NodeMessage::Place(place) => {
-                if self.is_current(&place.batch, place.incarnation) {
+                let for_us = place.placed.incarnation == self.incarnation;
+                if for_us && self.is_current(&place.batch, place.incarnation) {
                     self.queue.push(place.priority, place);
                 }
             }
@@ -203,12 +215,12 @@ impl NodeWork {
     fn event(&mut self, event: NodeEvent, time: UnixMs) {
         match event {
             NodeEvent::Connected(info) => {
-                tracing::info!(node = %self.slot.name, alias = %info.alias, version = %info.version,
-                    clock_offset_ms = info.clock_offset_ms, "node connected");
-                *self.slot.last_info.lock() = Some(info.clone());
+                self.log_connected(&info);
+                if !self.node.is_connected() {
+                    self.node.answered();
+                }
                 self.info = Some(info);
                 self.node.connection(true);
-                self.node.answered();
                 for start in std::mem::take(&mut self.resumed) {
                     self.resume(Box::new(start), time);
                 }
@@ -219,12 +231,13 @@ impl NodeWork {
                     tracing::warn!(node = %self.slot.name, %reason, "node disconnected");
                 }
                 self.node.connection(false);
-                *self.slot.last_info.lock() = None;
                 self.slot.status.lock().problem = reason;
                 self.return_queued();
             }
             NodeEvent::Channels(channels) => {
-                self.channels.reported(channels);
+                if self.channels.reported(channels) {
+                    self.restore_reservations();
+                }
                 self.look(time);
             }
             NodeEvent::Send { send, report } => self.sent(send, report, time),
@@ -235,6 +248,27 @@ impl NodeWork {
             NodeEvent::ExpiryProbe { expiry, answer } => {
                 self.fence.answered(expiry, answer, time);
             }
+        }
+    }
+
+    /// Attempts of before a restart reserve once their channels are known (rule E4).
+    fn restore_reservations(&self) {
+        for (attempt, tracked) in self.tracked.iter().filter(|(_, tracked)| tracked.holds) {
+            for &(channel, amount) in &tracked.start.attempt.channels {
+                self.channels.restore(channel, *attempt, amount);
+            }
+        }
+    }
+
+    fn log_connected(&self, info: &NodeInfo) {
+        let (node, clock_offset_ms) = (&self.slot.name, info.clock_offset_ms);
+        if !self.node.is_connected() {
+            tracing::info!(%node, alias = %info.alias, version = %info.version, clock_offset_ms,
+                "node connected");
+        }
+        let known = self.info.as_ref().map(|before| before.clock_offset_ms);
+        if clock_offset_ms.abs() > CLOCK_OFFSET_MS_MAX && known != Some(clock_offset_ms) {
+            tracing::warn!(%node, clock_offset_ms, "the node's clock is more than a minute off");
         }
     }
 
@@ -268,9 +302,14 @@ impl NodeWork {
         let attempt = AttemptId { payment: start.payment, number: start.attempt.attempt };
         if let Some(tracked) = self.tracked.get(&attempt) {
             // Its batch's actor died with our word in its inbox.
-            if tracked.tracker.is_stuck() && !start.stuck {
-                start.batch.inbox.deliver(BatchMessage::Outcome(attempt, Outcome::Stuck));
-            }
+            let message = match tracked.tracker.phase() {
+                Phase::Permission => BatchMessage::AskPermission(attempt, self.slot.index),
+                _ if tracked.tracker.is_stuck() && !start.stuck => {
+                    BatchMessage::Outcome(attempt, Outcome::Stuck)
+                }
+                _ => return,
+            };
+            start.batch.inbox.deliver(message);
             return;
         }
         if self.info.is_none() {

@@ -5,7 +5,7 @@
 //! old incarnation (rule E8).
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     collections::VecDeque,
     rc::Rc,
     sync::Arc,
@@ -49,29 +49,32 @@ pub enum Release {
 }
 
 /// The list of one arbiter.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct ReleaseList {
     waiting: Rc<RefCell<VecDeque<(Lsn, Release)>>>,
-    /// Everything up to here was released.
-    released: Rc<Cell<Lsn>>,
-    /// Wakes the task that releases.
-    task: Rc<RefCell<Option<Waker>>>,
+    durable: Arc<Watermark>,
+    metrics: Arc<Metrics>,
 }
 
 impl ReleaseList {
-    /// Releases it once `lsn` is durable. LSNs of one thread only grow.
+    /// An empty list that follows the journal.
+    pub fn new(durable: Arc<Watermark>, metrics: Arc<Metrics>) -> ReleaseList {
+        ReleaseList { waiting: Rc::default(), durable, metrics }
+    }
+
+    /// Releases it once `lsn` is durable, which may be now: on a quiet engine nothing else would
+    /// ever be published. LSNs of one thread only grow.
     pub fn push(&self, lsn: Lsn, release: Release) {
         self.waiting.borrow_mut().push_back((lsn, release));
-        // An answer can rest on what is durable already: then no event follows that wakes the task.
-        if lsn <= self.released.get()
-            && let Some(task) = self.task.borrow().as_ref()
-        {
-            task.wake_by_ref();
+        let durable = self.durable.get();
+        if lsn <= durable {
+            self.release(durable);
         }
     }
 
     /// Releases everything up to `durable`, in order.
-    fn release(&self, durable: Lsn, metrics: &Metrics) {
+    fn release(&self, durable: Lsn) {
+        let metrics = &self.metrics;
         loop {
             // The borrow ends before the release: what it wakes may push here.
             let next = {
@@ -100,15 +103,17 @@ impl ReleaseList {
     }
 
     /// Releases whatever becomes durable, for ever.
-    pub async fn run(self, durable: Arc<Watermark>, metrics: Arc<Metrics>) {
-        let bell: Arc<Bell> = durable.subscribe();
+    pub async fn run(self) {
+        let bell: Arc<Bell> = self.durable.subscribe();
+        let mut seen = 0;
         std::future::poll_fn(|cx| {
             let waker: &Waker = cx.waker();
             bell.register(waker);
-            self.task.replace(Some(waker.clone()));
-            let reached = durable.get();
-            self.released.set(reached);
-            self.release(reached, &metrics);
+            let reached = self.durable.get();
+            if reached > seen {
+                seen = reached;
+                self.release(reached);
+            }
             Poll::<()>::Pending
         })
         .await;
@@ -121,8 +126,9 @@ mod tests {
 
     #[actix::test]
     async fn what_is_durable_already_is_released_at_once() {
-        let (list, durable) = (ReleaseList::default(), Arc::new(Watermark::new(5)));
-        actix::spawn(list.clone().run(Arc::clone(&durable), Arc::default()));
+        let durable = Arc::new(Watermark::new(5));
+        let list = ReleaseList::new(Arc::clone(&durable), Arc::default());
+        actix::spawn(list.clone().run());
         for lsn in [5, 5, 6] {
             let (reply, answer) = oneshot::channel();
             let refused = Box::new(Err(payment::Refusal::AlreadyFinal));

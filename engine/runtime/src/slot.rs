@@ -5,7 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU32},
 };
 
 use dashmap::DashMap;
@@ -113,11 +113,12 @@ pub struct BatchSlot {
 }
 
 impl BatchSlot {
-    /// A slot with an empty inbox.
-    pub fn new(id: u64, batch: Option<BatchId>) -> BatchSlot {
-        // The standing slot takes single payments through its door; a batch takes requests.
-        let door_max = if batch.is_none() { 65_536 } else { 256 };
-        let limits = inbox::Limits { door_max, returns_max: 8_192, batch_max: 2_048 };
+    /// A slot with an empty inbox, for so many payments.
+    pub fn new(id: u64, batch: Option<BatchId>, payments: usize) -> BatchSlot {
+        // Requests come by the door. A payment in flight causes few returns at once, and a lane
+        // that is full after all spills: small batches need little memory.
+        let returns_max = payments.saturating_mul(2).clamp(16, 8_192);
+        let limits = inbox::Limits { door_max: 64, returns_max, batch_max: 2_048 };
         BatchSlot { id, batch, inbox: Inbox::new(limits) }
     }
 }
@@ -153,6 +154,8 @@ pub struct NodeSlot {
     pub status: Mutex<NodeStatus>,
     /// What the node said of itself last; `None` while it is not connected.
     pub last_info: Mutex<Option<NodeInfo>>,
+    /// Grows with every actor that is built on the slot (rule E8).
+    pub incarnation: AtomicU32,
     /// The last number given to a send or a Track call: it goes on over rebuilt actors.
     pub number: Mutex<u32>,
 }
@@ -169,6 +172,7 @@ impl NodeSlot {
             inbox: Inbox::new(sizes),
             board: Mutex::new(Board::default()),
             last_info: Mutex::new(None),
+            incarnation: AtomicU32::new(0),
             number: Mutex::new(0),
         }
     }

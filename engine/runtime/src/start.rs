@@ -8,6 +8,7 @@ use fulgurite_core::{
     batch::{Batch, State as BatchState},
     book::Book,
     channel, node,
+    port::NodeEvent,
     retry::RetryPolicy,
 };
 use fulgurite_inbox::{Inbox, inbox};
@@ -20,7 +21,7 @@ use crate::{
     intake::{self, Intake},
     metrics::Metrics,
     slot::{BatchSlot, Directory, NodeSlot, OpenNode, SendPolicy, Shared},
-    supervisor::{Parts, Supervisor},
+    supervisor::{Parts, Supervisor, Vital},
 };
 
 /// One node of the fleet.
@@ -80,7 +81,7 @@ pub fn start(options: Options, opened: Opened) -> Engine {
         epoch,
         recovered,
     });
-    let singles = Arc::new(BatchSlot::new(0, None));
+    let singles = Arc::new(BatchSlot::new(0, None, options.intake.open_payments_max));
     let sizes = inbox::Limits { door_max: 2, returns_max: 4_096, batch_max: 256 };
     let tasks = Arc::new(Inbox::new(sizes));
     let engine = Engine {
@@ -92,6 +93,7 @@ pub fn start(options: Options, opened: Opened) -> Engine {
     };
     let openers: Vec<OpenNode> = options.nodes.into_iter().map(|node| node.open).collect();
     let run = move || {
+        let _guard = Vital("the thread of the actors");
         let system = System::new();
         system.block_on(async move {
             shared.metrics.record_here();
@@ -101,6 +103,14 @@ pub fn start(options: Options, opened: Opened) -> Engine {
                 .map(|(open, slot)| {
                     let slot = Arc::clone(slot);
                     open(Box::new(move |event| {
+                        // Here, not in the actor: it may die with the event in its hands.
+                        match &event {
+                            NodeEvent::Connected(info) => {
+                                *slot.last_info.lock() = Some(info.clone())
+                            }
+                            NodeEvent::Disconnected { .. } => *slot.last_info.lock() = None,
+                            _ => {}
+                        }
                         slot.inbox.deliver(crate::message::NodeMessage::Event(event));
                     }))
                 })
@@ -128,6 +138,7 @@ fn reopen(book: Book, claims: &Claims) -> (Vec<Batch>, usize) {
             open_payments += 1;
             let claimed = claims.claim(payment.order.payment_hash, payment.id);
             assert!(claimed.is_ok(), "one payment owns a hash: {claimed:?}");
+            claims.seal(payment.order.payment_hash, payment.id);
         }
         open.push(batch);
     }

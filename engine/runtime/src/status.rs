@@ -27,6 +27,8 @@ pub struct NodeStatus {
     pub window: u32,
     /// Payments in flight there.
     pub in_flight: u32,
+    /// How many attempts a second ended there, over the last ten seconds.
+    pub measured_rate: f64,
     /// Orders that wait for its window.
     pub queued: u32,
     /// Channels that can be used now.
@@ -37,6 +39,21 @@ pub struct NodeStatus {
     pub clock_offset_ms: i64,
     /// The height of its chain.
     pub block_height: u32,
+}
+
+/// How much waits and lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Payments that are not final.
+    pub open_payments: u64,
+    /// Uploads on their way.
+    pub uploads: u64,
+    /// Events that wait for the journal's writer.
+    pub journal_waiting: u64,
+    /// Events that are durable and not yet in the read model.
+    pub projector_lag: u64,
+    /// What the journal's disk has left, in bytes; 0 when it cannot be asked.
+    pub disk_free_bytes: u64,
 }
 
 /// Why the engine is not ready; none of them when it is.
@@ -73,6 +90,7 @@ impl NodeStatus {
             breaker: "closed",
             window: 0,
             in_flight: 0,
+            measured_rate: 0.0,
             queued: 0,
             active_channels: 0,
             spendable: Msat::ZERO,

@@ -8,7 +8,7 @@ use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -39,6 +39,20 @@ pub const DEATHS_MAX: usize = 5;
 pub const DEATHS_WINDOW: Duration = Duration::from_secs(10);
 /// The exit code of a process that ends for repeated deaths.
 pub const EXIT_DEATHS: i32 = 70;
+
+/// Something that nobody rebuilds: when it is gone, an engine that seems to live pays nothing, so
+/// the process ends.
+pub struct Vital(pub &'static str);
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        eprintln!(
+            "fulgurite: {} is gone; nothing is lost: report the panic above, then start again",
+            self.0
+        );
+        std::process::exit(EXIT_DEATHS);
+    }
+}
 
 /// Whose death it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +103,7 @@ pub struct Supervisor {
     adapters: Vec<Rc<dyn port::Node>>,
     deaths: Rc<RefCell<VecDeque<Instant>>>,
     next_slot: u64,
+    _guard: Vital,
 }
 
 /// What a supervisor starts from.
@@ -124,9 +139,13 @@ impl Stream for TaskPump {
 impl Supervisor {
     /// Starts the supervisor with all its actors, and what is open with them.
     pub fn start_all(parts: Parts) -> Addr<Supervisor> {
-        let releases = ReleaseList::default();
         let durable = Arc::clone(parts.shared.journal.watermark());
-        actix_rt::spawn(releases.clone().run(durable, Arc::clone(&parts.shared.metrics)));
+        let releases = ReleaseList::new(durable, Arc::clone(&parts.shared.metrics));
+        let run = releases.clone().run();
+        actix_rt::spawn(async move {
+            let _guard = Vital("the release of what is durable");
+            run.await;
+        });
         Supervisor::create(|context| {
             let mut supervisor = Supervisor {
                 shared: parts.shared,
@@ -138,6 +157,7 @@ impl Supervisor {
                 adapters: parts.adapters,
                 deaths: Rc::default(),
                 next_slot: 1,
+                _guard: Vital("the supervisor"),
             };
             let me = context.address();
             for node in 0..supervisor.adapters.len() {
@@ -160,7 +180,7 @@ impl Supervisor {
             self.singles.inbox.deliver(BatchMessage::Adopt(Box::new(batch)));
             return;
         }
-        let slot = Arc::new(BatchSlot::new(self.next_slot, Some(id)));
+        let slot = Arc::new(BatchSlot::new(self.next_slot, Some(id), batch.payments.len()));
         self.next_slot += 1;
         self.slots.insert(slot.id, (Arc::clone(&slot), 0));
         self.shared.directory.insert(id, Arc::clone(&slot));
@@ -245,11 +265,14 @@ impl Supervisor {
 
     fn rebuild_node(&mut self, index: usize, context: &mut Context<Supervisor>) {
         self.shared.metrics.actor_died("node");
+        // What is placed from here on is for the new actor; what was before is placed again.
+        let node = &self.shared.nodes[index];
+        let incarnation = node.incarnation.fetch_add(1, Ordering::Relaxed) + 1;
         self.behind_barrier(context, move |supervisor, me| {
             supervisor.start_node(index, me, true);
             supervisor.resume_node(index);
             for (slot, _) in supervisor.slots.values() {
-                slot.inbox.deliver(BatchMessage::NodeReborn(index));
+                slot.inbox.deliver(BatchMessage::NodeReborn { node: index, incarnation });
             }
         });
     }

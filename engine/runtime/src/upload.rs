@@ -1,7 +1,10 @@
 //! An upload on its way: rows in chunks, then one commit that accepts the whole or nothing
 //! (rule E3).
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use fulgurite_core::{
     BatchId, Event, Lsn, Msat, Order, PaymentId,
@@ -131,14 +134,8 @@ impl Upload {
         if let Some(replay) = self.known_key(fingerprint).await? {
             return Ok(replay);
         }
-        // Many look-ups in the views: not on a thread that serves others.
         let engine = self.engine.clone();
-        let (commit, lsn) = if self.orders.len() <= 64 {
-            self.seal(order_count, fingerprint)
-        } else {
-            let sealed = tokio::task::spawn_blocking(move || self.seal(order_count, fingerprint));
-            sealed.await.map_err(|_| Busy::UnknownOutcome)?
-        }?;
+        let (commit, lsn) = self.claim_and_seal(order_count, fingerprint).await?;
         // A refusal rests on events that may not be durable yet (rule E1).
         engine.shared.journal.watermark().wait_for(lsn).await;
         if let Commit::Accepted { batch, .. } = &commit {
@@ -159,6 +156,37 @@ impl Upload {
         Ok(known)
     }
 
+    /// Claims every hash, then seals. While another upload that is not sealed either has one of
+    /// them, it waits: a refusal rests on what is in the journal alone (rule E1).
+    async fn claim_and_seal(
+        mut self,
+        order_count: u32,
+        fingerprint: [u8; 32],
+    ) -> Result<(Commit, Lsn), Busy> {
+        loop {
+            let is_small = self.orders.len() <= 64;
+            let claim = move || {
+                let claimed = self.claim();
+                (self, claimed)
+            };
+            // Many look-ups in the views: not on a thread that serves others.
+            let (upload, claimed) = if is_small {
+                claim()
+            } else {
+                tokio::task::spawn_blocking(claim).await.map_err(|_| Busy::UnknownOutcome)?
+            };
+            self = upload;
+            match claimed {
+                Ok(claimed) => return self.seal(claimed, order_count, fingerprint),
+                // The older of two goes first.
+                Err(other) => {
+                    let wait_ms = if self.batch < other { 1 } else { 10 };
+                    tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+                }
+            }
+        }
+    }
+
     /// The answer to a key that is known; `None` when this commit took the key.
     async fn known_key(&self, fingerprint: [u8; 32]) -> Result<Option<Commit>, Busy> {
         let key = &self.header.idempotency_key;
@@ -177,7 +205,7 @@ impl Upload {
                 }
                 // A concurrent repeat waits for the first (API.md, I3).
                 Err(Key::Pending) => {
-                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
                     continue;
                 }
             };
@@ -191,60 +219,88 @@ impl Upload {
         }
     }
 
-    /// Claims and seals. Every way out but acceptance leaves nothing.
-    fn seal(mut self, order_count: u32, fingerprint: [u8; 32]) -> Result<(Commit, Lsn), Busy> {
+    /// Seals what was claimed. Every way out but acceptance leaves nothing.
+    fn seal(
+        mut self,
+        Claimed { rows, refused: lost }: Claimed,
+        order_count: u32,
+        fingerprint: [u8; 32],
+    ) -> Result<(Commit, Lsn), Busy> {
         let shared = Arc::clone(&self.engine.shared);
         let key = Arc::clone(&self.header.idempotency_key);
-        let accept_valid = self.header.options.accept_valid;
-        let mut claimed = Vec::with_capacity(self.orders.len());
-        if self.refused.is_empty() || accept_valid {
-            self.claim(&mut claimed);
+        if !lost.is_empty() {
+            self.orders.clone_from(&rows);
+            self.refused.extend(lost);
         }
         self.refused.sort_by_key(|refused| refused.row);
         let nothing_left = self.orders.is_empty();
+        let accept_valid = self.header.options.accept_valid;
         let refused = !self.refused.is_empty() && (!accept_valid || nothing_left);
         let opened = if refused { Ok(()) } else { shared.intake.opened(self.orders.len()) };
         if refused || opened.is_err() {
-            for (row, order) in claimed {
-                shared.claims.unclaim(order.payment_hash, self.batch.payment(row));
-            }
+            self.unclaim(&rows);
             shared.intake.free_key(&key);
             opened?;
             let rows = std::mem::take(&mut self.refused);
             return Ok((Commit::RowsRefused(rows), shared.journal.last()));
         }
         let (batch, lsn) = self.append_seal(order_count, fingerprint);
+        for (row, order) in &rows {
+            shared.claims.seal(order.payment_hash, self.batch.payment(*row));
+        }
         shared.intake.bind_key(&key, self.batch, lsn);
         let summary = Box::new(batch.summary.clone());
         self.hand_over(batch);
         Ok((Commit::Accepted { batch: summary, replayed: false }, lsn))
     }
 
-    /// Claims every row; rows whose hash is owned are refused and leave the orders.
-    fn claim(&mut self, claimed: &mut Vec<(u32, Arc<Order>)>) {
-        let engine = self.engine.clone();
-        let mut lost = Vec::new();
+    /// Claims every row that a seal could accept; `Err` names another upload that has one of the
+    /// hashes and may still come to nothing: nothing is claimed then.
+    fn claim(&self) -> Result<Claimed, BatchId> {
+        let mut claimed = Claimed { rows: Vec::new(), refused: Vec::new() };
+        if !self.refused.is_empty() && !self.header.options.accept_valid {
+            return Ok(claimed);
+        }
+        claimed.rows.reserve(self.orders.len());
         for (row, order) in &self.orders {
-            let payment = self.batch.payment(*row);
-            // Memory first, the views second: a claim leaves memory only for the views (E2).
-            let owner = match engine.shared.claims.claim(order.payment_hash, payment) {
-                Err(owner) => Some((owner, engine.is_paid(owner))),
-                Ok(()) => {
-                    let in_views = engine.owner(order.payment_hash);
-                    if in_views.is_some() {
-                        engine.shared.claims.unclaim(order.payment_hash, payment);
-                    }
-                    in_views.map(|claim| (claim.payment, claim.paid))
+            match self.claim_row(*row, order) {
+                Ok(None) => claimed.rows.push((*row, Arc::clone(order))),
+                Ok(Some(refused)) => claimed.refused.push(refused),
+                Err(other) => {
+                    self.unclaim(&claimed.rows);
+                    return Err(other);
                 }
-            };
-            match owner {
-                Some((owner, paid)) => lost.push(self::claimed(*row, order, owner, paid)),
-                None => claimed.push((*row, Arc::clone(order))),
             }
         }
-        if !lost.is_empty() {
-            self.orders.clone_from(claimed);
-            self.refused.extend(lost);
+        Ok(claimed)
+    }
+
+    fn claim_row(&self, row: u32, order: &Order) -> Result<Option<RefusedRow>, BatchId> {
+        let (engine, hash) = (&self.engine, order.payment_hash);
+        let claims = &engine.shared.claims;
+        let payment = self.batch.payment(row);
+        // Memory first, the views second: a claim leaves memory only for the views (E2).
+        while let Err(owner) = claims.claim(hash, payment) {
+            if !owner.sealed && owner.payment.batch() != self.batch {
+                return Err(owner.payment.batch());
+            }
+            if !engine.is_free(owner.payment) {
+                let paid = engine.is_paid(owner.payment);
+                return Ok(Some(claimed(row, order, owner.payment, paid)));
+            }
+            // The views know that it is not paid: it is only still to be swept.
+            claims.unclaim(hash, owner.payment);
+        }
+        let Some(owner) = engine.owner(hash) else {
+            return Ok(None);
+        };
+        claims.unclaim(hash, payment);
+        Ok(Some(claimed(row, order, owner.payment, owner.paid)))
+    }
+
+    fn unclaim(&self, rows: &[(u32, Arc<Order>)]) {
+        for (row, order) in rows {
+            self.engine.shared.claims.unclaim(order.payment_hash, self.batch.payment(*row));
         }
     }
 
@@ -291,10 +347,22 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         self.engine.shared.intake.close_upload(self.header.single);
+        // Also when a commit was given up half way.
+        if !self.sealed {
+            self.unclaim(&self.orders);
+        }
         if self.journaled && !self.sealed {
             self.engine.shared.journal.append(Event::UploadDropped { batch: self.batch });
         }
     }
+}
+
+/// What a claim came to.
+struct Claimed {
+    /// Rows whose hash is this upload's now.
+    rows: Vec<(u32, Arc<Order>)>,
+    /// Rows whose hash is another payment's.
+    refused: Vec<RefusedRow>,
 }
 
 /// The refusal of a row whose payment hash is `owner`'s.

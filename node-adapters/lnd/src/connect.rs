@@ -32,8 +32,8 @@ pub(crate) const MESSAGE_MAX: usize = 200 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectFault {
     /// The address is not `host:port`.
-    #[error("the address is not host:port")]
-    Address,
+    #[error("the address {0:?} is not host:port")]
+    Address(String),
     /// The certificate file is of no use.
     #[error("{0}")]
     Certificate(#[from] CertificateFault),
@@ -54,9 +54,10 @@ pub(crate) async fn open_tls(
     address: &str,
     config: Arc<ClientConfig>,
 ) -> Result<TlsStream<TcpStream>, ConnectFault> {
-    let (host, _) = address.rsplit_once(':').ok_or(ConnectFault::Address)?;
+    let wrong = || ConnectFault::Address(address.to_owned());
+    let (host, _) = address.rsplit_once(':').ok_or_else(wrong)?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let name = ServerName::try_from(host).map_err(|_| ConnectFault::Address)?;
+    let name = ServerName::try_from(host).map_err(|_| wrong())?;
     let open = async {
         let tcp = TcpStream::connect(address).await?;
         set_options(&tcp)?;
@@ -102,14 +103,16 @@ pub async fn connect(
     macaroon: &[u8],
 ) -> Result<(Channel, MacaroonInterceptor), ConnectFault> {
     let config = tls::client_config(tls_cert_pem)?;
-    let origin = format!("https://{address}").parse::<Uri>().map_err(|_| ConnectFault::Address)?;
+    let origin = format!("https://{address}")
+        .parse::<Uri>()
+        .map_err(|_| ConnectFault::Address(address.to_owned()))?;
     let mut once = Some(open_tls(address, config).await?);
     let connector = tower::service_fn(move |_: Uri| {
         let stream = once.take().map(TokioIo::new);
         async { stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)) }
     });
     let channel = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|_| ConnectFault::Address)?
+        .map_err(|_| ConnectFault::Address(address.to_owned()))?
         .origin(origin)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

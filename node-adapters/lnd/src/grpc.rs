@@ -111,7 +111,7 @@ impl Connection {
         config: Arc<ClientConfig>,
         kill: watch::Receiver<()>,
     ) -> Result<Connection, ConnectFault> {
-        let authority = address.parse().map_err(|_| ConnectFault::Address)?;
+        let authority = address.parse().map_err(|_| ConnectFault::Address(address.to_owned()))?;
         let tls = open_tls(address, config).await?;
         let (requests, connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)

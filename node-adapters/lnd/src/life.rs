@@ -14,12 +14,13 @@ use std::{
     time::Duration,
 };
 
-use fulgurite_core::port::{NodeEvent, NodeInfo};
+use fulgurite_core::port::{ChannelInfo, NodeEvent, NodeInfo};
 use fulgurite_proto::lnrpc::{self, WalletState};
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 use crate::{
     config::LndConfig,
+    connect::chain,
     convert,
     grpc::Head,
     session::{Credentials, Fault, GET_INFO, Session},
@@ -72,6 +73,9 @@ impl Drop for Task {
     }
 }
 
+/// A session that lasted this long shows that the node can be used: the next pause is short again.
+const STABLE: Duration = Duration::from_secs(10);
+
 /// Lives for ever.
 pub(crate) async fn live(shared: Rc<Shared>, kill: watch::Receiver<()>) {
     let mut failures = 0;
@@ -79,14 +83,18 @@ pub(crate) async fn live(shared: Rc<Shared>, kill: watch::Receiver<()>) {
     loop {
         let fault = match open(&shared, kill.clone(), &mut last_reason).await {
             Ok((session, info, credentials)) => {
-                failures = 0;
-                last_reason.clear();
-                watch_session(&shared, session, info, credentials).await
+                let opened = Instant::now();
+                let fault =
+                    watch_session(&shared, session, info, credentials, &mut last_reason).await;
+                if opened.elapsed() > STABLE {
+                    failures = 0;
+                }
+                fault
             }
             Err(fault) => fault,
         };
         shared.session.take();
-        report_disconnected(&shared, &fault.to_string(), &mut last_reason);
+        report_disconnected(&shared, &chain(&fault), &mut last_reason);
         tokio::time::sleep(shared.config.pause(failures)).await;
         failures = failures.saturating_add(1);
     }
@@ -166,6 +174,7 @@ async fn watch_session(
     session: Rc<Session>,
     info: NodeInfo,
     credentials: Credentials,
+    last_reason: &mut String,
 ) -> Fault {
     let subscription =
         session.subscribe(SUBSCRIBE_CHANNEL_EVENTS, &lnrpc::ChannelEventSubscription {});
@@ -173,21 +182,27 @@ async fn watch_session(
         Ok(call) => call,
         Err(fault) => return fault,
     };
+    // A macaroon without the right to list channels makes a node that cannot be used.
+    let channels = match list_channels(&session).await {
+        Ok(channels) => channels,
+        Err(fault) => return fault,
+    };
     let _slots: Vec<Task> = (0..session.payments.len())
         .map(|slot| Task::start(keep_open(Rc::clone(&session), slot, shared.config.clone())))
         .collect();
     shared.session.replace(Some(Rc::clone(&session)));
-    tracing::info!(node = shared.config.name, alias = info.alias, "node connected");
+    last_reason.clear();
     shared.report(NodeEvent::Connected(info.clone()));
+    shared.report(NodeEvent::Channels(channels));
     let now = Instant::now();
     let mut watch = Watch {
         due: Due {
-            channels: now,
+            channels: now + ms(shared.config.channels_interval_ms),
             info: now + ms(shared.config.info_interval_ms),
             clock: now + ms(shared.config.clock_interval_ms),
             files: now + ms(shared.config.files_interval_ms),
         },
-        last_read: None,
+        last_read: Some(now),
         shared,
         session: &session,
         info,
@@ -262,11 +277,7 @@ impl Watch<'_> {
     }
 
     async fn read_channels(&self) -> Result<(), Fault> {
-        let request = lnrpc::ListChannelsRequest::default();
-        let answer: lnrpc::ListChannelsResponse =
-            self.session.read(LIST_CHANNELS, &request).await?;
-        let channels = answer.channels.into_iter().map(convert::channel_info).collect();
-        self.shared.report(NodeEvent::Channels(channels));
+        self.shared.report(NodeEvent::Channels(list_channels(self.session).await?));
         Ok(())
     }
 
@@ -290,6 +301,12 @@ impl Watch<'_> {
         }
         Ok(())
     }
+}
+
+async fn list_channels(session: &Session) -> Result<Vec<ChannelInfo>, Fault> {
+    let request = lnrpc::ListChannelsRequest::default();
+    let answer: lnrpc::ListChannelsResponse = session.read(LIST_CHANNELS, &request).await?;
+    Ok(answer.channels.into_iter().map(convert::channel_info).collect())
 }
 
 /// Keeps one payment connection open while the session lasts.

@@ -54,7 +54,7 @@ impl Macaroon {
     }
 
     /// This macaroon with one more first-party caveat.
-    fn with_caveat(&self, caveat: &[u8]) -> Macaroon {
+    pub fn with_caveat(&self, caveat: &[u8]) -> Macaroon {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.signature)
             .expect("HMAC takes a key of any length");
         mac.update(caveat);

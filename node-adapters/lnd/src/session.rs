@@ -21,7 +21,8 @@ use crate::{
     connect::ConnectFault,
     grpc::{Call, CallFault, Connection, Head, NotHandedOver, timeout_header},
     macaroon::{Macaroon, NotAMacaroon},
-    meaning, tls,
+    meaning,
+    tls::{self, CertificateFault},
 };
 
 pub(crate) const GET_INFO: &str = "/lnrpc.Lightning/GetInfo";
@@ -40,6 +41,8 @@ pub(crate) enum Fault {
     File(PathBuf, io::Error),
     #[error("{0}: {1}")]
     Macaroon(PathBuf, NotAMacaroon),
+    #[error("{0}")]
+    Certificate(PathBuf, #[source] CertificateFault),
     #[error("{0}")]
     Connect(#[from] ConnectFault),
     #[error("{0}: {1}")]
@@ -113,7 +116,8 @@ impl Session {
     ) -> Result<Session, Fault> {
         let macaroon = Macaroon::parse(&credentials.macaroon)
             .map_err(|fault| Fault::Macaroon(config.macaroon_path.clone(), fault))?;
-        let tls = tls::client_config(&credentials.tls_cert).map_err(ConnectFault::from)?;
+        let tls = tls::client_config(&credentials.tls_cert)
+            .map_err(|fault| Fault::Certificate(config.tls_cert_path.clone(), fault))?;
         let dialer = Dialer { address: config.address.clone(), tls, kill };
         let reads = dialer.dial().await?;
         let plain = header(&macaroon);
@@ -239,7 +243,9 @@ impl Session {
             {
                 ProbeAnswer::NotYet => Ok(true),
                 ProbeAnswer::Expired => Ok(false),
-                ProbeAnswer::Unreachable => Err(Fault::NotReady("cannot find the clock's offset")),
+                ProbeAnswer::Unreachable => Err(Fault::NotReady(
+                    "the node did not say whether a macaroon has expired, so its clock is not known",
+                )),
             }
         })
         .await

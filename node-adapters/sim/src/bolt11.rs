@@ -6,7 +6,11 @@
 
 use std::str::FromStr;
 
-use lightning_invoice::{Bolt11Invoice, Bolt11InvoiceDescriptionRef, Currency};
+use bitcoin::bech32::primitives::iter::Fe32IterExt;
+use bitcoin::bech32::{Bech32, Fe32, Hrp};
+use lightning_invoice::{
+    Bolt11Invoice, Bolt11InvoiceDescriptionRef, Bolt11SemanticError, ParseOrSemanticError,
+};
 
 /// What paying an invoice needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub(crate) struct Facts {
     pub payment_hash: [u8; 32],
     /// The field `s`; lnd pays no invoice without.
     pub payment_secret: [u8; 32],
+    /// Whether it is to be paid by AMP, which the fleet's own are not.
+    pub is_amp: bool,
 }
 
 /// An invoice with everything that DecodePayReq shows.
@@ -75,7 +81,8 @@ pub(crate) fn glance(invoice: &str) -> Option<Facts> {
         fields = next;
     }
     let (payment_hash, payment_secret) = (payment_hash?, payment_secret?);
-    Some(Facts { amount_msat, timestamp, expiry_secs, payment_hash, payment_secret })
+    let is_amp = false;
+    Some(Facts { amount_msat, timestamp, expiry_secs, payment_hash, payment_secret, is_amp })
 }
 
 /// Reads an invoice and checks everything, as lnd does before it pays.
@@ -83,21 +90,28 @@ pub(crate) fn glance(invoice: &str) -> Option<Facts> {
 /// # Errors
 /// lnd's text for an invoice of another network or one that cannot be read.
 pub(crate) fn parse(invoice: &str) -> Result<Parsed, String> {
+    check_text(invoice)?;
     let parsed = Bolt11Invoice::from_str(invoice).map_err(|error| match error {
-        lightning_invoice::ParseOrSemanticError::ParseError(error) => {
+        ParseOrSemanticError::ParseError(error) => {
             format!("invalid bech32 string or invoice: {error}")
         }
-        lightning_invoice::ParseOrSemanticError::SemanticError(error) => error.to_string(),
+        ParseOrSemanticError::SemanticError(Bolt11SemanticError::NoPaymentSecret) => {
+            "payment request must contain either a payment address or blinded paths".into()
+        }
+        ParseOrSemanticError::SemanticError(Bolt11SemanticError::InvalidSignature) => {
+            "invalid invoice signature".into()
+        }
+        ParseOrSemanticError::SemanticError(error) => error.to_string(),
     })?;
-    if parsed.currency() != Currency::Regtest {
-        return Err("invoice not for current active network 'regtest'".into());
-    }
+    let flags = parsed.features().map_or(&[][..], |features| features.le_flags());
     let facts = Facts {
         amount_msat: parsed.amount_milli_satoshis(),
         timestamp: parsed.duration_since_epoch().as_secs(),
         expiry_secs: parsed.expiry_time().as_secs(),
         payment_hash: *AsRef::<[u8; 32]>::as_ref(parsed.payment_hash()),
         payment_secret: parsed.payment_secret().0,
+        // Bits 30 and 31.
+        is_amp: flags.get(3).is_some_and(|byte| byte & 0b1100_0000 != 0),
     };
     let description = match parsed.description() {
         Bolt11InvoiceDescriptionRef::Direct(text) => text.to_string(),
@@ -106,6 +120,35 @@ pub(crate) fn parse(invoice: &str) -> Result<Parsed, String> {
     let payee = parsed.get_payee_pub_key().serialize();
     let cltv_expiry = parsed.min_final_cltv_expiry_delta();
     Ok(Parsed { facts, payee, description, cltv_expiry })
+}
+
+/// Checks of an invoice what lnd checks first: that it is bech32, and of this network.
+fn check_text(invoice: &str) -> Result<(), String> {
+    if invoice.len() < 8 {
+        return Err(format!("invalid bech32 string length {}", invoice.len()));
+    }
+    if let Some(odd) = invoice.chars().find(|character| !character.is_ascii_graphic()) {
+        return Err(format!("invalid character in string: '{odd}'"));
+    }
+    let lower = invoice.to_ascii_lowercase();
+    if invoice != lower && invoice != invoice.to_ascii_uppercase() {
+        return Err("string not all lowercase or all uppercase".into());
+    }
+    let one = lower.rfind('1').filter(|one| *one > 0 && one + 7 <= lower.len());
+    let (prefix, data) = lower.split_at(one.ok_or("invalid index of 1")?);
+    let (data, checksum) = data[1..].split_at(data.len() - 7);
+    let data: Result<Vec<Fe32>, _> = data.chars().map(Fe32::from_char).collect();
+    let data = data.map_err(|error| format!("failed converting data to bytes: {error}"))?;
+    let hrp = Hrp::parse(prefix).map_err(|error| error.to_string())?;
+    let whole: String = data.into_iter().with_checksum::<Bech32>(&hrp).chars().collect();
+    let expected = &whole[whole.len() - checksum.len()..];
+    if expected != checksum {
+        return Err(format!("checksum failed. Expected {expected}, got {checksum}."));
+    }
+    if !prefix.starts_with("lnbcrt") {
+        return Err("invoice not for current active network 'regtest'".into());
+    }
+    Ok(())
 }
 
 /// The amount in a human readable part after the network: `Some(None)` if there is none.
@@ -177,6 +220,27 @@ mod tests {
             ("u1u",    None),
         ] {
             assert_eq!(amount(text.as_bytes()), msat, "{text}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip] // A table: one line is one text and lnd's words for it.
+    fn a_text_is_refused_with_lnds_words() {
+        for (text, words) in [
+            ("lnbcrt1",               "invalid bech32 string length 7"),
+            ("lnbcrt1qqqqq\u{e4}q",   "invalid character in string: '\u{e4}'"),
+            ("lnbcrt1qqqqqqQ",        "string not all lowercase or all uppercase"),
+            ("lnbcrtqqqqqqqq",        "invalid index of 1"),
+            ("1qqqqqqqqqqq",          "invalid index of 1"),
+            ("lnbcrtqq1qqqqq",        "invalid index of 1"),
+            ("lnbcrt1bqqqqqq",        "failed converting data to bytes: "),
+            ("lnbcrt1qqqqqqq",        "checksum failed. Expected "),
+            // BIP 173's own strings have good checksums.
+            ("a12uel5l",              "invoice not for current active network 'regtest'"),
+            ("A12UEL5L",              "invoice not for current active network 'regtest'"),
+        ] {
+            let refused = check_text(text).unwrap_err();
+            assert!(refused.starts_with(words), "{text}: {refused}");
         }
     }
 

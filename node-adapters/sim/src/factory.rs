@@ -122,6 +122,7 @@ fn sign(
         expiry_secs: order.expiry.as_secs(),
         payment_hash,
         payment_secret: [0; 32],
+        is_amp: false,
     };
     let key = &keys[usize::from(payee)];
     let bolt11 = InvoiceBuilder::new(Currency::Regtest)

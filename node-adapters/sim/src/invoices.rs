@@ -81,7 +81,11 @@ pub(crate) async fn answer(method: Method, call: Call) -> Result<Response<Reply>
     }
 }
 
-fn bytes32(bytes: &[u8]) -> Result<[u8; 32], Refusal> {
+/// A hash or a preimage.
+///
+/// # Errors
+/// lnd's text for another length.
+pub(crate) fn bytes32(bytes: &[u8]) -> Result<[u8; 32], Refusal> {
     let text = || format!("invalid hash length of {}, want 32", bytes.len());
     bytes.try_into().map_err(|_| Refusal::unknown(text()))
 }

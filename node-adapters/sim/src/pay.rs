@@ -26,6 +26,9 @@ use crate::refusal::{Code, Refusal};
 /// lnd's default for `timeout_seconds`.
 const TIMEOUT_SECONDS: u64 = 60;
 
+/// What the recipient of every invoice of the fleet asks for, and lnd's padding of 3 blocks.
+const CLTV_MIN: i32 = 83;
+
 /// How late a payment may use a turn under the cap: bursts of so much are allowed.
 const BURST: Duration = Duration::from_millis(20);
 
@@ -111,12 +114,22 @@ impl Node {
                 return Err(Refusal::unknown(text));
             }
         };
+        if facts.is_amp {
+            let text = "the AMP flag (--amp or SendPaymentRequest.Amp) must be set to pay an AMP \
+                        invoice";
+            return Err(Refusal::unknown(text));
+        }
         if !request.allow_self_payment && payee == Some(self.identity.pubkey) {
             return Err(Refusal::unknown("self-payments not allowed"));
         }
         if !(0..=2_016).contains(&request.cltv_limit) {
             let limit = request.cltv_limit;
             let text = format!("total time lock of {limit} exceeds max allowed 2016");
+            return Err(Refusal::unknown(text));
+        }
+        if (1..=CLTV_MIN).contains(&request.cltv_limit) {
+            let limit = request.cltv_limit;
+            let text = format!("cltv limit {limit} should be greater than {CLTV_MIN}");
             return Err(Refusal::unknown(text));
         }
         Ok(Target { facts, recipient, amount_msat })

@@ -12,6 +12,7 @@ use crate::auth::Method;
 use crate::calls;
 use crate::decide::Cut;
 use crate::feed::Feed;
+use crate::invoices::bytes32;
 use crate::node::{Node, NodeCell};
 use crate::payment::Status;
 use crate::refusal::{Code, Refusal};
@@ -112,11 +113,7 @@ async fn track_payment(call: Call) -> Result<Response<Reply>, CallError> {
     let request: TrackPaymentRequest = read(body, deadline).await?;
     let mut node = cell.borrow_mut();
     alive(&node)?;
-    let payment_hash: [u8; 32] = request
-        .payment_hash
-        .as_slice()
-        .try_into()
-        .map_err(|_| Some(Refusal::unknown("invalid hash length")))?;
+    let payment_hash = bytes32(&request.payment_hash).map_err(Some)?;
     let Some(slot) = node.payments.find(&payment_hash) else {
         return Err(Some(Refusal::new(Code::NotFound, "payment isn't initiated")));
     };

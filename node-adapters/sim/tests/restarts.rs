@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fulgurite_proto::invoicesrpc::invoices_client::InvoicesClient;
 use fulgurite_proto::lnrpc::state_client::StateClient;
+use fulgurite_proto::routerrpc::TrackPaymentRequest;
 use fulgurite_proto::{invoicesrpc, lnrpc};
 use fulgurite_sim::{Fleet, FleetFile, Knobs, Status, read_books};
 use sha2::{Digest, Sha256};
@@ -57,26 +58,28 @@ async fn after_a_restart_htlcs_resolve_and_nothing_else_is_attempted() {
     let slow = Knobs { latency_ms: 400.0, ..Knobs::default() };
     let fleet = Fleet::start(support::config(dir.path(), slow)).await.unwrap();
     let info = fleet.nodes()[0].clone();
-    let all = invoices(3);
+    let all = invoices(1_000);
     let mut client = router(&info).await;
-    let open = |invoice: usize, mut client: support::Router| {
-        let request = send_request(&all[invoice].bolt11);
-        async move {
-            let stream = client.send_payment_v2(request).await;
-            stream.unwrap().into_inner().message().await.unwrap().unwrap()
-        }
+    let open = async |invoice: usize| {
+        let stream = client.clone().send_payment_v2(send_request(&all[invoice].bolt11)).await;
+        stream.unwrap().into_inner().message().await.unwrap().unwrap()
     };
-    open(0, client.clone()).await;
     fleet.turn(Some(0), &Knobs { zombie_share: 1.0, ..Knobs::default() }).unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    open(1, client.clone()).await;
-    assert_eq!(track_now(&mut client, all[1].payment_hash).await, "IN_FLIGHT");
+    let mut zombie = 0;
+    // Those before it were begun under the old knobs, and have an HTLC.
+    support::until("a payment without an HTLC", async || {
+        zombie += 1;
+        open(zombie).await.htlcs.is_empty()
+    })
+    .await;
+    let settles = zombie - 1;
+    assert_eq!(track_now(&mut client, all[zombie].payment_hash).await, "IN_FLIGHT");
     fleet.restart(0, Duration::from_millis(50)).await.unwrap();
     let mut client = router(&info).await;
-    let zombie = track(&mut client, all[1].payment_hash).await;
-    assert_eq!(zombie, "FAILED/FAILURE_REASON_NO_ROUTE");
-    let settled = track(&mut client, all[0].payment_hash).await;
-    assert!(settled.ends_with("SUCCEEDED"), "{settled}");
+    let seen = track(&mut client, all[zombie].payment_hash).await;
+    assert_eq!(seen, "FAILED/FAILURE_REASON_NO_ROUTE");
+    let seen = track(&mut client, all[settles].payment_hash).await;
+    assert!(seen.ends_with("SUCCEEDED"), "{seen}");
 }
 
 #[tokio::test]
@@ -99,13 +102,21 @@ async fn a_stuck_payment_is_stuck_over_a_restart() {
 async fn the_knobs_can_ask_for_a_restart() {
     let scratch = fleet(Knobs::default()).await;
     let info = &scratch.fleet.nodes()[0];
-    let mut client = router(info).await;
+    let mut watcher = lightning(info).await;
+    let request = lnrpc::ChannelEventSubscription {};
+    let mut events = watcher.subscribe_channel_events(request).await.unwrap().into_inner();
     let knobs = Knobs { restarts: 1, down_ms: 300, ..Knobs::default() };
     scratch.fleet.turn(Some(0), &knobs).unwrap();
-    tokio::time::sleep(Duration::from_millis(350)).await;
-    let down = pay(&mut client, &invoices(1)[0]).await;
-    assert!(!down.contains("FLIGHT"), "{down}");
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    let ended = events.message().await;
+    assert!(!matches!(ended, Ok(Some(_))), "{ended:?}");
+    let mut refusals = 0;
+    support::until("the node to be back", async || {
+        let is_back = support::dial(info).await.is_ok();
+        refusals += u32::from(!is_back);
+        is_back
+    })
+    .await;
+    assert!(refusals > 0, "it was never down");
     let mut client = router(info).await;
     assert_eq!(pay(&mut client, &invoices(1)[0]).await, "IN_FLIGHT SUCCEEDED");
 }
@@ -131,14 +142,13 @@ async fn a_hold_invoice_of_the_fleet_is_held_settled_and_remembered() {
     assert_eq!(support::text(&stream.into_inner().message().await.unwrap().unwrap()), "IN_FLIGHT");
     scratch.fleet.restart(0, Duration::ZERO).await.unwrap();
     let mut client = router(payer).await;
-    let following = track(&mut client, hash.into());
-    let settle = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let request = invoicesrpc::SettleInvoiceMsg { preimage: preimage.to_vec() };
-        owner.settle_invoice(request).await.unwrap();
-    };
-    let (seen, ()) = tokio::join!(following, settle);
-    assert!(seen.ends_with("SUCCEEDED"), "{seen}");
+    let request = TrackPaymentRequest { payment_hash: hash.to_vec(), ..Default::default() };
+    let mut followed = client.track_payment_v2(request).await.unwrap().into_inner();
+    let first = followed.message().await.unwrap().unwrap();
+    assert_eq!(support::text(&first), "IN_FLIGHT");
+    let request = invoicesrpc::SettleInvoiceMsg { preimage: preimage.to_vec() };
+    owner.settle_invoice(request).await.unwrap();
+    assert!(support::collect(followed).await.ends_with("SUCCEEDED"));
     scratch.fleet.restart(1, Duration::ZERO).await.unwrap();
     let request = lnrpc::PaymentHash { r_hash: hash.to_vec() };
     let invoice = lightning(payee).await.lookup_invoice(request).await.unwrap().into_inner();

@@ -43,7 +43,7 @@ impl Chain {
     /// Restarts btcd: from now on the miner's reward goes to `address`. No lnd may run meanwhile.
     pub(super) async fn mine_to(&mut self, address: &str) -> Result<()> {
         self.btcctl(&["stop"]).await?;
-        self.daemon.wait_stopped()?;
+        self.daemon.wait_stopped().await?;
         self.run(address).await
     }
 

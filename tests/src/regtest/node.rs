@@ -142,7 +142,7 @@ impl Node {
     /// If it does not answer or does not end.
     pub async fn stop(&self) -> Result<()> {
         self.lncli(&["stop"]).await?;
-        self.daemon.wait_stopped()
+        self.daemon.wait_stopped().await
     }
 
     /// Starts lnd again after [`Node::kill9`] or [`Node::stop`] (a running one is killed first) and

@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{self, Sender, SyncSender};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+
+use super::wait::until;
 
 /// How long a program may take to end after it was asked to.
 const STOP_MAX: Duration = Duration::from_secs(60);
@@ -75,19 +77,14 @@ impl Daemon {
     }
 
     /// Waits until it has ended, after something asked it to.
-    pub(super) fn wait_stopped(&self) -> Result<()> {
-        let mut slot = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(child) = slot.as_mut() else {
-            return Ok(());
-        };
-        let deadline = Instant::now() + STOP_MAX;
-        while child.try_wait()?.is_none() {
-            if Instant::now() > deadline {
-                bail!("{} did not stop", self.command[0]);
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        *slot = None;
+    pub(super) async fn wait_stopped(&self) -> Result<()> {
+        until("the program to end", STOP_MAX, async || {
+            Ok((self.pid().is_none() || self.has_ended()).then_some(()))
+        })
+        .await
+        .with_context(|| self.command[0].clone())?;
+        // It has ended: this makes room for the next one.
+        self.kill9();
         Ok(())
     }
 

@@ -35,7 +35,7 @@ fn only_faults_of_the_node_open_its_breaker_and_only_overload_shrinks_its_window
         (Outcome::Failed(FailureReason::IncorrectPaymentDetails),  "closed", 4),
         (Outcome::Failed(FailureReason::InsufficientBalance),      "closed", 3),
         (Outcome::Failed(FailureReason::Timeout),                  "closed", 3),
-        (Outcome::NeverSent(NeverSent::NotDelivered),              "open",   4),
+        (Outcome::NeverSent(NeverSent::NotDelivered),              "open",   3),
         (Outcome::NeverSent(NeverSent::Invalid),                   "open",   4),
         (Outcome::NeverSent(NeverSent::InvoiceExpired),            "closed", 4),
         (Outcome::NeverSent(NeverSent::SelfPayment),               "closed", 4),

@@ -118,8 +118,10 @@ fn a_payment_that_settles_at_the_second_attempt() {
 fn attempts_end_with_the_last_or_with_a_refusal_for_ever() {
     check(&[
         ("start 1", "send 1"), ("failed 1", "wait"),
+        // What was never sent does not count.
         ("start 2", "send 2"), ("unsent 2", "wait"),
-        ("start 3", "send 3"), ("failed 3", "failed"),
+        ("start 3", "send 3"), ("failed 3", "wait"),
+        ("start 4", "send 4"), ("failed 4", "failed"),
     ]);
     check(&[("start 1", "send 1"), ("refused 1", "failed"), ("start 2", "AlreadyFinal")]);
     check(&[("start 1", "send 1"), ("stale 1", "failed")]);

@@ -4,7 +4,12 @@ use super::*;
 use crate::testing::{NOW, batch_id, order, terms};
 
 fn next(why: FailureReason, attempts: u16, terms: Terms) -> Next {
-    terms.after_failure(batch_id().payment(1), &order(1), Over { why, attempts }, NOW)
+    terms.after_failure(
+        batch_id().payment(1),
+        &order(1),
+        Over { why, counted: attempts, made: attempts },
+        NOW,
+    )
 }
 
 #[test]
@@ -30,7 +35,7 @@ fn the_last_attempt_gives_the_payment_its_reason() {
 #[rustfmt::skip]
 fn an_attempt_that_was_never_sent_is_made_again_unless_the_node_refuses_it_for_ever() {
     let again = |why, attempts| {
-        let over = Over { why, attempts };
+        let over = Over { why, counted: attempts, made: attempts };
         terms().after_never_sent(batch_id().payment(1), &order(1), over, NOW)
     };
     for (why, failure) in [
@@ -88,7 +93,7 @@ fn a_retry_that_would_be_too_late_is_not_made() {
     assert_eq!(failed, Next::Failed(Failure::DeadlinePassed));
     let cancelling = Terms { cancelling: true, ..terms };
     assert_eq!(next(FailureReason::NoRoute, 1, cancelling), Next::Failed(Failure::CancelRequested));
-    let withdrawn = Over { why: NeverSent::Withdrawn, attempts: 0 };
+    let withdrawn = Over { why: NeverSent::Withdrawn, counted: 0, made: 1 };
     let next = cancelling.after_never_sent(batch_id().payment(1), &order(1), withdrawn, NOW);
     assert_eq!(next, Next::Cancelled);
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fulgurite_proto::lnrpc;
 use fulgurite_proto::lnrpc::lightning_client::LightningClient;
@@ -146,6 +147,15 @@ pub async fn fleet(knobs: Knobs) -> Scratch {
     Scratch { fleet, dir }
 }
 
+/// Asks again and again until the answer is yes; only a failing test waits for long.
+pub async fn until(what: &str, mut ask: impl AsyncFnMut() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(30);
+    while !ask().await {
+        assert!(Instant::now() < patience, "waited too long for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// Invoices of the factory of 1,000 sat each.
 pub fn invoices(count: usize) -> Vec<Invoice> {
     make_invoices(&InvoiceOrder { seed: 5, count, ..InvoiceOrder::default() }).unwrap()
@@ -199,7 +209,8 @@ pub async fn track_now(router: &mut Router, payment_hash: [u8; 32]) -> String {
     }
 }
 
-async fn collect(mut stream: tonic::Streaming<lnrpc::Payment>) -> String {
+/// All messages that are left, and the error at the end.
+pub async fn collect(mut stream: tonic::Streaming<lnrpc::Payment>) -> String {
     let mut texts: Vec<String> = Vec::new();
     loop {
         match stream.message().await {
