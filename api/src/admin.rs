@@ -1,11 +1,15 @@
 //! The admin listener: whether the process lives, whether it is ready, and its metrics.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use axum::{
     Json, Router,
     extract::State,
     http::{StatusCode, header},
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -14,10 +18,16 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tracing::error;
 
-use crate::wire;
+use crate::{
+    http::{Guard, pass},
+    wire,
+};
 
 /// The text format that the metrics are written in.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The most requests at once: probes and scrapers are few.
+const REQUESTS_MAX: u32 = 64;
 
 /// What the listener answers from; cheap to clone.
 #[derive(Clone, Default)]
@@ -48,18 +58,29 @@ impl Admin {
 
 /// Serves until the process ends.
 pub async fn serve(listener: TcpListener, admin: Admin) {
-    if let Err(error) = axum::serve(listener, router(admin)).await {
+    let guard = match listener.local_addr() {
+        Ok(address) => guard(address),
+        Err(error) => return error!(%error, "the admin listener has no address"),
+    };
+    if let Err(error) = axum::serve(listener, router(admin, guard)).await {
         error!(%error, "the admin listener ended");
     }
 }
 
-fn router(admin: Admin) -> Router {
+/// The guard of the HTTP door: a web page that reaches this port by DNS rebinding would read
+/// balances.
+fn guard(address: SocketAddr) -> Guard {
+    Guard::new(address.port(), !address.ip().is_loopback(), REQUESTS_MAX)
+}
+
+fn router(admin: Admin, guard: Guard) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/startupz", get(startupz))
         .route("/metrics", get(metrics))
         .with_state(admin)
+        .layer(from_fn_with_state(Arc::new(guard), pass))
 }
 
 async fn livez() -> Json<Value> {
@@ -105,13 +126,29 @@ mod tests {
 
     use super::*;
 
+    fn router_of_tests() -> Router {
+        router(Admin::new(), guard(([127, 0, 0, 1], 9_090).into()))
+    }
+
+    #[tokio::test]
+    async fn web_pages_do_not_read_it() {
+        for (name, value) in
+            [("host", "evil.example:9090"), ("host", "localhost:80"), ("origin", "null")]
+        {
+            let request = Request::get("/metrics").header(name, value).body(Body::empty()).unwrap();
+            let answer = router_of_tests().oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), 403, "{name}: {value}");
+        }
+    }
+
     #[tokio::test]
     async fn before_the_start_it_lives_and_is_not_ready() {
         for (path, expected) in
             [("/livez", 200), ("/readyz", 503), ("/startupz", 503), ("/metrics", 200)]
         {
-            let request = Request::get(path).body(Body::empty()).unwrap();
-            let answer = router(Admin::new()).oneshot(request).await.unwrap();
+            let request = Request::get(path).header("host", "127.0.0.1:9090");
+            let request = request.body(Body::empty()).unwrap();
+            let answer = router_of_tests().oneshot(request).await.unwrap();
             assert_eq!(answer.status(), expected, "{path}");
         }
     }

@@ -1,30 +1,26 @@
 //! Taking orders: what both doors and both ways in (upload, single payment) have in common.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use fulgurite_core::{
     Lsn, PaymentId, UnixMs,
-    order::{BatchOptions, RefusedRow, RowReason, Sealed},
-    payment::State,
+    order::{BatchOptions, RefusedRow, Sealed},
 };
 use fulgurite_proto::fulgurite::v1;
 use fulgurite_runtime::{
     Engine,
-    engine::Among,
-    upload::{Commit, Header},
+    upload::{Commit, Header, Upload},
 };
 
 use crate::{
     Doors,
-    check::{Signatures, Terms, row, upload::Sorted, upload::UploadCheck},
+    check::{Signatures, Terms, upload::Sorted, upload::UploadCheck},
     doors::now,
     fingerprint::Fingerprint,
     problem::{Code, Problem, invalid, order_refused},
     wire::{self, payment::View},
 };
 
-/// How long an acceptance waits for the read model.
-const READABLE_MAX: Duration = Duration::from_secs(5);
 const KEY_CHARS_MAX: usize = 255;
 const DESCRIPTION_BYTES_MAX: usize = 1_024;
 const METADATA_PAIRS_MAX: usize = 32;
@@ -40,28 +36,39 @@ pub fn idempotency_key(key: &str) -> Result<Arc<str>, Problem> {
     Ok(key.into())
 }
 
-/// The effective options of a request.
-pub fn options(
-    doors: &Doors,
-    set: Option<&v1::BatchOptions>,
-    now: UnixMs,
-) -> Result<BatchOptions, Problem> {
-    let options = wire::options::effective(set, &doors.defaults, now)?;
-    if options.per_destination_in_flight_max > 0 && doors.signatures() == Signatures::Node {
-        let message = "is not possible while the nodes check signatures: the payee is unknown";
-        return Err(invalid("options.per_destination_in_flight_max", message));
+/// What stands against new orders with these options here and now. A repeat of what was accepted
+/// before is answered all the same, so this counts only once the key is known to be new.
+pub fn objection(options: &BatchOptions, signatures: Signatures, now: UnixMs) -> Option<Problem> {
+    if options.deadline.is_some_and(|deadline| deadline <= now) {
+        return Some(invalid("options.deadline", "has passed"));
     }
-    Ok(options)
+    if options.per_destination_in_flight_max > 0 && signatures == Signatures::Node {
+        let message = "is not possible while the nodes check signatures: the payee is unknown";
+        return Some(invalid("options.per_destination_in_flight_max", message));
+    }
+    None
+}
+
+/// Ends an upload. With an objection, only what its key was answered before is answered.
+pub async fn commit(
+    upload: Upload,
+    order_count: u32,
+    fingerprint: [u8; 32],
+    objection: Option<Problem>,
+) -> Result<Commit, Problem> {
+    match objection {
+        None => Ok(upload.commit(order_count, fingerprint).await?),
+        Some(objection) => upload.repeated(fingerprint).await?.ok_or(objection),
+    }
 }
 
 /// The header of an upload, checked.
 pub fn upload_header(
     doors: &Doors,
     header: &v1::upload_batch_request::Header,
-    now: UnixMs,
 ) -> Result<Header, Problem> {
     let idempotency_key = idempotency_key(&header.idempotency_key)?;
-    let options = options(doors, header.options.as_ref(), now)?;
+    let options = wire::options::effective(header.options.as_ref(), &doors.defaults)?;
     if header.description.len() > DESCRIPTION_BYTES_MAX {
         let message = format!("must have at most {DESCRIPTION_BYTES_MAX} bytes");
         return Err(invalid("description", &message));
@@ -114,22 +121,13 @@ pub fn terms(options: &BatchOptions, set: Option<&v1::BatchOptions>, now: UnixMs
 /// Refuses the rows whose hash another payment owns, as a commit would: for uploads that are only
 /// validated.
 pub fn refuse_claimed(engine: &Engine, sorted: &mut Sorted) {
-    sorted.orders.retain(|(row, order)| {
-        let payments = engine.payments(&Among::Hash(order.payment_hash), &[], None, 100);
-        let Some(owner) = payments.iter().find(|payment| payment.claims_hash()) else {
-            return true;
-        };
-        let (reason, message) = match owner.state {
-            State::Succeeded { .. } => (RowReason::AlreadyPaid, "has paid this payment hash"),
-            _ => (RowReason::HashClaimed, "is open for this payment hash"),
-        };
-        let message = format!("payment {} {message}", owner.id);
-        let problem = row::Problem { reason, field: "destination", message };
-        let mut refused = problem.of_row(*row, None);
-        refused.reference = order.reference.clone();
-        refused.payment = Some(owner.id);
-        sorted.refused.push(refused);
-        false
+    let refused = &mut sorted.refused;
+    sorted.orders.retain(|(row, order)| match engine.claimed(*row, order) {
+        Some(claimed) => {
+            refused.push(claimed);
+            false
+        }
+        None => true,
     });
 }
 
@@ -157,13 +155,17 @@ pub async fn create_payment(
     if set.is_some_and(|set| set.accept_valid.is_some()) {
         return Err(invalid("options.accept_valid", "has no meaning for a single payment"));
     }
-    let options = options(doors, set, now)?;
+    let options = wire::options::effective(set, &doors.defaults)?;
+    let objection = objection(&options, doors.signatures(), now);
     let terms = terms(&options, set, now);
     let row = doors.checker.check(order, terms).await?;
     let fingerprint = Fingerprint::of_single(set);
     let mut check = UploadCheck::new(fingerprint, doors.limits.batch_amount_max);
     let mut sorted = check.take(vec![row]);
     if request.validate_only {
+        if let Some(objection) = objection {
+            return Err(objection);
+        }
         refuse_claimed(&doors.engine, &mut sorted);
         return validated(&sorted);
     }
@@ -178,10 +180,10 @@ pub async fn create_payment(
     // A bad order goes this way too: its key may belong to the same order, accepted before.
     let mut upload = doors.engine.open_upload(header, 1)?;
     upload.add(sorted.orders, sorted.refused)?;
-    match upload.commit(1, check.fingerprint()).await? {
+    match commit(upload, 1, check.fingerprint(), objection).await? {
         Commit::Accepted { batch, replayed } => {
             let payment = batch.accepted.batch.payment(1);
-            let payment = created(&doors.engine, payment, batch.version).await?;
+            let payment = created(doors, payment, batch.version).await?;
             Ok(v1::CreatePaymentResponse { payment: Some(payment), replayed })
         }
         Commit::RowsRefused(rows) => Err(order_refused(&rows)),
@@ -190,22 +192,20 @@ pub async fn create_payment(
 }
 
 /// The payment that was just accepted.
-async fn created(
-    engine: &Engine,
-    payment: PaymentId,
-    version: Lsn,
-) -> Result<v1::Payment, Problem> {
-    until_readable(engine, version).await;
-    let found = engine.payment(payment).ok_or(Problem::new(Code::UnknownOutcome))?;
+async fn created(doors: &Doors, payment: PaymentId, version: Lsn) -> Result<v1::Payment, Problem> {
+    until_readable(doors, version).await?;
+    let found = doors.engine.payment(payment).ok_or(Problem::new(Code::UnknownOutcome))?;
     Ok(wire::payment::to_proto(&found, View::Basic))
 }
 
-/// Waits until the read model covers `version`, so that who was answered can read what was
-/// accepted; a read model that is far behind holds nobody up.
-pub async fn until_readable(engine: &Engine, version: Lsn) {
-    let covered = engine.wait_past(version.saturating_sub(1));
-    if tokio::time::timeout(READABLE_MAX, covered).await.is_err() {
-        tracing::warn!(version, "the read model is far behind");
+/// Waits until the read model covers `version`: who was answered can read what was accepted. How
+/// long that may take is the client's to say. An engine that stops first says so: a repeat with
+/// the same key is answered.
+pub async fn until_readable(doors: &Doors, version: Lsn) -> Result<(), Problem> {
+    tokio::select! {
+        biased;
+        () = doors.engine.wait_past(version.saturating_sub(1)) => Ok(()),
+        () = doors.stopped() => Err(Problem::new(Code::UnknownOutcome)),
     }
 }
 
@@ -232,6 +232,24 @@ fn validated(sorted: &Sorted) -> Result<v1::CreatePaymentResponse, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::options::of_tests;
+
+    #[test]
+    #[rustfmt::skip] // A table: one line is one request and the field that stands against it.
+    fn what_stands_against_new_orders_names_its_field() {
+        let until = |ms| BatchOptions { deadline: Some(UnixMs(ms)), ..of_tests() };
+        let spread = BatchOptions { per_destination_in_flight_max: 1, ..of_tests() };
+        for (options, signatures, field) in [
+            (of_tests(),     Signatures::Node, None),
+            (until(11),      Signatures::Door, None),
+            (until(10),      Signatures::Door, Some("options.deadline")),
+            (spread.clone(), Signatures::Door, None),
+            (spread,         Signatures::Node, Some("options.per_destination_in_flight_max")),
+        ] {
+            let found = objection(&options, signatures, UnixMs(10));
+            assert_eq!(found.as_ref().map(|found| found.violations[0].field.as_str()), field);
+        }
+    }
 
     #[test]
     fn a_key_is_1_to_255_visible_ascii() {

@@ -5,8 +5,15 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use fulgurite_core::{batch, order::RefusedRow, order::RowReason};
-use fulgurite_runtime::{engine::Requested, upload::Busy};
+use fulgurite_core::{
+    batch,
+    order::{RefusedRow, RowReason},
+    payment,
+};
+use fulgurite_runtime::{
+    engine::{CancelRefused, Requested},
+    upload::Busy,
+};
 use tonic::{Code as Grpc, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
@@ -257,9 +264,26 @@ impl From<Unchecked> for Problem {
     fn from(unchecked: Unchecked) -> Problem {
         let code = match unchecked {
             Unchecked::Overloaded => Code::Overloaded,
-            Unchecked::Ended => Code::Internal,
+            Unchecked::Failed | Unchecked::Ended => Code::Internal,
         };
         Problem::of(code, unchecked.to_string())
+    }
+}
+
+impl From<CancelRefused> for Problem {
+    fn from(refused: CancelRefused) -> Problem {
+        match refused {
+            CancelRefused::Refused(payment::Refusal::AlreadyFinal) => {
+                Problem::new(Code::PaymentFinished)
+            }
+            // What is unresolved may be paid: it is under way for all that anybody knows.
+            CancelRefused::Refused(payment::Refusal::InFlight | payment::Refusal::Unresolved) => {
+                Problem::new(Code::PaymentInFlight)
+            }
+            // A cancel is refused for no other reason.
+            CancelRefused::Refused(_) => Problem::new(Code::Internal),
+            CancelRefused::Busy(busy) => busy.into(),
+        }
     }
 }
 

@@ -2,12 +2,13 @@
 
 use fulgurite_core::{BatchId, PaymentHash, PaymentId, batch, batch::Summary};
 use fulgurite_proto::fulgurite::v1;
-use fulgurite_runtime::engine::{Among, Requested, StateFilter};
+use fulgurite_runtime::engine::{Among, CancelRefused, Requested, StateFilter};
 use prost::Message;
 
 use crate::{
     Doors,
     cursor::{self, Bound, Kind},
+    intake::until_readable,
     problem::{Code, Problem, invalid, page_token},
     wire::{self, payment::View},
 };
@@ -145,13 +146,20 @@ pub fn list_refused_rows(
 /// Pauses, resumes or cancels; a batch that already stands as asked is answered as it is (I7).
 pub async fn request(doors: &Doors, id: &str, input: batch::Input) -> Result<v1::Batch, Problem> {
     let batch = batch_id(id)?;
-    let current = || doors.engine.batch(batch).ok_or_else(|| no_batch(id));
+    let current = async || {
+        until_readable(doors, doors.engine.newest()).await?;
+        doors.engine.batch(batch).ok_or_else(|| no_batch(id))
+    };
     let found = match doors.engine.request(batch, input).await {
-        Ok(found) => found.ok_or_else(|| no_batch(id))?,
-        Err(Requested::Refused(batch::Refusal::AlreadySo)) => current()?,
+        Ok(found) => {
+            let found = found.ok_or_else(|| no_batch(id))?;
+            until_readable(doors, found.version).await?;
+            found
+        }
+        Err(Requested::Refused(batch::Refusal::AlreadySo)) => current().await?,
         // A finished batch cannot be cancelled any more, but it is no error to have asked twice.
         Err(Requested::Refused(batch::Refusal::Finished)) => {
-            let found = current()?;
+            let found = current().await?;
             match input {
                 batch::Input::Cancel if found.cancel_requested.is_some() => found,
                 batch::Input::Cancel | batch::Input::Pause | batch::Input::Resume => {
@@ -178,6 +186,18 @@ pub fn get_payment(doors: &Doors, request: &v1::GetPaymentRequest) -> Result<v1:
     let id = payment_id(&request.payment_id)?;
     let found = doors.engine.payment(id).ok_or_else(|| no_payment(&request.payment_id))?;
     Ok(wire::payment::to_proto(&found, view))
+}
+
+/// Cancels a payment that has no attempt under way; one that is cancelled is answered as it is.
+pub async fn cancel_payment(doors: &Doors, id: &str) -> Result<v1::Payment, Problem> {
+    let found = doors.engine.cancel_payment(payment_id(id)?).await;
+    if let Err(CancelRefused::Refused(_)) = &found {
+        // Who looks at the payment now sees why.
+        until_readable(doors, doors.engine.newest()).await?;
+    }
+    let found = found?.ok_or_else(|| no_payment(id))?;
+    until_readable(doors, found.version).await?;
+    Ok(wire::payment::to_proto(&found, View::Full))
 }
 
 /// A page of payments.

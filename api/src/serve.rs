@@ -102,7 +102,15 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let admin = admin::Admin::new();
     let listener = bind("admin.listen", config.admin.listen).await?;
     tokio::spawn(admin::serve(listener, admin.clone()));
-    let engine = open_engine(&config).await?;
+    // A recovery can take long: who stops it is not kept waiting, and a killed one is recovered
+    // like any other.
+    let engine = tokio::select! {
+        engine = open_engine(&config) => engine?,
+        () = signal.received() => {
+            info!("stopped while the journal was being opened; nothing was sent");
+            return Ok(());
+        }
+    };
     let (doors, open) = open_doors(&config, &engine).await?;
     admin.started(engine.clone());
     tokio::spawn(read_node_keys(doors.clone()));

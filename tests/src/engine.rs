@@ -34,6 +34,7 @@ pub struct Engine {
     program: PathBuf,
     folder: PathBuf,
     grpc: SocketAddr,
+    http: SocketAddr,
     admin: SocketAddr,
     child: Option<Child>,
 }
@@ -89,7 +90,7 @@ impl Engine {
         fs::create_dir_all(folder)?;
         fs::write(folder.join("fulgurite.toml"), config)?;
         let folder = folder.to_owned();
-        let mut engine = Engine { program: program()?, folder, grpc, admin, child: None };
+        let mut engine = Engine { program: program()?, folder, grpc, http, admin, child: None };
         engine.spawn()?;
         engine.wait_ready()?;
         Ok(engine)
@@ -221,6 +222,16 @@ impl Engine {
     /// Where its gRPC door is.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.grpc)
+    }
+
+    /// Where its HTTP door is.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where its admin listener is.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

@@ -1,5 +1,6 @@
 //! End-to-end, crash, golden, real-lnd and tidy tests.
 
+pub mod doors;
 pub mod engine;
 pub mod late;
 pub mod macaroons;

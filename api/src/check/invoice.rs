@@ -96,7 +96,7 @@ impl Reader {
 
     fn check_network(&self, raw: &RawBolt11Invoice) -> Result<(), Bad> {
         let found = match raw.currency() {
-            Currency::Bitcoin => "bitcoin",
+            Currency::Bitcoin => "mainnet",
             Currency::BitcoinTestnet => "testnet",
             Currency::Regtest => "regtest",
             Currency::Simnet => "simnet",

@@ -26,7 +26,7 @@ pub use thread::{Checker, Record, Unchecked, Waiting};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
     /// Real money.
-    Bitcoin,
+    Mainnet,
     /// The test network, version 3 or 4.
     Testnet,
     /// The signed test network.
@@ -39,7 +39,7 @@ impl Network {
     /// The name as in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
-            Network::Bitcoin => "bitcoin",
+            Network::Mainnet => "mainnet",
             Network::Testnet => "testnet",
             Network::Signet => "signet",
             Network::Regtest => "regtest",

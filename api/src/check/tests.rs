@@ -9,7 +9,7 @@ use lightning_invoice::{Currency, RawTaggedField, TaggedField};
 use prost_types::Timestamp;
 
 use super::{
-    Checker, Network, OwnNodes, Rules, Signatures, Terms,
+    Checker, Network, OwnNodes, Rules, Signatures, Terms, Unchecked,
     invoice::Reader,
     row::Judge,
     testing::{Invoice, NOW, payee},
@@ -252,6 +252,23 @@ async fn the_thread_answers_chunks_and_single_orders() {
     assert_eq!(checker.waiting(), 0);
 }
 
+#[tokio::test]
+async fn a_check_that_panics_fails_its_request_and_goes_on() {
+    let checks = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let seen = Arc::clone(&checks);
+    let record = move |_| {
+        let before = seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        assert!(before != 1, "the second check is told to panic");
+    };
+    let checker = Checker::start(rules(Signatures::Door), Arc::new(record)).expect("a thread");
+    let chunk = vec![nth(1, "a"), nth(2, "b"), nth(3, "c")];
+    let waiting = checker.send(chunk, terms()).await.expect("sent");
+    assert_eq!(waiting.rows().await.err(), Some(Unchecked::Failed));
+    let single = checker.check(nth(4, "d"), terms()).await.expect("checked");
+    assert!(single.verdict.is_ok());
+    assert_eq!(checker.waiting(), 0);
+}
+
 /// BOLT 11, "Examples": the payee of all of them, and one with an amount of 2,500 uBTC.
 #[test]
 fn an_example_of_bolt_11_is_read_as_the_specification_says() {
@@ -259,7 +276,7 @@ fn an_example_of_bolt_11_is_read_as_the_specification_says() {
                 q5rqwzqfqqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqypqdq5xysxxatsyp3k7enxv4jsxqzpu9qrsgquk0rl\
                 77nj30yxdy8j9vdx85fkpmdla2087ne0xh8nhedh8w27kyke0lp53ut353s06fv3qfegext0eh0ymjpf39t\
                 uven09sam30g4vgpfna3rh";
-    let facts = Reader::new(Network::Bitcoin, Signatures::Door).read(text).expect("an invoice");
+    let facts = Reader::new(Network::Mainnet, Signatures::Door).read(text).expect("an invoice");
     let hash = "0001020304050607080900010203040506070809000102030405060708090102";
     assert_eq!(facts.payment_hash.to_string(), hash);
     assert_eq!(facts.amount.map(Msat::get), Some(250_000_000));

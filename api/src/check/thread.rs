@@ -4,7 +4,12 @@
 //! waits for a few rows of an upload, not for a whole chunk. What waits is bounded by permits: a
 //! job has a place in its lane before it is sent.
 
-use std::{sync::Arc, thread, time::Instant};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread,
+    time::Instant,
+};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
 use fulgurite_proto::fulgurite::v1::PaymentOrder;
@@ -24,6 +29,9 @@ pub enum Unchecked {
     /// Too many orders wait.
     #[error("too many orders wait for the invoice check")]
     Overloaded,
+    /// An order made the check itself fail.
+    #[error("the invoice check failed at an order of this request; nothing was accepted")]
+    Failed,
     /// The thread is gone.
     #[error("the invoice check has ended")]
     Ended,
@@ -32,19 +40,19 @@ pub enum Unchecked {
 struct Job {
     orders: Vec<PaymentOrder>,
     terms: Terms,
-    reply: oneshot::Sender<Vec<CheckedRow>>,
+    reply: oneshot::Sender<Result<Vec<CheckedRow>, Unchecked>>,
     /// The places of the orders among those that wait.
     places: OwnedSemaphorePermit,
 }
 
 /// A chunk that is being checked.
 #[derive(Debug)]
-pub struct Waiting(oneshot::Receiver<Vec<CheckedRow>>);
+pub struct Waiting(oneshot::Receiver<Result<Vec<CheckedRow>, Unchecked>>);
 
 impl Waiting {
     /// The rows, in the order that they were sent in.
     pub async fn rows(self) -> Result<Vec<CheckedRow>, Unchecked> {
-        self.0.await.map_err(|_| Unchecked::Ended)
+        self.0.await.unwrap_or(Err(Unchecked::Ended))
     }
 }
 
@@ -176,12 +184,27 @@ impl Worker {
                 // When nobody can send any more, the loop outside sees it too.
                 let _ = self.check_singles();
             }
-            let start = Instant::now();
-            rows.push(self.judge.check(order, &job.terms));
-            (self.record)(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX));
+            // A broken invariant costs the request that met it, not all that come after it: this
+            // thread is the only way in, and nobody would see that it is gone. The judge keeps
+            // nothing between two orders.
+            let row = catch_unwind(AssertUnwindSafe(|| self.check_row(order, &job.terms)));
+            let Ok(row) = row else {
+                tracing::error!(at, "the invoice check failed at an order: this is a defect");
+                // When nobody waits any more, the answer is dropped.
+                let _ = job.reply.send(Err(Unchecked::Failed));
+                return;
+            };
+            rows.push(row);
         }
         drop(job.places);
         // When nobody waits any more, the answer is dropped.
-        let _ = job.reply.send(rows);
+        let _ = job.reply.send(Ok(rows));
+    }
+
+    fn check_row(&self, order: &PaymentOrder, terms: &Terms) -> CheckedRow {
+        let start = Instant::now();
+        let row = self.judge.check(order, terms);
+        (self.record)(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX));
+        row
     }
 }

@@ -7,7 +7,7 @@ use super::{
     To,
     client::Client,
     exit::{Exit, Fault},
-    print_line,
+    print_line, print_outcome,
     results::{self, Results},
     watch::{self, Shown},
     words,
@@ -128,7 +128,9 @@ pub async fn run(to: To, command: BatchCommand) -> Result<Exit, Fault> {
         BatchCommand::Submit(args) => return submit::run(&to, args).await,
         BatchCommand::Watch(which) => {
             let batch = which.find(&to.client).await?;
-            return follow(&to, &batch).await.map(|watched| watched.exit());
+            let watched = follow(&to, &batch).await;
+            let watched = watched.map_err(|fault| fault.after_acceptance(&batch.batch_id));
+            return watched.map(|watched| watched.exit());
         }
         BatchCommand::Get(which) => show(&which.find(&to.client).await?, to.json),
         BatchCommand::Pause(which) => {
@@ -164,17 +166,23 @@ impl Which {
         };
         let request = proto::GetBatchRequest { key: Some(key) };
         let answer = client.repeat(async || client.batches().get_batch(request.clone()).await);
-        answer.await?.batch.ok_or_else(|| Fault::Failed("the answer has no batch".into()))
+        answer.await?.batch.ok_or_else(|| Fault::Unreachable("the answer has no batch".into()))
     }
 }
 
-/// Prints a batch: an object, or what a person wants to know of it.
+/// Prints a batch that was asked for.
 fn show(batch: &proto::Batch, as_json: bool) {
-    if as_json {
-        print_line(&wire::json::batch(batch).to_string());
-    } else {
-        print_line(&in_words(batch));
-    }
+    print_line(&line(batch, as_json));
+}
+
+/// Prints what became of a batch that was submitted or watched.
+fn show_outcome(batch: &proto::Batch, as_json: bool) {
+    print_outcome(&line(batch, as_json));
+}
+
+/// A batch: an object, or what a person wants to know of it.
+fn line(batch: &proto::Batch, as_json: bool) -> String {
+    if as_json { wire::json::batch(batch).to_string() } else { in_words(batch) }
 }
 
 /// A batch in one line.
@@ -252,7 +260,7 @@ async fn follow(to: &To, batch: &proto::Batch) -> Result<Followed, Fault> {
     let mut progress = super::progress::Progress::new(rows);
     let mut payment = |payment: &proto::Payment| {
         if to.json {
-            print_line(&wire::json::payment(payment).to_string());
+            print_outcome(&wire::json::payment(payment).to_string());
         }
     };
     let mut note = |note| progress.note(&note);
@@ -267,7 +275,7 @@ async fn follow(to: &To, batch: &proto::Batch) -> Result<Followed, Fault> {
         eprintln!("interrupted; the batch goes on. fulgurite batch watch {batch_id}");
         return Ok(Followed::Interrupted);
     };
-    show(watched.batch(), to.json);
+    show_outcome(watched.batch(), to.json);
     if let watch::Watched::Unresolved(batch) = &watched {
         let states = [proto::payment::State::Unresolved];
         let left = Results::fetch(&to.client, &batch.batch_id, &states).await?;

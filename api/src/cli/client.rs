@@ -1,6 +1,12 @@
 //! The connection to the engine, and what to do when it goes away.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use fulgurite_proto::fulgurite::v1 as proto;
 use proto::{
@@ -14,6 +20,7 @@ use tonic::{
 use tonic_types::StatusExt;
 
 use super::exit::Fault;
+use crate::problem::DOMAIN;
 
 /// A page of long invoices is larger than the 4 MiB that a client takes by default.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -29,6 +36,8 @@ pub struct Client {
     endpoint: String,
     channel: Channel,
     patience: Duration,
+    /// The engine has answered once, to any of the calls.
+    reached: Arc<AtomicBool>,
 }
 
 impl Client {
@@ -49,7 +58,7 @@ impl Client {
             .initial_stream_window_size(1 << 20)
             .initial_connection_window_size(4 << 20)
             .connect_lazy();
-        Ok(Client { endpoint: endpoint.to_owned(), channel, patience })
+        Ok(Client { endpoint: endpoint.to_owned(), channel, patience, reached: Arc::default() })
     }
 
     /// Batches.
@@ -78,40 +87,42 @@ impl Client {
         let mut reconnect = self.reconnect();
         loop {
             match call().await {
-                Ok(answer) => return Ok(answer.into_inner()),
+                Ok(answer) => {
+                    reconnect.reached();
+                    return Ok(answer.into_inner());
+                }
                 Err(status) => reconnect.wait(&status).await?,
             }
         }
     }
 
-    /// Counts how long the engine stays away.
+    /// Counts how long the engine stays away, from the first call on that fails.
     pub fn reconnect(&self) -> Reconnect {
-        Reconnect {
-            endpoint: self.endpoint.clone(),
-            patience: FIRST_CONTACT.min(self.patience),
-            patience_later: self.patience,
-            away_since: Instant::now(),
-            backoff: BACKOFF_FIRST,
-        }
+        Reconnect { client: self.clone(), away_since: None, backoff: BACKOFF_FIRST }
     }
 }
 
 /// How long the engine has been away, and how long to wait before the next call.
 #[derive(Debug)]
 pub struct Reconnect {
-    endpoint: String,
-    patience: Duration,
-    patience_later: Duration,
-    away_since: Instant,
+    client: Client,
+    /// When the first call failed since the engine was there.
+    away_since: Option<Instant>,
     backoff: Duration,
 }
 
 impl Reconnect {
     /// Notes that the engine is there.
     pub fn reached(&mut self) {
-        self.away_since = Instant::now();
+        self.client.reached.store(true, Ordering::Relaxed);
+        self.away_since = None;
         self.backoff = BACKOFF_FIRST;
-        self.patience = self.patience_later;
+    }
+
+    fn patience(&self) -> Duration {
+        let patience = self.client.patience;
+        let reached = self.client.reached.load(Ordering::Relaxed);
+        if reached { patience } else { FIRST_CONTACT.min(patience) }
     }
 
     /// Waits before another call.
@@ -119,6 +130,11 @@ impl Reconnect {
     /// # Errors
     /// When `status` says that another call would end the same way, or patience is over.
     pub async fn wait(&mut self, status: &Status) -> Result<(), Fault> {
+        // Whatever it says, it is there; but what goes wrong again and again is not waited for
+        // longer than an engine that is away.
+        if is_ours(status) {
+            self.client.reached.store(true, Ordering::Relaxed);
+        }
         match meaning(status) {
             Meaning::Refused => return Err(Fault::Refused(text(status))),
             // It is there, and says that it has no time: that is not being away.
@@ -129,12 +145,13 @@ impl Reconnect {
             }
             Meaning::Later(None) | Meaning::Away => {}
         }
-        if self.away_since.elapsed() >= self.patience {
-            let seconds = self.away_since.elapsed().as_secs();
+        let away = self.away_since.get_or_insert_with(Instant::now).elapsed();
+        if away >= self.patience() {
+            let seconds = away.as_secs();
             return Err(Fault::Unreachable(format!(
                 "no engine at {} for {seconds} s ({}); what was sent may have been accepted: run \
                  the same command again",
-                self.endpoint,
+                self.client.endpoint,
                 text(status)
             )));
         }
@@ -155,9 +172,13 @@ enum Meaning {
     Away,
 }
 
+/// What the engine says carries its reason; anything else is the connection's own.
+fn is_ours(status: &Status) -> bool {
+    status.get_details_error_info().is_some_and(|info| info.domain == DOMAIN)
+}
+
 fn meaning(status: &Status) -> Meaning {
-    // What the engine says carries its reason; anything else is the connection's own.
-    if status.get_details_error_info().is_none_or(|info| info.domain != "fulgurite") {
+    if !is_ours(status) {
         return match status.code() {
             Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied => {
                 Meaning::Refused
@@ -203,6 +224,34 @@ mod tests {
             details.set_retry_info(retry);
         }
         Status::with_error_details(code, "said", details)
+    }
+
+    fn client(patience: Duration) -> Client {
+        Client::new("http://127.0.0.1:1", patience).expect("an address")
+    }
+
+    #[tokio::test]
+    async fn an_engine_is_away_from_the_first_failure_on() {
+        let mut reconnect = client(Duration::from_millis(50)).reconnect();
+        let away = Status::unavailable("cut");
+        // A long call that ends in a cut is no time without an engine.
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        assert!(reconnect.wait(&away).await.is_ok());
+        let fault = reconnect.wait(&away).await.expect_err("longer away than its patience");
+        assert!(matches!(fault, Fault::Unreachable(_)), "{fault}");
+        reconnect.reached();
+        assert!(reconnect.wait(&away).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn whoever_was_reached_once_is_waited_for_in_every_later_call() {
+        let hour = Duration::from_secs(3_600);
+        let client = client(hour);
+        assert_eq!(client.reconnect().patience(), FIRST_CONTACT);
+        let mut reconnect = client.reconnect();
+        let refused = reconnect.wait(&said(Code::NotFound, None)).await;
+        assert!(matches!(refused, Err(Fault::Refused(_))));
+        assert_eq!(client.reconnect().patience(), hour);
     }
 
     #[test]

@@ -2,6 +2,20 @@
 
 use std::process::ExitCode;
 
+/// What `--help` says about them.
+pub const HELP: &str = "\
+Exit codes:
+    0  all succeeded
+    1  the batch or payment is final, and some of it failed, was cancelled or refused
+    2  the command line or a file cannot be used
+    3  refused; nothing was accepted
+    4  the engine was not reached or the outcome is unknown: run the same command again
+    5  only payments that a person must resolve are left
+   74  something of this machine failed, such as writing the results or standard output;
+       it says nothing of payments, and what was accepted goes on
+  130  interrupted; what was accepted goes on
+`serve` has codes of its own: docs/configuration.md";
+
 /// The exit code of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit(pub u8);
@@ -23,6 +37,8 @@ impl Exit {
     pub const INTERRUPTED: Exit = Exit(130);
     /// Actors died again and again.
     pub const SOFTWARE: Exit = Exit(70);
+    /// Something of this machine failed, such as writing a file: it says nothing of payments.
+    pub const LOCAL: Exit = Exit(74);
     /// The journal cannot be used.
     pub const JOURNAL: Exit = Exit(74);
     /// A newer copy of this engine runs.
@@ -55,13 +71,41 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The same after `what` was accepted: a refusal must not read as "nothing was accepted".
+    pub fn after_acceptance(self, what: &str) -> Fault {
+        match self {
+            Fault::Refused(text) => Fault::Unreachable(format!(
+                "{what} was accepted, but now the engine says: {text}; run the same command again"
+            )),
+            other => other,
+        }
+    }
+
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
             Fault::Usage(_) => Exit::USAGE,
             Fault::Refused(_) => Exit::REFUSED,
             Fault::Unreachable(_) => Exit::UNREACHABLE,
-            Fault::Failed(_) => Exit::INCOMPLETE,
+            Fault::Failed(_) => Exit::LOCAL,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_accepted_is_never_called_refused() {
+        let fault = Fault::Refused("BATCH_NOT_FOUND: there is no batch".into());
+        assert_eq!(fault.exit(), Exit::REFUSED);
+        assert_eq!(fault.after_acceptance("bat_1").exit(), Exit::UNREACHABLE);
+    }
+
+    #[test]
+    fn a_fault_of_this_machine_says_nothing_of_payments() {
+        let exit = Fault::Failed("results.csv: no space left".into()).exit();
+        assert!(![Exit::SUCCESS, Exit::INCOMPLETE, Exit::REFUSED].contains(&exit));
     }
 }

@@ -19,7 +19,7 @@ pub mod submit;
 pub mod watch;
 pub mod words;
 
-use std::{future::Future, process::ExitCode};
+use std::{future::Future, io::Write, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -28,7 +28,7 @@ use exit::{Exit, Fault};
 
 /// Pays many Lightning invoices, each exactly once.
 #[derive(Debug, Parser)]
-#[command(name = "fulgurite", version, max_term_width = 100)]
+#[command(name = "fulgurite", version, max_term_width = 100, after_help = exit::HELP)]
 struct Cli {
     #[command(flatten)]
     remote: Remote,
@@ -129,10 +129,25 @@ fn blocking(work: impl Future<Output = Result<Exit, Fault>>) -> Result<Exit, Fau
     runtime.block_on(work)
 }
 
-/// Prints a line of data. A reader that went away ends the command quietly, as with `head`.
+/// Prints a line of data. A reader that went away has what it wanted, as with `head`: the command
+/// ends quietly.
 pub fn print_line(line: &str) {
-    use std::io::Write;
-    if writeln!(std::io::stdout(), "{line}").is_err() {
-        std::process::exit(0);
+    print_or_end(line, Exit::SUCCESS);
+}
+
+/// Prints a line about what becomes of orders. A reader that went away ends the command quietly,
+/// but not as if all had succeeded.
+pub fn print_outcome(line: &str) {
+    print_or_end(line, Exit::LOCAL);
+}
+
+fn print_or_end(line: &str, without_reader: Exit) {
+    let Err(error) = writeln!(std::io::stdout(), "{line}") else {
+        return;
+    };
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        std::process::exit(without_reader.0.into());
     }
+    eprintln!("error: standard output: {error}");
+    std::process::exit(Exit::LOCAL.0.into());
 }

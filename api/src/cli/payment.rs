@@ -12,7 +12,7 @@ use super::{
     exit::{Exit, Fault},
     input,
     options::OptionArgs,
-    print_line, words,
+    print_line, print_outcome, words,
 };
 use crate::wire;
 
@@ -26,6 +26,12 @@ pub enum PaymentCommand {
     Create(Box<CreateArgs>),
     /// Shows a payment with its attempts and its preimage.
     Get {
+        /// Its id.
+        #[arg(value_name = "PAYMENT")]
+        payment_id: String,
+    },
+    /// Cancels a payment that has no attempt under way.
+    Cancel {
         /// Its id.
         #[arg(value_name = "PAYMENT")]
         payment_id: String,
@@ -96,7 +102,14 @@ pub async fn run(to: To, command: PaymentCommand) -> Result<Exit, Fault> {
     match command {
         PaymentCommand::Create(args) => create(&to, *args).await,
         PaymentCommand::Get { payment_id } => {
-            show(&get(&to.client, &payment_id).await?, to.json);
+            show(&get(&to.client, &payment_id).await?, to.json, print_line);
+            Ok(Exit::SUCCESS)
+        }
+        PaymentCommand::Cancel { payment_id } => {
+            let request = proto::CancelPaymentRequest { payment_id };
+            let call = async || to.client.payments().cancel_payment(request.clone()).await;
+            let answer = to.client.repeat(call).await?;
+            show(&answer.payment.unwrap_or_default(), to.json, print_line);
             Ok(Exit::SUCCESS)
         }
         PaymentCommand::List(args) => list(&to, args).await,
@@ -137,9 +150,10 @@ async fn create(to: &To, args: CreateArgs) -> Result<Exit, Fault> {
                 return Ok(Exit::INTERRUPTED);
             }
         }
-        payment = get(&to.client, &payment.payment_id).await?;
+        let found = get(&to.client, &payment.payment_id).await;
+        payment = found.map_err(|fault| fault.after_acceptance(&payment.payment_id))?;
     }
-    show(&payment, to.json);
+    show(&payment, to.json, print_outcome);
     Ok(exit_of(&payment, args.wait))
 }
 
@@ -162,7 +176,7 @@ async fn get(client: &Client, payment_id: &str) -> Result<proto::Payment, Fault>
         view: proto::View::Full.into(),
     };
     let answer = client.repeat(async || client.payments().get_payment(request.clone()).await);
-    answer.await?.payment.ok_or_else(|| Fault::Failed("the answer has no payment".into()))
+    answer.await?.payment.ok_or_else(|| Fault::Unreachable("the answer has no payment".into()))
 }
 
 async fn list(to: &To, args: ListArgs) -> Result<Exit, Fault> {
@@ -208,16 +222,16 @@ fn line(payment: &proto::Payment) -> String {
 }
 
 /// Prints a payment: an object, or a field a line.
-fn show(payment: &proto::Payment, as_json: bool) {
+fn show(payment: &proto::Payment, as_json: bool, print: fn(&str)) {
     let value = wire::json::payment(payment);
     if as_json {
-        print_line(&value.to_string());
+        print(&value.to_string());
         return;
     }
     for (key, value) in value.as_object().into_iter().flatten() {
         match value {
-            serde_json::Value::String(text) => print_line(&format!("{key:<22} {text}")),
-            other => print_line(&format!("{key:<22} {other}")),
+            serde_json::Value::String(text) => print(&format!("{key:<22} {text}")),
+            other => print(&format!("{key:<22} {other}")),
         }
     }
 }

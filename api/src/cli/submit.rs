@@ -8,7 +8,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::{
-    client::{self, Client},
+    client::{self, Client, Reconnect},
     exit::Fault,
 };
 
@@ -72,7 +72,7 @@ pub async fn submit(
 ) -> Result<Uploaded, Fault> {
     let mut reconnect = client.reconnect();
     loop {
-        let status = match once(client, upload, note).await {
+        let status = match once(client, upload, note, &mut reconnect).await {
             Ok(uploaded) => return Ok(uploaded),
             Err(status) => status,
         };
@@ -85,7 +85,12 @@ async fn once(
     client: &Client,
     upload: &Upload,
     note: &mut dyn FnMut(Note),
+    reconnect: &mut Reconnect,
 ) -> Result<Uploaded, Status> {
+    // An upload is answered at its end alone: without this question, one that was cut would look
+    // like one that never met an engine.
+    client.engine().get_engine(proto::GetEngineRequest {}).await?;
+    reconnect.reached();
     // Two messages wait at most: what the note says was sent is nearly what has left.
     let (messages, outgoing) = mpsc::channel(2);
     let mut batches = client.batches();

@@ -25,6 +25,14 @@ impl PaymentService for Payments {
         Ok(Response::new(v1::GetPaymentResponse { payment }))
     }
 
+    async fn cancel_payment(
+        &self,
+        request: Request<v1::CancelPaymentRequest>,
+    ) -> Result<Response<v1::CancelPaymentResponse>, Status> {
+        let payment = query::cancel_payment(&self.0, &request.get_ref().payment_id).await?;
+        Ok(Response::new(v1::CancelPaymentResponse { payment: Some(payment) }))
+    }
+
     async fn list_payments(
         &self,
         request: Request<v1::ListPaymentsRequest>,

@@ -115,6 +115,8 @@ struct Session<'a> {
     waiting: VecDeque<Waiting>,
     received: u32,
     goal: Goal,
+    /// What stands against it if it is new: counts once its key is looked up.
+    objection: Option<Problem>,
 }
 
 /// Where the rows go.
@@ -135,14 +137,18 @@ struct Validation {
 impl<'a> Session<'a> {
     fn open(doors: &'a Doors, header: &Header) -> Result<Opened<'a>, Problem> {
         let now = now();
-        let checked = intake::upload_header(doors, header, now)?;
+        let checked = intake::upload_header(doors, header)?;
         let order_count = u32::try_from(header.order_count)
             .map_err(|_| invalid("order_count", "must be at least 0"))?;
         if order_count > doors.limits.batch_orders_max {
             return Err(too_large(doors));
         }
         let terms = intake::terms(&checked.options, header.options.as_ref(), now);
+        let objection = intake::objection(&checked.options, doors.signatures(), now);
         let goal = if header.validate_only {
+            if let Some(objection) = objection {
+                return Err(objection);
+            }
             let options = checked.options;
             Goal::Validate(Validation { options, refused: Vec::new(), orders: 0 })
         } else if let Some(summary) = replayed(doors, &checked) {
@@ -153,7 +159,7 @@ impl<'a> Session<'a> {
         let fingerprint = Fingerprint::of_batch(header);
         let check = UploadCheck::new(fingerprint, doors.limits.batch_amount_max);
         let waiting = VecDeque::new();
-        let session = Session { doors, terms, check, waiting, received: 0, goal };
+        let session = Session { doors, terms, check, waiting, received: 0, goal, objection };
         Ok(Opened::Session(Box::new(session)))
     }
 
@@ -226,9 +232,10 @@ impl<'a> Session<'a> {
             Goal::Accept(upload) => upload,
             Goal::Validate(validation) => return Ok(validated(validation, self.check)),
         };
-        match upload.commit(self.received, self.check.fingerprint()).await? {
+        let fingerprint = self.check.fingerprint();
+        match intake::commit(upload, self.received, fingerprint, self.objection).await? {
             runtime::Commit::Accepted { batch, replayed } => {
-                intake::until_readable(&self.doors.engine, batch.version).await;
+                intake::until_readable(self.doors, batch.version).await?;
                 Ok(accepted(&batch, replayed))
             }
             runtime::Commit::RowsRefused(rows) => Ok(rows_refused(rows)),

@@ -1,6 +1,7 @@
 //! `/v1/batches`.
 
 use axum::{
+    body::Body,
     extract::{Path, Query, State},
     response::Response,
 };
@@ -10,7 +11,7 @@ use serde_json::json;
 
 use super::{
     Refused, answer,
-    params::Params,
+    params::{Params, nothing},
     payments::{Pairs, page},
 };
 use crate::{Doors, query, wire};
@@ -68,17 +69,35 @@ pub async fn refused_rows(
 }
 
 /// `POST /v1/batches/{id}/pause`.
-pub async fn pause(state: State<Doors>, path: Path<String>) -> Result<Response, Refused> {
+pub async fn pause(
+    state: State<Doors>,
+    path: Path<String>,
+    Query(pairs): Pairs,
+    body: Body,
+) -> Result<Response, Refused> {
+    nothing(pairs, body).await?;
     request(state, path, Input::Pause).await
 }
 
 /// `POST /v1/batches/{id}/resume`.
-pub async fn resume(state: State<Doors>, path: Path<String>) -> Result<Response, Refused> {
+pub async fn resume(
+    state: State<Doors>,
+    path: Path<String>,
+    Query(pairs): Pairs,
+    body: Body,
+) -> Result<Response, Refused> {
+    nothing(pairs, body).await?;
     request(state, path, Input::Resume).await
 }
 
 /// `POST /v1/batches/{id}/cancel`.
-pub async fn cancel(state: State<Doors>, path: Path<String>) -> Result<Response, Refused> {
+pub async fn cancel(
+    state: State<Doors>,
+    path: Path<String>,
+    Query(pairs): Pairs,
+    body: Body,
+) -> Result<Response, Refused> {
+    nothing(pairs, body).await?;
     request(state, path, Input::Cancel).await
 }
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{Path, State},
+    body::Body,
+    extract::{Path, Query, State},
     middleware::from_fn_with_state,
     response::Response,
     routing::{get, post},
@@ -26,14 +27,18 @@ use crate::{
     query, wire,
 };
 
+use params::nothing;
+use payments::Pairs;
+
 pub use answer::Refused;
-pub use guard::Guard;
+pub use guard::{Guard, pass};
 
 /// Every route, behind the guard.
 pub fn router(doors: Doors, guard: Guard) -> Router {
     Router::new()
         .route("/v1/payments", post(payments::create).get(payments::list))
         .route("/v1/payments/{id}", get(payments::get))
+        .route("/v1/payments/{id}/cancel", post(payments::cancel))
         .route("/v1/batches", get(batches::list))
         .route("/v1/batches/{id}", get(batches::get))
         .route("/v1/batches/{id}/refused_rows", get(batches::refused_rows))
@@ -71,14 +76,24 @@ pub async fn serve(listener: TcpListener, doors: Doors) {
     }
 }
 
-async fn nodes(State(doors): State<Doors>) -> Response {
+async fn nodes(
+    State(doors): State<Doors>,
+    Query(pairs): Pairs,
+    body: Body,
+) -> Result<Response, Refused> {
+    nothing(pairs, body).await?;
     let v1::ListNodesResponse { nodes } = query::list_nodes(&doors);
     let nodes: Vec<Value> = nodes.iter().map(wire::json::node).collect();
-    answer::ok(&json!({ "nodes": nodes }))
+    Ok(answer::ok(&json!({ "nodes": nodes })))
 }
 
-async fn engine(State(doors): State<Doors>) -> Response {
-    answer::ok(&wire::json::engine(&wire::node::engine(&doors)))
+async fn engine(
+    State(doors): State<Doors>,
+    Query(pairs): Pairs,
+    body: Body,
+) -> Result<Response, Refused> {
+    nothing(pairs, body).await?;
+    Ok(answer::ok(&wire::json::engine(&wire::node::engine(&doors))))
 }
 
 /// What a code means: the target of `type` in every problem.

@@ -2,9 +2,16 @@
 
 use std::time::Duration;
 
+use axum::body::{Body, to_bytes};
 use fulgurite_proto::fulgurite::v1;
 
-use crate::problem::{Problem, invalid};
+use crate::{
+    problem::{Code, Problem, invalid, invalid_all},
+    wire,
+};
+
+/// More than `{}` is refused anyway.
+const EMPTY_BODY_MAX: usize = 1 << 10;
 
 /// The parameters of a request that nobody has taken yet.
 pub struct Params(Vec<(String, String)>);
@@ -92,6 +99,19 @@ impl Params {
     }
 }
 
+/// Refuses parameters, and a body other than `{}`, of a request that takes neither: what is not
+/// known is never ignored.
+pub async fn nothing(pairs: Vec<(String, String)>, body: Body) -> Result<(), Problem> {
+    Params::of(pairs).finish()?;
+    let Ok(body) = to_bytes(body, EMPTY_BODY_MAX).await else {
+        return Err(Problem::new(Code::MessageTooLarge));
+    };
+    if body.trim_ascii().is_empty() {
+        return Ok(());
+    }
+    wire::json_read::no_fields(&body).map_err(invalid_all)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +125,19 @@ mod tests {
         assert!(params(&[("x", "1")]).finish().is_err());
         assert!(params(&[("view", "full"), ("view", "full")]).view().is_err());
         assert!(params(&[]).finish().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_takes_nothing_refuses_whatever_is_given() {
+        let none = Vec::new;
+        for body in ["", "{}", " { } "] {
+            assert!(nothing(none(), Body::from(body)).await.is_ok(), "{body:?}");
+        }
+        for body in ["{\"reason\":\"x\"}", "[]", "null", "x", "{"] {
+            assert!(nothing(none(), Body::from(body)).await.is_err(), "{body:?}");
+        }
+        let pairs = vec![("force".to_owned(), "true".to_owned())];
+        assert!(nothing(pairs, Body::empty()).await.is_err());
     }
 
     #[test]

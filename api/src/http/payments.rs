@@ -12,7 +12,10 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Refused, answer, params::Params};
+use super::{
+    Refused, answer,
+    params::{Params, nothing},
+};
 use crate::{
     Doors, intake,
     problem::{Code, Problem, invalid_all},
@@ -96,6 +99,17 @@ pub async fn get(
         // When the time is over, the payment is answered as it is.
         let _ = timeout_at(until, change).await;
     }
+}
+
+/// `POST /v1/payments/{id}/cancel`.
+pub async fn cancel(
+    State(doors): State<Doors>,
+    Path(payment_id): Path<String>,
+    Query(pairs): Pairs,
+    body: Body,
+) -> Result<Response, Refused> {
+    nothing(pairs, body).await?;
+    Ok(answer::ok(&wire::json::payment(&query::cancel_payment(&doors, &payment_id).await?)))
 }
 
 /// `GET /v1/payments`: a page of payments.

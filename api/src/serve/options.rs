@@ -101,7 +101,7 @@ fn open_lnd(node: &Node) -> OpenNode {
 pub(super) fn rules(config: &Config) -> check::Rules {
     check::Rules {
         network: match config.engine.network {
-            Network::Mainnet => check::Network::Bitcoin,
+            Network::Mainnet => check::Network::Mainnet,
             Network::Testnet => check::Network::Testnet,
             Network::Signet => check::Network::Signet,
             Network::Regtest => check::Network::Regtest,

@@ -29,6 +29,11 @@ pub fn payment_order(text: &[u8]) -> Result<v1::PaymentOrder, Vec<Violation>> {
     fields.finish(order)
 }
 
+/// Reads an object that has no fields.
+pub fn no_fields(text: &[u8]) -> Result<(), Vec<Violation>> {
+    Fields::parse(text)?.finish(())
+}
+
 fn order_of(fields: &mut Fields) -> v1::PaymentOrder {
     v1::PaymentOrder {
         destination: fields.text("bolt11").map(payment_order::Destination::Bolt11),

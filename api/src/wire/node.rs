@@ -59,7 +59,7 @@ pub fn engine(doors: &Doors) -> v1::Engine {
 pub fn not_ready(readiness: &Readiness) -> Vec<&'static str> {
     let reasons = [
         (!readiness.recovered, "the journal is being recovered"),
-        (readiness.nodes_connected == 0, "no node was connected since the start"),
+        (readiness.nodes_connected == 0, "no node is connected"),
         (readiness.stopping, "the engine is stopping"),
     ];
     reasons.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| reason).collect()

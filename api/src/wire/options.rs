@@ -11,11 +11,11 @@ use fulgurite_proto::fulgurite::v1::{self, batch_options};
 use super::{count, large, time};
 use crate::problem::{Problem, invalid};
 
-/// The effective options, or the field that is wrong. `now` is for a deadline in the past.
+/// The effective options, or the field that is wrong. A deadline may have passed: whether that
+/// matters depends on the key, which may belong to what was accepted before.
 pub fn effective(
     options: Option<&v1::BatchOptions>,
     defaults: &BatchOptions,
-    now: UnixMs,
 ) -> Result<BatchOptions, Problem> {
     let Some(set) = options else {
         return Ok(defaults.clone());
@@ -43,7 +43,7 @@ pub fn effective(
         failed_percent_max: ranged("failed_percent_max", set.failed_percent_max, 0..=100)?
             .unwrap_or(defaults.failed_percent_max),
         fee_policy: fee_policy(set.fee_policy.as_ref(), defaults.fee_policy)?,
-        deadline: deadline(set.deadline.as_ref(), defaults.deadline, now)?,
+        deadline: deadline(set.deadline.as_ref(), defaults.deadline)?,
         attempts_max: ranged("attempts_max", set.attempts_max, 1..=100)?
             .unwrap_or(defaults.attempts_max),
         cltv_limit_blocks: ranged("cltv_limit_blocks", set.cltv_limit_blocks, 144..=2_016)?
@@ -94,12 +94,10 @@ fn fee_policy(set: Option<&v1::FeePolicy>, default: FeePolicy) -> Result<FeePoli
 fn deadline(
     set: Option<&prost_types::Timestamp>,
     default: Option<UnixMs>,
-    now: UnixMs,
 ) -> Result<Option<UnixMs>, Problem> {
     let Some(set) = set else { return Ok(default) };
     match time::from_proto(set) {
-        Some(deadline) if deadline > now => Ok(Some(deadline)),
-        Some(_) => Err(invalid("options.deadline", "has passed")),
+        Some(deadline) => Ok(Some(deadline)),
         None => Err(invalid("options.deadline", "is not a time")),
     }
 }
@@ -157,8 +155,8 @@ mod tests {
     fn unset_options_are_the_defaults() {
         let defaults = of_tests();
         let unset = v1::BatchOptions::default();
-        assert_eq!(effective(None, &defaults, UnixMs(0)).ok(), Some(defaults.clone()));
-        assert_eq!(effective(Some(&unset), &defaults, UnixMs(0)).ok(), Some(defaults));
+        assert_eq!(effective(None, &defaults).ok(), Some(defaults.clone()));
+        assert_eq!(effective(Some(&unset), &defaults).ok(), Some(defaults));
     }
 
     #[test]
@@ -170,21 +168,22 @@ mod tests {
             attempts_max: 7,
             ..of_tests()
         };
-        let back = effective(Some(&to_proto(&options)), &of_tests(), UnixMs(0));
+        let back = effective(Some(&to_proto(&options)), &of_tests());
         assert_eq!(back.ok(), Some(options));
     }
 
     #[test]
     fn a_value_out_of_range_names_its_field() {
+        let no_time = prost_types::Timestamp { seconds: i64::MAX, nanos: 0 };
         let bad = [
             v1::BatchOptions { in_flight_max: Some(0), ..Default::default() },
             v1::BatchOptions { failed_percent_max: Some(101), ..Default::default() },
             v1::BatchOptions { attempts_max: Some(-1), ..Default::default() },
             v1::BatchOptions { priority: 9, ..Default::default() },
-            v1::BatchOptions { deadline: Some(Default::default()), ..Default::default() },
+            v1::BatchOptions { deadline: Some(no_time), ..Default::default() },
         ];
         for options in bad {
-            let problem = effective(Some(&options), &of_tests(), UnixMs(1)).expect_err("refused");
+            let problem = effective(Some(&options), &of_tests()).expect_err("refused");
             assert_eq!(problem.violations.len(), 1, "{options:?}");
         }
     }

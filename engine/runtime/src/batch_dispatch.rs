@@ -9,12 +9,14 @@ use std::{
 use fulgurite_core::{
     AttemptId, BatchId, Event, Msat, UnixMs,
     dispatch::{Candidate, Choice, choose},
-    payment::{Input, State},
+    payment::{Input, Refusal, State},
+    port::Journal,
 };
 
 use crate::{
     batch_work::BatchWork,
-    message::{NodeMessage, Place, Placed},
+    message::{CancelPayment, NodeMessage, Place, Placed},
+    release::Release,
 };
 
 impl BatchWork {
@@ -95,6 +97,37 @@ impl BatchWork {
             }
         }
         self.shared.intake.closed(rows.len());
+    }
+
+    /// Cancels one payment, if it has no attempt under way.
+    pub(crate) fn cancel_payment(&mut self, request: CancelPayment, time: UnixMs) {
+        let CancelPayment { payment, reply } = request;
+        let Some(work) = self.batches.get(&payment.batch()) else {
+            // Finished meanwhile: what the views say.
+            return;
+        };
+        let Some(found) = work.batch.payment(payment) else {
+            return;
+        };
+        let decided = found.decide(&Input::Cancel, &work.batch.terms(self.shared.retry), time);
+        let (lsn, answer) = match decided {
+            Ok(change) => {
+                let mut cancelled = found.clone();
+                self.withdraw(AttemptId { payment, number: cancelled.next_attempt() });
+                let Some(lsn) = self.payment(payment, &Input::Cancel, time) else {
+                    return;
+                };
+                cancelled.apply(&change, time, lsn);
+                (lsn, Ok(cancelled))
+            }
+            // To ask twice is no error.
+            Err(Refusal::AlreadyFinal) if found.state == State::Cancelled => {
+                (self.shared.journal.last(), Ok(found.clone()))
+            }
+            // What a refusal rests on may not be durable yet (rule E1).
+            Err(refusal) => (self.shared.journal.last(), Err(refusal)),
+        };
+        self.releases.push(lsn, Release::PaymentReply(reply, Box::new(answer)));
     }
 
     /// The batch may have something to place.

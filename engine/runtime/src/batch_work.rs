@@ -7,7 +7,7 @@ use std::{
 };
 
 use fulgurite_core::{
-    AttemptId, BatchId, Event, PaymentId, UnixMs,
+    AttemptId, BatchId, Event, Lsn, PaymentId, UnixMs,
     batch::{self, Batch},
     event::AttemptStarted,
     payment::{Effect, Input, State},
@@ -118,6 +118,7 @@ impl BatchWork {
         match message {
             BatchMessage::Adopt(batch) => self.adopt(*batch, time),
             BatchMessage::Request(request) => self.request(request, time),
+            BatchMessage::CancelPayment(request) => self.cancel_payment(request, time),
             BatchMessage::Grant(grant) => self.grant(grant, time),
             BatchMessage::Returned(placed) => self.returned(placed),
             BatchMessage::Outcome(attempt, outcome) => self.outcome(attempt, outcome, time),
@@ -292,12 +293,16 @@ impl BatchWork {
         self.payment(attempt.payment, &Input::from_outcome(attempt.number, outcome), time);
     }
 
-    /// Decides about a payment that is in flight or waits, and does what follows.
-    pub(crate) fn payment(&mut self, payment: PaymentId, input: &Input, time: UnixMs) {
+    /// Decides about a payment that is in flight or waits, and does what follows. Returns the LSN of
+    /// the event, if there is one.
+    pub(crate) fn payment(
+        &mut self,
+        payment: PaymentId,
+        input: &Input,
+        time: UnixMs,
+    ) -> Option<Lsn> {
         let batch = payment.batch();
-        let Some(work) = self.batches.get_mut(&batch) else {
-            return;
-        };
+        let work = self.batches.get_mut(&batch)?;
         let was_in_flight = work
             .batch
             .payment(payment)
@@ -306,14 +311,12 @@ impl BatchWork {
             Ok(event) => event,
             Err(refusal) => {
                 tracing::debug!(%payment, %refusal, "input refused");
-                return;
+                return None;
             }
         };
         let lsn = self.shared.journal.append(event.clone());
         let effect = work.batch.apply(&event, lsn);
-        let Some(found) = work.batch.payment(payment) else {
-            return;
-        };
+        let found = work.batch.payment(payment)?;
         if was_in_flight {
             work.schedule.ended(found);
         }
@@ -344,5 +347,6 @@ impl BatchWork {
         }
         self.follow_up(batch, time);
         self.feed(batch);
+        Some(lsn)
     }
 }

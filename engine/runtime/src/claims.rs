@@ -37,6 +37,11 @@ impl Claims {
         }
     }
 
+    /// The payment whose claim on the hash is in the journal, as far as memory knows.
+    pub fn sealed(&self, hash: PaymentHash) -> Option<PaymentId> {
+        self.owners.get(&hash).filter(|owner| owner.sealed).map(|owner| owner.payment)
+    }
+
     /// The seal of the payment's batch is in the journal.
     pub fn seal(&self, hash: PaymentHash, payment: PaymentId) {
         self.owners.insert(hash, Owner { payment, sealed: true });

@@ -6,7 +6,8 @@ use fulgurite_core::{
     BatchId, Lsn, Order, PaymentHash, PaymentId,
     batch::{self, Summary},
     order::RefusedRow,
-    payment::{Payment, State},
+    payment::{self, Payment, State},
+    port::Journal,
 };
 use fulgurite_inbox::Inbox;
 use fulgurite_journal::{
@@ -18,12 +19,12 @@ use tokio::sync::oneshot;
 
 use crate::{
     intake,
-    message::{BatchMessage, Request},
+    message::{BatchMessage, CancelPayment, Request},
     metrics::Metrics,
     slot::{BatchSlot, Shared},
     status::{Load, NodeStatus, Readiness},
     supervisor::Task,
-    upload::{ACCOUNT, Busy, Commit, Header, Upload},
+    upload::{ACCOUNT, Busy, Commit, Header, Upload, claimed},
     watcher::{Position, Watcher},
 };
 
@@ -100,7 +101,7 @@ impl Engine {
         if floor > 0 && self.views.free_bytes().is_ok_and(|free| free < floor) {
             return Err(Busy::DiskLow);
         }
-        self.shared.intake.open_upload(order_count as usize)?;
+        self.shared.intake.open_upload(order_count as usize, header.single)?;
         let batch = BatchId::from_uuid(uuid::Uuid::now_v7().as_u128());
         Ok(Upload::new(self.clone(), header, batch))
     }
@@ -178,6 +179,17 @@ impl Engine {
         sound(self.views.hash_claim(hash))
     }
 
+    /// What a commit would say of a row whose payment hash is another payment's; `None` when it is
+    /// free. Claims nothing.
+    pub fn claimed(&self, row: u32, order: &Order) -> Option<RefusedRow> {
+        let hash = order.payment_hash;
+        let in_memory = self.shared.claims.sealed(hash).filter(|owner| !self.is_free(*owner));
+        let in_memory = in_memory.map(|owner| (owner, self.is_paid(owner)));
+        let owner = || self.owner(hash).map(|claim| (claim.payment, claim.paid));
+        let (owner, paid) = in_memory.or_else(owner)?;
+        Some(claimed(row, order, owner, paid))
+    }
+
     pub(crate) fn is_paid(&self, payment: PaymentId) -> bool {
         let found = self.payment(payment);
         found.is_some_and(|payment| matches!(payment.state, State::Succeeded { .. }))
@@ -200,6 +212,11 @@ impl Engine {
         self.views.projected().wait_for(lsn + 1).await;
     }
 
+    /// The LSN of the newest event: whoever waits past it reads all that has happened.
+    pub fn newest(&self) -> Lsn {
+        self.shared.journal.last()
+    }
+
     /// The LSN that every answer covers at least.
     pub fn projected(&self) -> Lsn {
         self.views.projected().get()
@@ -215,6 +232,10 @@ impl Engine {
         let Some(slot) = self.slot_of(batch).await else {
             return match self.batch(batch) {
                 None => Ok(None),
+                // The views are behind what the batch knew when it ended.
+                Some(found) if found.state != batch::State::Finished => {
+                    Err(Busy::UnknownOutcome.into())
+                }
                 Some(_) => Err(batch::Refusal::Finished.into()),
             };
         };
@@ -223,6 +244,28 @@ impl Engine {
         slot.inbox.offer(request).map_err(|_| Busy::Overloaded)?;
         // With the last hold on its inbox, a request that nobody reads any more is dropped too.
         drop(slot);
+        let answer = answer.await.map_err(|_| Busy::UnknownOutcome)?;
+        Ok(Some(answer?))
+    }
+
+    /// Cancels a payment that has no attempt under way. `None` without such a payment.
+    pub async fn cancel_payment(&self, id: PaymentId) -> Result<Option<Payment>, CancelRefused> {
+        let Some(slot) = self.slot_of(id.batch()).await else {
+            return match self.payment(id) {
+                // The views are behind what the batch knew when it ended.
+                Some(found) if !found.is_final() => Err(Busy::UnknownOutcome.into()),
+                Some(found) if found.state != State::Cancelled => {
+                    Err(payment::Refusal::AlreadyFinal.into())
+                }
+                found => Ok(found),
+            };
+        };
+        if self.payment(id).is_none() {
+            return Ok(None);
+        }
+        let (reply, answer) = oneshot::channel();
+        let request = BatchMessage::CancelPayment(CancelPayment { payment: id, reply });
+        slot.inbox.offer(request).map_err(|_| Busy::Overloaded)?;
         let answer = answer.await.map_err(|_| Busy::UnknownOutcome)?;
         Ok(Some(answer?))
     }
@@ -303,6 +346,17 @@ pub(crate) fn is_outcome(state: &State) -> bool {
         | State::Unresolved { .. } => true,
         State::Queued { .. } | State::InFlight(_) => false,
     }
+}
+
+/// Why a payment was not cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CancelRefused {
+    /// The rules refuse it.
+    #[error(transparent)]
+    Refused(#[from] payment::Refusal),
+    /// The engine takes nothing now.
+    #[error(transparent)]
+    Busy(#[from] Busy),
 }
 
 /// Why a request on a batch changed nothing.

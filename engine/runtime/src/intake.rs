@@ -7,12 +7,16 @@ use parking_lot::Mutex;
 
 use crate::upload::Busy;
 
+/// Single payments on their way at once. Each is one order and holds its place for milliseconds;
+/// an upload can hold one for minutes, so they have places of their own.
+const SINGLES_MAX: usize = 4_096;
+
 /// The limits at the door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The most payments that are not final, over all batches.
     pub open_payments_max: usize,
-    /// The most uploads that are on their way.
+    /// The most uploads that are on their way; single payments do not count.
     pub uploads_max: usize,
     /// New orders are refused when the journal's disk has less room, in bytes.
     pub disk_floor_bytes: u64,
@@ -28,10 +32,17 @@ pub struct Intake {
 struct State {
     open_payments: usize,
     uploads: usize,
+    singles: usize,
     stopping: bool,
     keys: HashMap<String, Key>,
     /// Keys that leave memory once the views have passed their LSN.
     leaving: VecDeque<(Lsn, String)>,
+}
+
+impl State {
+    fn under_way(&mut self, single: bool) -> &mut usize {
+        if single { &mut self.singles } else { &mut self.uploads }
+    }
 }
 
 /// What is known of an idempotency key that the views may not know yet.
@@ -54,19 +65,20 @@ impl Intake {
         self.limits
     }
 
-    /// Lets an upload in.
-    pub fn open_upload(&self, order_count: usize) -> Result<(), Busy> {
+    /// Lets an upload in, or a single payment.
+    pub fn open_upload(&self, order_count: usize, single: bool) -> Result<(), Busy> {
         let mut state = self.state.lock();
         if state.stopping {
             return Err(Busy::Stopping);
         }
-        if state.uploads >= self.limits.uploads_max {
+        let max = if single { SINGLES_MAX } else { self.limits.uploads_max };
+        if *state.under_way(single) >= max {
             return Err(Busy::Overloaded);
         }
         if state.open_payments + order_count > self.limits.open_payments_max {
             return Err(Busy::TooManyOpen);
         }
-        state.uploads += 1;
+        *state.under_way(single) += 1;
         Ok(())
     }
 
@@ -76,9 +88,9 @@ impl Intake {
         (state.open_payments, state.uploads)
     }
 
-    /// An upload is over, one way or the other.
-    pub fn close_upload(&self) {
-        self.state.lock().uploads -= 1;
+    /// An upload or a single payment is over, one way or the other.
+    pub fn close_upload(&self, single: bool) {
+        *self.state.lock().under_way(single) -= 1;
     }
 
     /// Payments come to life.
@@ -154,5 +166,25 @@ impl Intake {
     pub fn depth(&self) -> (usize, usize) {
         let state = self.state.lock();
         (state.open_payments, state.uploads)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uploads_leave_single_payments_their_places() {
+        let limits = Limits { open_payments_max: 10_000, uploads_max: 1, disk_floor_bytes: 0 };
+        let intake = Intake::new(limits, 0);
+        assert_eq!(intake.open_upload(1, false), Ok(()));
+        assert_eq!(intake.open_upload(1, false), Err(Busy::Overloaded));
+        for _ in 0..SINGLES_MAX {
+            assert_eq!(intake.open_upload(1, true), Ok(()));
+        }
+        assert_eq!(intake.open_upload(1, true), Err(Busy::Overloaded));
+        intake.close_upload(true);
+        assert_eq!(intake.open_upload(1, false), Err(Busy::Overloaded));
+        assert_eq!(intake.open_upload(1, true), Ok(()));
     }
 }

@@ -7,6 +7,7 @@ use fulgurite_core::{
     batch::{self, Batch, Summary},
     event::AttemptStarted,
     order::Priority,
+    payment::{self, Payment},
     port::{ChannelInfo, NodeEvent},
     tracker::Outcome,
 };
@@ -20,6 +21,8 @@ pub enum BatchMessage {
     Adopt(Box<Batch>),
     /// Somebody wants something of the batch.
     Request(Request),
+    /// Somebody wants a payment cancelled.
+    CancelPayment(CancelPayment),
     /// A node has room for an order that waited there.
     Grant(Grant),
     /// A node gives an order back that waited there.
@@ -48,6 +51,14 @@ pub struct Request {
     pub input: batch::Input,
     /// Answered when what it rests on is durable.
     pub reply: oneshot::Sender<Result<Summary, batch::Refusal>>,
+}
+
+/// A payment that is to be cancelled, and where the answer goes.
+pub struct CancelPayment {
+    /// Which payment.
+    pub payment: PaymentId,
+    /// Answered when what it rests on is durable: the payment, or why it cannot be.
+    pub reply: oneshot::Sender<Result<Payment, payment::Refusal>>,
 }
 
 /// Which order waits where: an order that moves gets a new number, so that an old grant shows.

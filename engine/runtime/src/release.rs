@@ -13,7 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fulgurite_core::{Lsn, UnixMs, batch, batch::Summary};
+use fulgurite_core::{
+    Lsn, UnixMs,
+    batch::{self, Summary},
+    payment::{self, Payment},
+};
 use fulgurite_inbox::{Bell, Watermark};
 use tokio::sync::oneshot;
 
@@ -30,6 +34,11 @@ pub enum Release {
     Start(Arc<NodeSlot>, Box<Start>, Instant),
     /// An answer to a request.
     Reply(oneshot::Sender<Result<Summary, batch::Refusal>>, Box<Result<Summary, batch::Refusal>>),
+    /// An answer to a request on one payment.
+    PaymentReply(
+        oneshot::Sender<Result<Payment, payment::Refusal>>,
+        Box<Result<Payment, payment::Refusal>>,
+    ),
     /// A payment is final on disk: how long that took.
     Outcome {
         /// When the outcome was decided.
@@ -82,6 +91,7 @@ impl ReleaseList {
                 }
                 // Who asked may be gone: the event stands all the same.
                 Some((_, Release::Reply(reply, answer))) => drop(reply.send(*answer)),
+                Some((_, Release::PaymentReply(reply, answer))) => drop(reply.send(*answer)),
                 Some((_, Release::Outcome { at, accepted })) => {
                     metrics.record(Stage::Outcome, at.elapsed());
                     let ms = u64::try_from(now().since(accepted)).unwrap_or(0);
@@ -107,5 +117,24 @@ impl ReleaseList {
             Poll::<()>::Pending
         })
         .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix::test]
+    async fn what_is_durable_already_is_released_at_once() {
+        let durable = Arc::new(Watermark::new(5));
+        let list = ReleaseList::new(Arc::clone(&durable), Arc::default());
+        actix::spawn(list.clone().run());
+        for lsn in [5, 5, 6] {
+            let (reply, answer) = oneshot::channel();
+            let refused = Box::new(Err(payment::Refusal::AlreadyFinal));
+            list.push(lsn, Release::PaymentReply(reply, refused));
+            let waited = tokio::time::timeout(Duration::from_millis(200), answer).await;
+            assert_eq!(waited.is_ok(), lsn == 5, "{lsn}");
+        }
     }
 }

@@ -61,7 +61,7 @@ pub struct Load {
 pub struct Readiness {
     /// The journal is recovered and the views caught up.
     pub recovered: bool,
-    /// Nodes connected at least once since the start.
+    /// Nodes that are connected now.
     pub nodes_connected: u32,
     /// Nodes configured.
     pub nodes: u32,

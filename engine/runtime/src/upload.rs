@@ -90,13 +90,24 @@ pub struct Upload {
     orders: Vec<(u32, Arc<Order>)>,
     refused: Vec<RefusedRow>,
     journaled: bool,
+    /// The key is taken for this commit: whatever does not lead to a seal frees it.
+    key_taken: bool,
     sealed: bool,
 }
 
 impl Upload {
     pub(crate) fn new(engine: Engine, header: Header, batch: BatchId) -> Upload {
         let (orders, refused) = (Vec::new(), Vec::new());
-        Upload { engine, header, batch, orders, refused, journaled: false, sealed: false }
+        Upload {
+            engine,
+            header,
+            batch,
+            orders,
+            refused,
+            journaled: false,
+            key_taken: false,
+            sealed: false,
+        }
     }
 
     /// The id that the batch will have when it is accepted as new.
@@ -127,21 +138,9 @@ impl Upload {
         Ok(())
     }
 
-    /// What the commit would say, without accepting anything (`validate_only`).
-    pub fn validate(self) -> Vec<RefusedRow> {
-        let mut refused = self.refused.clone();
-        for (row, order) in &self.orders {
-            if let Some(owner) = self.engine.owner(order.payment_hash) {
-                refused.push(claimed(*row, order, owner.payment, owner.paid));
-            }
-        }
-        refused.sort_by_key(|refused| refused.row);
-        refused
-    }
-
     /// Accepts all rows or none: the key first, then the claims, then the seal. Returns when the
     /// answer is durable. `fingerprint` is SHA-256 over the decoded values that the client set.
-    pub async fn commit(self, order_count: u32, fingerprint: [u8; 32]) -> Result<Commit, Busy> {
+    pub async fn commit(mut self, order_count: u32, fingerprint: [u8; 32]) -> Result<Commit, Busy> {
         let started = Instant::now();
         if let Some(replay) = self.known_key(fingerprint).await? {
             return Ok(replay);
@@ -156,6 +155,12 @@ impl Upload {
             engine.shared.metrics.accepted(u64::from(accepted));
         }
         Ok(commit)
+    }
+
+    /// What a commit would answer to a key that is known; `None` when it would be new. Accepts
+    /// nothing.
+    pub async fn repeated(mut self, fingerprint: [u8; 32]) -> Result<Option<Commit>, Busy> {
+        self.known_key(fingerprint).await
     }
 
     /// Claims every hash, then seals. While another upload that is not sealed either has one of
@@ -190,7 +195,7 @@ impl Upload {
     }
 
     /// The answer to a key that is known; `None` when this commit took the key.
-    async fn known_key(&self, fingerprint: [u8; 32]) -> Result<Option<Commit>, Busy> {
+    async fn known_key(&mut self, fingerprint: [u8; 32]) -> Result<Option<Commit>, Busy> {
         let key = &self.header.idempotency_key;
         loop {
             let batch = match self.engine.shared.intake.take_key(key) {
@@ -199,7 +204,10 @@ impl Upload {
                         self.engine.shared.intake.free_key(key);
                         batch
                     }
-                    None => return Ok(None),
+                    None => {
+                        self.key_taken = true;
+                        return Ok(None);
+                    }
                 },
                 Err(Key::Bound(batch, lsn)) => {
                     self.engine.shared.journal.projected().wait_for(lsn).await;
@@ -241,7 +249,6 @@ impl Upload {
         let opened = if refused { Ok(()) } else { shared.intake.opened(self.orders.len()) };
         if refused || opened.is_err() {
             self.unclaim(&rows);
-            shared.intake.free_key(&key);
             opened?;
             let rows = std::mem::take(&mut self.refused);
             return Ok((Commit::RowsRefused(rows), shared.journal.last()));
@@ -348,10 +355,13 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        self.engine.shared.intake.close_upload();
+        self.engine.shared.intake.close_upload(self.header.single);
         // Also when a commit was given up half way.
         if !self.sealed {
             self.unclaim(&self.orders);
+            if self.key_taken {
+                self.engine.shared.intake.free_key(&self.header.idempotency_key);
+            }
         }
         if self.journaled && !self.sealed {
             self.engine.shared.journal.append(Event::UploadDropped { batch: self.batch });
@@ -367,7 +377,8 @@ struct Claimed {
     refused: Vec<RefusedRow>,
 }
 
-fn claimed(row: u32, order: &Order, owner: PaymentId, paid: bool) -> RefusedRow {
+/// The refusal of a row whose payment hash is `owner`'s.
+pub(crate) fn claimed(row: u32, order: &Order, owner: PaymentId, paid: bool) -> RefusedRow {
     let hash = order.payment_hash;
     let (reason, message) = if paid {
         (RowReason::AlreadyPaid, format!("this invoice ({hash}) was already paid by {owner}"))

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use fulgurite_proto::fulgurite::v1 as proto;
 
-use super::{Followed, follow, show};
+use super::{Followed, follow, show_outcome};
 use crate::cli::{
     To,
     exit::{Exit, Fault},
     input::{Format, Input},
     options::OptionArgs,
-    print_line,
+    print_outcome,
     progress::Progress,
     results::{self, Results},
     submit::{self, Upload, Uploaded},
@@ -49,8 +49,9 @@ pub struct SubmitArgs {
 }
 
 pub(super) async fn run(to: &To, args: SubmitArgs) -> Result<Exit, Fault> {
-    let Input { orders, lines, digest } = Input::read(&args.file, args.format)?;
-    let key = args.key.clone().unwrap_or_else(|| format!("file:{digest}"));
+    let input = Input::read(&args.file, args.format)?;
+    let key = args.key.clone().unwrap_or_else(|| input.default_key());
+    let Input { orders, lines, digest } = input;
     eprintln!("{} orders, key {key}", orders.len());
     let upload = Upload {
         orders,
@@ -94,15 +95,15 @@ struct Job<'a> {
 impl Job<'_> {
     fn refused(&self, rows: Vec<proto::RefusedRow>) -> Result<Exit, Fault> {
         self.show_refused(&rows);
+        eprintln!(
+            "nothing was accepted. Correct the rows and submit again (the same --key may be \
+             used), or leave them out with --accept-valid"
+        );
         if let Some(path) = &self.args.results {
             let mut results = Results { refused: rows, ..Results::default() };
             results.not_accepted(&self.upload.orders);
             results::write_file(path, &results.table(self.lines))?;
         }
-        eprintln!(
-            "nothing was accepted. Correct the rows and submit again (the same --key may be \
-             used), or leave them out with --accept-valid"
-        );
         Ok(Exit::REFUSED)
     }
 
@@ -114,20 +115,29 @@ impl Job<'_> {
     ) -> Result<Exit, Fault> {
         self.show_refused(refused);
         if self.args.dry_run {
-            show(batch, self.to.json);
+            show_outcome(batch, self.to.json);
             eprintln!("nothing was written: this was a dry run");
             return Ok(if refused.is_empty() { Exit::SUCCESS } else { Exit::INCOMPLETE });
         }
         let again = if replayed { " before, with this key" } else { "" };
         eprintln!("accepted{again}: {}", batch.batch_id);
         if self.args.no_wait {
-            show(batch, self.to.json);
+            show_outcome(batch, self.to.json);
             return Ok(Exit::SUCCESS);
         }
+        let followed = self.follow(batch).await;
+        followed.map_err(|fault| fault.after_acceptance(&batch.batch_id))
+    }
+
+    /// Watches the batch to its end and writes the results.
+    async fn follow(&self, batch: &proto::Batch) -> Result<Exit, Fault> {
         let followed = follow(self.to, batch).await?;
         if let (Some(path), Followed::Ended(_)) = (&self.args.results, &followed) {
-            let results = Results::fetch(&self.to.client, &batch.batch_id, &[]).await?;
-            results::write_file(path, &results.table(self.lines))?;
+            let batch_id = &batch.batch_id;
+            let results = Results::fetch(&self.to.client, batch_id, &[]).await?;
+            results::write_file(path, &results.table(self.lines)).inspect_err(|_| {
+                eprintln!("the results can be had again: fulgurite batch results {batch_id}");
+            })?;
             eprintln!("results: {}", path.display());
         }
         Ok(followed.exit())
@@ -140,7 +150,7 @@ impl Job<'_> {
         };
         if self.to.json {
             rows.iter()
-                .for_each(|row| print_line(&words::refused_row(row, line(row.row)).to_string()));
+                .for_each(|row| print_outcome(&words::refused_row(row, line(row.row)).to_string()));
             return;
         }
         for row in rows.iter().take(SHOWN_MAX) {
