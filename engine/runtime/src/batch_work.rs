@@ -293,8 +293,8 @@ impl BatchWork {
         self.payment(attempt.payment, &Input::from_outcome(attempt.number, outcome), time);
     }
 
-    /// Decides about a payment that is in flight or waits, and does what follows. Returns the LSN of
-    /// the event, if there is one.
+    /// Decides about a payment that is in flight or waits, and does what follows. Returns the LSN
+    /// of the event, if there is one.
     pub(crate) fn payment(
         &mut self,
         payment: PaymentId,
