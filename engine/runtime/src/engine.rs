@@ -266,6 +266,7 @@ impl Engine {
         let (reply, answer) = oneshot::channel();
         let request = BatchMessage::CancelPayment(CancelPayment { payment: id, reply });
         slot.inbox.offer(request).map_err(|_| Busy::Overloaded)?;
+        drop(slot);
         let answer = answer.await.map_err(|_| Busy::UnknownOutcome)?;
         Ok(Some(answer?))
     }
