@@ -7,7 +7,7 @@ BEGIN {
 }
 
 # Runs and sections.
-/^fulgurite: / { close_section(); loom = ($2 == "loom"); next }
+/^fulgurite: (tests|loom)$/ { close_section(); loom = ($2 == "loom"); next }
 /^ +Running / { open_section($2 == "unittests" ? $3 : $2, $NF); next }
 /^ +Doc-tests / { open_section("doc", $2); next }
 

@@ -237,8 +237,8 @@ fn misconfigured(message: String) -> Failure {
 
 fn broken_journal(folder: &str, why: &str) -> Failure {
     let message = format!(
-        "the journal in {folder} cannot be used: {why}; nothing was sent: look at it with \
-         `fulgurite journal verify {folder}`"
+        "the journal in {folder} cannot be used: {why}; nothing was sent. For a damaged one, \
+         `fulgurite journal verify {folder}` says where"
     );
     Failure { exit: Exit::JOURNAL, message }
 }

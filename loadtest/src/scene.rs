@@ -201,13 +201,16 @@ impl Engine {
     }
 }
 
-/// Ports that are free now; whoever takes one before the engine does breaks the run.
+/// Ports that are free now, below those that the kernel takes for outgoing connections: an engine
+/// that is killed and started again finds them free.
 fn free_ports() -> Result<[SocketAddr; 3]> {
-    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    // All three are held until the last is known: no two are the same.
-    let held = [listen()?, listen()?, listen()?];
-    let [grpc, http, admin] = &held;
-    Ok([grpc.local_addr()?, http.local_addr()?, admin.local_addr()?])
+    let first = 20_000 + std::process::id() % 1_000 * 11;
+    let free = (first..first + 1_000).filter_map(|port| {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(port).ok()?));
+        TcpListener::bind(address).is_ok().then_some(address)
+    });
+    let free: Vec<SocketAddr> = free.take(3).collect();
+    free.try_into().map_err(|_| anyhow::anyhow!("three free ports were not found"))
 }
 
 fn engine_toml(

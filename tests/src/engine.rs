@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::regtest::Invoice;
+use crate::regtest::{Invoice, free_port};
 
 const READY_MAX: Duration = Duration::from_secs(60);
 
@@ -337,8 +337,6 @@ fn read_results(text: &str) -> Result<Vec<ResultRow>> {
 }
 
 fn free_ports() -> Result<[SocketAddr; 3]> {
-    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let held = [listen()?, listen()?, listen()?];
-    let [one, two, three] = &held;
-    Ok([one.local_addr()?, two.local_addr()?, three.local_addr()?])
+    let port = || Ok::<_, anyhow::Error>(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
+    Ok([port()?, port()?, port()?])
 }

@@ -7,7 +7,10 @@ use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc};
 
 use fulgurite_core::{
     BatchId, Event, FeePolicy, Msat, Order, PaymentHash, PaymentId, Preimage, UnixMs,
-    event::{AttemptStarted, Contradiction, Failure, NeverSent, Next, PauseReason, PaymentChange},
+    event::{
+        AttemptStarted, Contradiction, Failure, NeverSent, Next, PauseReason, PaymentChange,
+        SendBounds,
+    },
     order::{Accepted, BatchOptions, Priority, RefusedRow, RowReason, Sealed},
     port::FailureReason,
 };
@@ -93,6 +96,10 @@ fn samples() -> Vec<(String, Event)> {
         named("orders_added", Event::OrdersAdded { batch, orders: Arc::new(orders()) }),
         named("batch_accepted", Event::BatchAccepted(Arc::new(accepted(false)))),
         named("batch_accepted_single", Event::BatchAccepted(Arc::new(accepted(true)))),
+        named(
+            "send_bounds",
+            Event::SendBounds(SendBounds { expiry_ms: 15_001, deadline_ms: 10_000 }),
+        ),
         named("upload_dropped", Event::UploadDropped { batch }),
         named("batch_resumed", Event::BatchResumed { batch, time }),
         named("batch_cancel_requested", Event::BatchCancelRequested { batch, time }),

@@ -20,6 +20,7 @@ mod submit;
 #[derive(Debug, Subcommand)]
 pub enum BatchCommand {
     /// Uploads a CSV or NDJSON file and watches it to its end.
+    #[command(after_help = submit::FILES)]
     Submit(submit::SubmitArgs),
     /// Shows a batch.
     Get(Which),

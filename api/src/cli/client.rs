@@ -196,17 +196,23 @@ fn meaning(status: &Status) -> Meaning {
     }
 }
 
+/// Whether the same call may end otherwise.
+pub fn is_worth_repeating(status: &Status) -> bool {
+    meaning(status) != Meaning::Refused
+}
+
 /// The reason that the engine gives, such as `ROWS_REFUSED`; empty when it gave none.
 pub fn reason(status: &Status) -> String {
     status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
 }
 
-/// A status for a person.
+/// A status for a person, with the batch that it speaks of.
 pub fn text(status: &Status) -> String {
-    match reason(status).as_str() {
-        "" => status.message().to_owned(),
-        reason => format!("{reason}: {}", status.message()),
-    }
+    let Some(info) = status.get_details_error_info() else {
+        return status.message().to_owned();
+    };
+    let batch = info.metadata.get("batch_id").map(|id| format!(" (batch {id})"));
+    format!("{}: {}{}", info.reason, status.message(), batch.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ pub fn run(command: ConfigCommand, json: bool) -> Result<Exit, Fault> {
     match command {
         ConfigCommand::Check { file } => match Config::load(&file) {
             Ok(config) => {
+                warn_of_files(&config);
                 print_line(&format!("{}: good, {} nodes", file.display(), config.nodes.len()));
                 Ok(Exit::SUCCESS)
             }
@@ -42,6 +43,23 @@ pub fn run(command: ConfigCommand, json: bool) -> Result<Exit, Fault> {
             }
         },
         ConfigCommand::Explain { key } => explain(key.as_deref(), json),
+    }
+}
+
+/// What the engine would wait for: it takes a node's files whenever they come.
+fn warn_of_files(config: &Config) {
+    for node in &config.nodes {
+        for (key, path) in
+            [("tls_cert_path", &node.tls_cert_path), ("macaroon_path", &node.macaroon_path)]
+        {
+            if let Err(fault) = std::fs::File::open(path) {
+                let (name, path) = (&node.name, path.display());
+                eprintln!("warning: node {name}: {key} {path}: {fault}");
+            }
+        }
+    }
+    if config.nodes.is_empty() {
+        eprintln!("warning: there is no [[node]]: orders are taken and wait");
     }
 }
 

@@ -7,8 +7,8 @@ pub const HELP: &str = "\
 Exit codes:
     0  all succeeded
     1  the batch or payment is final, and some of it failed, was cancelled or refused
-    2  the command line or a file cannot be used
-    3  refused; nothing was accepted
+    2  the command line cannot be used, or a file cannot be opened
+    3  refused, or the file has bad rows: nothing was accepted
     4  the engine was not reached or the outcome is unknown: run the same command again
     5  only payments that a person must resolve are left
    74  something of this machine failed, such as writing the results or standard output;

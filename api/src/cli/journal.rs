@@ -63,7 +63,11 @@ fn verify(dir: &Path) -> Exit {
         }
         Verdict::Damaged { lsn, reason } => {
             print_line(&format!("{folder}: damaged from event {lsn} on: {reason}"));
-            eprintln!("{} events before it are clean; restore the newest copy", report.last_lsn);
+            eprintln!(
+                "{} events before it are clean; keep the folder as it is and ask for help: an older \
+                 copy knows less than the nodes do, and paying from it may pay twice",
+                report.last_lsn
+            );
             Exit::INCOMPLETE
         }
         Verdict::NotAJournal => {

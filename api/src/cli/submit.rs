@@ -76,7 +76,9 @@ pub async fn submit(
             Ok(uploaded) => return Ok(uploaded),
             Err(status) => status,
         };
-        note(Note::Away(client::text(&status)));
+        if client::is_worth_repeating(&status) {
+            note(Note::Away(client::text(&status)));
+        }
         reconnect.wait(&status).await?;
     }
 }

@@ -299,6 +299,7 @@ impl Batch {
             | Event::OrdersAdded { .. }
             | Event::BatchAccepted(_)
             | Event::UploadDropped { .. }
+            | Event::SendBounds(_)
             | Event::Barrier => {}
         }
         None

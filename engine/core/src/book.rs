@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     batch::{Batch, State},
-    event::Event,
+    event::{Event, SendBounds},
     id::BatchId,
     order::Order,
     port::Lsn,
@@ -27,6 +27,8 @@ pub struct Book {
     pub epoch: u32,
     /// The latest time that any event carried, by the engine's clock.
     pub time: UnixMs,
+    /// How late a send that is open may start a payment.
+    pub send_bounds: SendBounds,
     /// Batches that are not finished, and finished ones until [`Book::forget`].
     pub batches: HashMap<BatchId, Batch>,
     /// Uploads without a seal.
@@ -100,6 +102,10 @@ impl Book {
             Event::BatchFinished { batch, time } => {
                 self.change(*batch, event, *time, lsn);
                 Changed::Finished(*batch)
+            }
+            Event::SendBounds(bounds) => {
+                self.send_bounds = *bounds;
+                Changed::Nothing
             }
             Event::Barrier => Changed::Nothing,
         }

@@ -86,6 +86,29 @@ pub enum Event {
     },
     /// A rebuilt actor's barrier (rule E16): nothing of its own.
     Barrier,
+    /// From here on, no send that is open may start a payment later than this says.
+    SendBounds(SendBounds),
+}
+
+/// How late a send may still start a payment (rule E6): the configuration of the engine that made
+/// it, which a later one may not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SendBounds {
+    /// For how long its macaroon is valid at most, in milliseconds.
+    pub expiry_ms: i64,
+    /// Its `grpc-timeout`, in milliseconds.
+    pub deadline_ms: i64,
+}
+
+impl SendBounds {
+    /// What bounds the sends of both.
+    #[must_use]
+    pub fn max(self, other: SendBounds) -> SendBounds {
+        SendBounds {
+            expiry_ms: self.expiry_ms.max(other.expiry_ms),
+            deadline_ms: self.deadline_ms.max(other.deadline_ms),
+        }
+    }
 }
 
 /// Why a batch is paused (API.md, `PauseReason`, same numbers).

@@ -107,6 +107,9 @@ pub fn event_json(event: &Event, with_content: bool) -> Map<String, Value> {
             "time_ms": time,
         }),
         Event::Barrier => json!({ "event": "barrier" }),
+        Event::SendBounds(bounds) => json!({
+            "event": "send_bounds", "expiry_ms": bounds.expiry_ms, "deadline_ms": bounds.deadline_ms,
+        }),
     };
     object(value)
 }

@@ -71,7 +71,8 @@ pub enum OpenError {
     /// Events that were acknowledged are gone: a damaged log, or an older copy of the database.
     #[error(
         "the journal ends at event {found}, but event {acknowledged} was acknowledged: records \
-         are lost, so hashes that were paid may look free; restore the newest copy"
+         are lost, so hashes that were paid may look free: paying from here or from an older copy \
+         may pay twice"
     )]
     LostRecords {
         /// The last event there is.

@@ -12,6 +12,7 @@ use fulgurite_core::{
     BatchId, Lsn, Order, UnixMs,
     batch::{Batch, Summary},
     book::Book,
+    event::SendBounds,
     payment::Payment,
 };
 use rocksdb::IteratorMode;
@@ -40,6 +41,7 @@ struct Job {
     end: Position,
     epoch: u32,
     time: UnixMs,
+    send_bounds: SendBounds,
     rows: IntoIter<Row>,
     count: u32,
 }
@@ -98,8 +100,9 @@ impl Snapshots {
             rows.extend(orders.iter().map(|(row, order)| Row::Upload(*batch, *row, order.clone())));
         }
         self.events = 0;
-        let (epoch, time, rows) = (book.epoch, book.time, rows.into_iter());
-        self.job = Some(Job { end, epoch, time, rows, count: 0 });
+        let (epoch, time, send_bounds) = (book.epoch, book.time, book.send_bounds);
+        let rows = rows.into_iter();
+        self.job = Some(Job { end, epoch, time, send_bounds, rows, count: 0 });
     }
 
     /// Writes the next chunk, if there is a snapshot in the making.
@@ -138,6 +141,8 @@ impl Job {
         row.extend(self.time.0.to_le_bytes());
         row.extend(self.end.lsn.to_le_bytes());
         row.extend(self.end.chain);
+        row.extend(self.send_bounds.expiry_ms.to_le_bytes());
+        row.extend(self.send_bounds.deadline_ms.to_le_bytes());
         row
     }
 }
@@ -174,6 +179,7 @@ struct LastRow {
     count: u32,
     epoch: u32,
     time: UnixMs,
+    send_bounds: SendBounds,
     end: Position,
 }
 
@@ -190,6 +196,10 @@ fn last_row(row: &[u8]) -> Result<Option<LastRow>, DecodeError> {
             count: u32::from_le_bytes(bytes(2, 4)?.try_into().ok()?),
             epoch: u32::from_le_bytes(bytes(6, 4)?.try_into().ok()?),
             time: UnixMs(i64::from_le_bytes(bytes(10, 8)?.try_into().ok()?)),
+            send_bounds: SendBounds {
+                expiry_ms: i64::from_le_bytes(bytes(58, 8)?.try_into().ok()?),
+                deadline_ms: i64::from_le_bytes(bytes(66, 8)?.try_into().ok()?),
+            },
             end: Position { lsn, chain },
         };
         Some((schema, last))
@@ -207,8 +217,8 @@ pub(crate) fn load(views: &Views) -> Result<(Book, Position), ViewFault> {
     let Some(last) = newest(&views.store)? else {
         return Ok((Book::default(), Position::default()));
     };
-    let LastRow { epoch, time, end, .. } = last;
-    let book = Book { lsn: end.lsn, epoch, time, ..Book::default() };
+    let LastRow { epoch, time, send_bounds, end, .. } = last;
+    let book = Book { lsn: end.lsn, epoch, time, send_bounds, ..Book::default() };
     let mut loading = Loading { book, summaries: HashMap::new(), payments: HashMap::new() };
     let count = each_row(&views.store, end.lsn, |row| loading.add(row))?;
     if count != last.count {

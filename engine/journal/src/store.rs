@@ -63,7 +63,10 @@ impl Family {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has it open.
-    #[error("another process has the journal in {0} open: two engines must never share one")]
+    #[error(
+        "another process has the journal in {0} open: two engines must never share one, so stop \
+         the other first"
+    )]
     Locked(PathBuf),
     /// There is nothing in it that this program wrote.
     #[error("there is no journal in {0}")]

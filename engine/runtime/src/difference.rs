@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fulgurite_core::{Order, batch::Summary};
+use fulgurite_core::{Order, batch::Summary, order::BatchOptions};
 
 use crate::{engine::Engine, upload::Header};
 
@@ -35,11 +35,35 @@ pub fn difference(
     if stored.len() != orders.len() {
         return "order_count".to_owned();
     }
-    if accepted.options != header.options {
-        return "options".to_owned();
+    if let Some(option) = option(&accepted.options, &header.options) {
+        return format!("options.{option}");
     }
     // Values that lead to the same effect but were written otherwise, such as a default.
     "a value that is set in one and unset in the other".to_owned()
+}
+
+/// The first option that differs, by its name in the contract.
+fn option(old: &BatchOptions, new: &BatchOptions) -> Option<&'static str> {
+    if old == new {
+        return None;
+    }
+    let differs = [
+        ("priority", old.priority != new.priority),
+        ("in_flight_max", old.in_flight_max != new.in_flight_max),
+        ("payments_per_second_max", old.payments_per_second_max != new.payments_per_second_max),
+        (
+            "per_destination_in_flight_max",
+            old.per_destination_in_flight_max != new.per_destination_in_flight_max,
+        ),
+        ("failed_count_max", old.failed_count_max != new.failed_count_max),
+        ("failed_percent_max", old.failed_percent_max != new.failed_percent_max),
+        ("attempts_max", old.attempts_max != new.attempts_max),
+        ("cltv_limit_blocks", old.cltv_limit_blocks != new.cltv_limit_blocks),
+        ("deadline", old.deadline != new.deadline),
+        ("accept_valid", old.accept_valid != new.accept_valid),
+        ("start_paused", old.start_paused != new.start_paused),
+    ];
+    Some(differs.iter().find(|(_, differs)| *differs).map_or("fee_policy", |(name, _)| name))
 }
 
 fn field(old: &Order, new: &Order) -> Option<&'static str> {

@@ -90,7 +90,7 @@ impl NodeWork {
         NodeWork {
             incarnation: slot.incarnation.load(Ordering::Relaxed),
             node: Node::new(slot.limits, now()),
-            fence: Fence::new(sends.deadline_ms + sends.fence_margin_ms),
+            fence: Fence::new(shared.send_bounds.deadline_ms + sends.fence_margin_ms),
             info: None,
             channels: Channels::new(Arc::clone(&slot), shared.channels),
             tracked: HashMap::new(),
@@ -324,7 +324,9 @@ impl NodeWork {
             self.node.started();
         }
         let latest = time.max(self.shared.recovered);
-        let earlier = self.shared.sends.latest_expiry(latest, self.clock_offset_ms());
+        // No send that was made until now expires later, by the node's clock.
+        let bound_ms = self.shared.send_bounds.expiry_ms + self.clock_offset_ms();
+        let earlier = latest.plus_ms(bound_ms);
         let hash = start.order.payment_hash;
         let tracker = Tracker::new(start.payment, hash, Arc::clone(&start.attempt), start.time)
             .resumed(earlier);

@@ -12,6 +12,7 @@ use dashmap::DashMap;
 use fulgurite_core::{
     AttemptId, BatchId, Msat, NodeName, UnixMs,
     channel::Room,
+    event::SendBounds,
     node::Limits,
     port::{Node, NodeEvent, NodeInfo},
     retry::RetryPolicy,
@@ -60,9 +61,10 @@ impl SendPolicy {
         UnixMs((node_now.div_euclid(step) + 1) * step + self.expiry_ms)
     }
 
-    /// No send that was made up to `now` expires after this, by a node's clock.
-    pub fn latest_expiry(&self, now: UnixMs, clock_offset_ms: i64) -> UnixMs {
-        now.plus_ms(clock_offset_ms + self.expiry_ms + self.expiry_ms / 2 + 1)
+    /// How late a send of this policy may start a payment.
+    pub fn bounds(&self) -> SendBounds {
+        let expiry_ms = self.expiry_ms + self.expiry_ms / 2 + 1;
+        SendBounds { expiry_ms, deadline_ms: self.deadline_ms }
     }
 }
 
@@ -87,6 +89,8 @@ pub struct Shared {
     pub retry: RetryPolicy,
     /// How sends are made.
     pub sends: SendPolicy,
+    /// How late any send that is open may start a payment, earlier engines' included.
+    pub send_bounds: SendBounds,
     /// What stays free of every channel.
     pub channels: fulgurite_core::channel::Limits,
     /// The epoch of this engine.

@@ -7,12 +7,14 @@ use fulgurite_core::{
     NodeName,
     batch::{Batch, State as BatchState},
     book::Book,
-    channel, node,
-    port::NodeEvent,
+    channel,
+    event::{Event, SendBounds},
+    node,
+    port::{Journal, NodeEvent},
     retry::RetryPolicy,
 };
 use fulgurite_inbox::{Inbox, inbox};
-use fulgurite_journal::Opened;
+use fulgurite_journal::{JournalHandle, Opened};
 use parking_lot::Mutex;
 
 use crate::{
@@ -66,6 +68,7 @@ pub fn start(options: Options, opened: Opened) -> Engine {
         })
         .collect();
     let recovered = book.time;
+    let send_bounds = send_bounds(&book, options.sends, &journal);
     let claims = Claims::default();
     let (open, open_payments) = reopen(book, &claims);
     let shared = Arc::new(Shared {
@@ -77,6 +80,7 @@ pub fn start(options: Options, opened: Opened) -> Engine {
         metrics: options.metrics,
         retry: options.retry,
         sends: options.sends,
+        send_bounds,
         channels: options.channels,
         epoch,
         recovered,
@@ -122,6 +126,19 @@ pub fn start(options: Options, opened: Opened) -> Engine {
     let arbiter = thread::Builder::new().name("arbiter-0".to_owned()).spawn(run);
     arbiter.expect("the process may start a thread");
     engine
+}
+
+/// How late any open send may start a payment: an earlier engine may have been configured to more
+/// than this one (rule E13). In the journal before any send of this engine.
+fn send_bounds(book: &Book, sends: SendPolicy, journal: &JournalHandle) -> SendBounds {
+    let mut payments = book.batches.values().flat_map(|batch| &batch.payments);
+    let any_open = payments.any(|payment| payment.state.open_attempt().is_some());
+    let earlier = if any_open { book.send_bounds } else { SendBounds::default() };
+    let bounds = earlier.max(sends.bounds());
+    if bounds != book.send_bounds {
+        journal.append(Event::SendBounds(bounds));
+    }
+    bounds
 }
 
 /// The open batches of a recovered book, older ones first, as they would be without the restart;

@@ -103,7 +103,7 @@ pub(crate) async fn live(shared: Rc<Shared>, kill: watch::Receiver<()>) {
 /// Says why the node cannot be used, once per reason.
 fn report_disconnected(shared: &Shared, reason: &str, last_reason: &mut String) {
     if reason != last_reason {
-        tracing::info!(node = shared.config.name, reason, "node cannot be used");
+        tracing::warn!(node = shared.config.name, reason, "node cannot be used");
         shared.report(NodeEvent::Disconnected { reason: reason.to_owned() });
         reason.clone_into(last_reason);
     }

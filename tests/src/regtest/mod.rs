@@ -32,5 +32,6 @@ pub use connection::{Connection, Macaroon};
 pub use naive::{Outcome, pay_naively};
 pub use network::{Network, Options};
 pub use node::{Balance, Node};
+pub(crate) use process::free_port;
 pub use rpc::{Invoice, is_final, payment_hash, plain_payment};
 pub use wait::until;

@@ -153,7 +153,7 @@ static NEXT_PORT: LazyLock<AtomicU16> =
     LazyLock::new(|| AtomicU16::new((std::process::id().wrapping_mul(97) % 65_536) as u16));
 
 /// A port of the loopback interface that is free now and not handed out before by this process.
-pub(super) fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     for _ in 0..PORTS {
         let port = PORT_FIRST + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % PORTS;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {

@@ -21,6 +21,20 @@ use crate::cli::{
 /// So many refused rows are shown on a terminal; a results file has all.
 const SHOWN_MAX: usize = 20;
 
+/// What `--help` says about the files.
+pub(super) const FILES: &str = "\
+CSV: a header line, then a row for each order. The columns, in any order:
+    destination     a BOLT 11 invoice; required
+    amount_sat, amount_msat
+                    one of them, for an invoice without an amount
+    fee_limit_msat  the most that may be paid in fees
+    reference       your own name for the payment, unique in the file
+    deadline        no attempt starts after it, such as 2030-01-31T12:00:00Z
+NDJSON: an object a line, as in the HTTP API:
+    {\"bolt11\": \"lnbc...\", \"reference\": \"payout-1\", \"amount_msat\": \"1000\"}
+    with fee_limit_msat and deadline too; amounts are strings of digits
+The same file with the same options is the same batch: running the command again is safe.";
+
 /// What to submit, and how.
 #[derive(Debug, Args)]
 pub struct SubmitArgs {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bincode::{BorrowDecode, Encode};
 use fulgurite_core::{
     Event, Preimage, UnixMs,
-    event::{AttemptStarted, PaymentChange},
+    event::{AttemptStarted, PaymentChange, SendBounds},
 };
 
 use super::{
@@ -31,6 +31,7 @@ pub(super) enum EventV1<'a> {
     Payment { payment: u128, time: i64, change: ChangeV1<'a> },
     PaymentsCancelled { batch: u128, rows: Vec<u32>, time: i64 },
     Barrier,
+    SendBounds { expiry_ms: i64, deadline_ms: i64 },
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -90,6 +91,9 @@ impl<'a> From<&'a Event> for EventV1<'a> {
                 time: time.0,
             },
             Event::Barrier => EventV1::Barrier,
+            Event::SendBounds(SendBounds { expiry_ms, deadline_ms }) => {
+                EventV1::SendBounds { expiry_ms: *expiry_ms, deadline_ms: *deadline_ms }
+            }
         }
     }
 }
@@ -134,6 +138,9 @@ impl TryFrom<EventV1<'_>> for Event {
                 time: UnixMs(time),
             },
             EventV1::Barrier => Event::Barrier,
+            EventV1::SendBounds { expiry_ms, deadline_ms } => {
+                Event::SendBounds(SendBounds { expiry_ms, deadline_ms })
+            }
         })
     }
 }

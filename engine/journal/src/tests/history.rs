@@ -6,7 +6,7 @@ use fulgurite_core::{
     BatchId, Event, FeePolicy, Msat, Order, PaymentHash, PaymentId, Preimage, UnixMs,
     batch::{self, Batch},
     book::{Book, Changed},
-    event::{AttemptStarted, Contradiction, Failure, NeverSent, Next, PaymentChange},
+    event::{AttemptStarted, Contradiction, Failure, NeverSent, Next, PaymentChange, SendBounds},
     order::{Accepted, BatchOptions, Priority, RefusedRow, RowReason, Sealed},
     payment::{Payment, State},
     port::FailureReason,
@@ -42,6 +42,10 @@ impl History {
         let events = match self.below(12) {
             0 => self.upload(),
             1 => self.request(),
+            2 if self.below(3) == 0 => {
+                let expiry_ms = self.below(60_000) as i64;
+                vec![Event::SendBounds(SendBounds { expiry_ms, deadline_ms: expiry_ms + 1 })]
+            }
             2 => vec![Event::Barrier],
             _ => self.payment().into_iter().collect(),
         };
