@@ -40,7 +40,7 @@ struct NodeLabel {
 type OfNode = fn(&NodeStatus) -> i64;
 
 /// The gauges of a node: name, help, value.
-const OF_NODES: [(&str, &str, OfNode); 7] = [
+const OF_NODES: [(&str, &str, OfNode); 8] = [
     ("fulgurite_node_connected", "1 while the node can be used", |node| i64::from(node.connected)),
     ("fulgurite_node_breaker_open", "1 while the node gets nothing", |node| {
         i64::from(node.breaker != "closed")
@@ -49,6 +49,9 @@ const OF_NODES: [(&str, &str, OfNode); 7] = [
         i64::from(node.window)
     }),
     ("fulgurite_node_in_flight", "Payments in flight there", |node| i64::from(node.in_flight)),
+    ("fulgurite_node_attempts_per_second", "Attempts that ended there, over ten seconds", |node| {
+        node.measured_rate.round() as i64
+    }),
     ("fulgurite_node_queued", "Orders that wait for its window", |node| i64::from(node.queued)),
     ("fulgurite_node_spendable_msat", "What its active channels can send", |node| {
         i64::try_from(node.spendable.get()).unwrap_or(i64::MAX)
