@@ -58,15 +58,11 @@ pub struct Options {
 /// is sent before its event is durable. Returns at once; the doors may open.
 pub fn start(options: Options, opened: Opened) -> Engine {
     let Opened { book, epoch, journal, views, running } = opened;
-    let nodes: Vec<Arc<NodeSlot>> = options
-        .nodes
-        .iter()
-        .enumerate()
-        .map(|(index, node)| {
-            let name = Arc::clone(&node.name);
-            Arc::new(NodeSlot::new(index, name, node.limits, node.address.clone()))
-        })
-        .collect();
+    let nodes = options.nodes.iter().enumerate().map(|(index, node)| {
+        let name = Arc::clone(&node.name);
+        Arc::new(NodeSlot::new(index, name, node.limits, node.address.clone()))
+    });
+    let nodes: Vec<Arc<NodeSlot>> = nodes.collect();
     let recovered = book.time;
     let send_bounds = send_bounds(&book, options.sends, &journal);
     let claims = Claims::default();
