@@ -61,7 +61,7 @@ pub struct ResultRow {
 /// # Errors
 /// When it was not built.
 pub fn program() -> Result<PathBuf> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bin/fulgurite");
+    let default = crate::root().join("bin/fulgurite");
     let path = std::env::var_os("FULGURITE_BIN").map_or(default, PathBuf::from);
     ensure!(path.exists(), "{} is missing: run `make build`", path.display());
     Ok(path.canonicalize()?)

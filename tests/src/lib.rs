@@ -1,4 +1,4 @@
-//! End-to-end, crash, golden, real-lnd and tidy tests.
+//! End-to-end, golden, real-lnd and tidy tests.
 
 pub mod doors;
 pub mod engine;
@@ -11,3 +11,14 @@ pub mod scenarios;
 pub mod scenarios_late;
 pub mod scenarios_meaning;
 pub mod world;
+
+use std::path::PathBuf;
+
+/// The root of the clone that is tested. Asked at run time: clones share compiled tests.
+///
+/// # Panics
+/// Outside of `cargo test`.
+pub fn root() -> PathBuf {
+    let tests = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs the tests");
+    PathBuf::from(tests).parent().expect("tests lies in the root").to_owned()
+}

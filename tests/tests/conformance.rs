@@ -50,7 +50,7 @@ fn a_wrong_field_number_is_named() -> Result<()> {
 }
 
 fn our_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/lnrpc")
+    fulgurite_tests::root().join("proto/lnrpc")
 }
 
 fn our_files(folder: &Path) -> Result<FileDescriptorSet> {

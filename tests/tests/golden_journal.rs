@@ -21,7 +21,7 @@ const TIME: UnixMs = UnixMs(1_790_000_000_123);
 const BATCH: BatchId = BatchId::from_uuid(0x0199_aaaa_bbbb_7ccc_8ddd_eeee_0000_0000);
 
 fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/journal/v1")
+    fulgurite_tests::root().join("tests/golden/journal/v1")
 }
 
 #[test]

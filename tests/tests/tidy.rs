@@ -5,13 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use fulgurite_tests::root;
+
 const FILE_LINES_MAX: usize = 400;
 const FUNCTION_LINES_MAX: usize = 70;
 const LINE_WIDTH_MAX: usize = 100;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lies in the root").to_owned()
-}
 
 /// Every Rust file of the workspace, with its text.
 fn sources() -> Vec<(PathBuf, String)> {

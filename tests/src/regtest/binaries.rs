@@ -51,7 +51,7 @@ impl Binaries {
 }
 
 fn folder_of_script() -> Result<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/lnd");
+    let script = crate::root().join("scripts/lnd");
     let output = Command::new(&script)
         .stderr(Stdio::inherit())
         .output()
