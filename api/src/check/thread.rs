@@ -1,4 +1,5 @@
-//! The thread of the invoice check: 45 us of CPU an order, kept off the tokio workers.
+//! The threads of the invoice check: 45 us of CPU an order, kept off the tokio workers. They share
+//! one queue; a client gets the chunks of its upload back in their order, whoever checked them.
 //!
 //! Uploads send chunks, single payments one order each on a lane of their own, so that a payment
 //! waits for a few rows of an upload, not for a whole chunk. What waits is bounded by permits: a
@@ -17,6 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{CheckedRow, OwnNodes, Rules, Terms, invoice::Reader, row::Judge};
 
+/// More threads than this would only be in the way of the payments.
+const THREADS_MAX: usize = 4;
 /// How many rows of a chunk are checked before single payments are looked for.
 const ROWS_BETWEEN_SINGLES: usize = 16;
 
@@ -56,7 +59,7 @@ impl Waiting {
     }
 }
 
-/// A handle on the thread; cheap to clone. The thread ends with its last handle.
+/// A handle on the threads; cheap to clone. They end with the last handle.
 #[derive(Clone)]
 pub struct Checker {
     rules: Arc<Rules>,
@@ -68,7 +71,7 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// Starts the thread. `record` takes the time of each check.
+    /// Starts the threads, one for each core. `record` takes the time of each check.
     pub fn start(rules: Rules, record: Record) -> std::io::Result<Checker> {
         let places = rules.limits.unchecked_rows_max.max(1_000);
         let slots = usize::try_from(places).unwrap_or(usize::MAX);
@@ -82,13 +85,17 @@ impl Checker {
             places: Arc::new(Semaphore::new(slots)),
             single_places: Arc::new(Semaphore::new(slots)),
         };
-        let judge = Judge {
-            rules: Arc::clone(&checker.rules),
-            own_nodes: checker.own_nodes.clone(),
-            reader: Reader::new(checker.rules.network, checker.rules.signatures),
-        };
-        let worker = Worker { judge, record, chunks: chunk_jobs, singles: single_jobs };
-        thread::Builder::new().name("invoice check".into()).spawn(move || worker.run())?;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        for _ in 0..cores.min(THREADS_MAX) {
+            let judge = Judge {
+                rules: Arc::clone(&checker.rules),
+                own_nodes: checker.own_nodes.clone(),
+                reader: Reader::new(checker.rules.network, checker.rules.signatures),
+            };
+            let (chunks, singles) = (chunk_jobs.clone(), single_jobs.clone());
+            let worker = Worker { judge, record: Arc::clone(&record), chunks, singles };
+            thread::Builder::new().name("invoice check".into()).spawn(move || worker.run())?;
+        }
         Ok(checker)
     }
 
