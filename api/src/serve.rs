@@ -102,12 +102,14 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let admin = admin::Admin::new();
     let listener = bind("admin.listen", config.admin.listen).await?;
     tokio::spawn(admin::serve(listener, admin.clone()));
-    // A recovery can take long: who stops it is not kept waiting, and a killed one is recovered
-    // like any other.
+    let mut opening = std::pin::pin!(open_engine(&config));
     let engine = tokio::select! {
-        engine = open_engine(&config) => engine?,
+        engine = &mut opening => engine?,
         () = signal.received() => {
-            info!("stopped while the journal was being opened; nothing was sent");
+            // A process that ends while RocksDB opens on another thread can crash in RocksDB's own
+            // end: the journal is opened first, and closed in order.
+            info!("stopping as soon as the journal is open");
+            opening.await?.stop().await;
             return Ok(());
         }
     };

@@ -5,7 +5,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     path::Path,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, Result};
@@ -26,9 +26,12 @@ use tonic_types::StatusExt;
 use crate::{
     engine::Engine,
     peer::Peer,
-    regtest::Invoice,
+    regtest::{Invoice, until},
     world::{Receiver, World},
 };
+
+/// Only a failing test waits for so long.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An engine that pays over a simulated node, and who receives.
 pub struct Stage {
@@ -218,20 +221,34 @@ impl Stage {
         anyhow::bail!("the stream ended before its batch")
     }
 
+    /// Waits until one of the engine's metrics has this value.
+    ///
+    /// # Errors
+    /// When it has not within 30 s.
+    pub async fn wait_for_metric(&self, name: &str, value: u64) -> Result<()> {
+        until(name, PATIENCE, async || Ok((self.engine.metric(name)? == value).then_some(()))).await
+    }
+
     /// Waits until a payment is final.
     ///
     /// # Errors
     /// When it is not within 30 s.
     pub async fn final_payment(&self, payment_id: &str) -> Result<proto::Payment> {
-        for _ in 0..600 {
+        until("the payment to be final", PATIENCE, async || {
             let payment = self.payment(payment_id).await?;
-            if payment.finish_time.is_some() {
-                return Ok(payment);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        anyhow::bail!("{payment_id} was not final within 30 s")
+            Ok(payment.finish_time.is_some().then_some(payment))
+        })
+        .await
     }
+}
+
+/// Waits until the deadline of these options has passed.
+///
+/// # Errors
+/// When they have none, or it is further away than 30 s.
+pub async fn wait_past(options: proto::BatchOptions) -> Result<()> {
+    let deadline = SystemTime::try_from(options.deadline.context("a deadline")?)?;
+    until("the deadline", PATIENCE, async || Ok((SystemTime::now() > deadline).then_some(()))).await
 }
 
 /// An order for each invoice.

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use fulgurite_proto::fulgurite::v1::{
     self as proto, payment::State, upload_batch_request::Commit, upload_batch_request::Content,
 };
-use fulgurite_tests::doors::{Stage, chunk, http, messages, orders, reason};
+use fulgurite_tests::doors::{Stage, chunk, http, messages, orders, reason, wait_past};
 use futures::{StreamExt, stream};
 
 const AMOUNT_MSAT: u64 = 1_000_000;
@@ -100,7 +100,7 @@ async fn a_repeat_is_answered_with_what_was_accepted_for_ever() -> Result<()> {
     for when in ["at once", "after a kill", "after its deadline"] {
         match when {
             "after a kill" => stage.engine.restart()?,
-            "after its deadline" => tokio::time::sleep(Duration::from_secs(9)).await,
+            "after its deadline" => wait_past(options).await?,
             _ => {}
         }
         let again = stage.upload(whole.clone()).await?;
@@ -131,7 +131,7 @@ async fn a_repeated_payment_is_one_payment() -> Result<()> {
     let payment_id = created.payment.context("a payment")?.payment_id;
     ensure!(!created.replayed, "ordered before");
     stage.engine.restart()?;
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    wait_past(options).await?;
     let again = stage.create("one", &orders[0], options).await?;
     ensure!(again.replayed, "not recognised");
     ensure!(again.payment.context("a payment")?.payment_id == payment_id, "another payment");
@@ -151,7 +151,7 @@ async fn a_full_house_of_uploads_leaves_room_for_single_payments() -> Result<()>
     let open = messages("open", &orders[..1], paused())[..2].to_vec();
     let open = stream::iter(open).chain(stream::pending());
     let others = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        stage.wait_for_metric("fulgurite_uploads", 1).await?;
         let full = reason(stage.upload(messages("full", &orders[1..2], paused())).await);
         ensure!(full == "OVERLOADED", "{full}");
         let single = stage.create("single", &orders[2], Default::default()).await?;
@@ -308,13 +308,13 @@ async fn a_payment_in_flight_is_not_cancelled() -> Result<()> {
     let created = stage.create("held", held_order, Default::default()).await?;
     let held_id = created.payment.context("a payment")?.payment_id;
     stage.near.wait_held(held.payment_hash).await?;
-    // These wait at the node, whose window is full: one of them is taken back from there.
+    // The first of these waits at the node, whose window is full: it is taken back from there.
     let mut ids = Vec::new();
     for (key, order) in ["second", "third"].into_iter().zip(orders(&waiting)) {
         let created = stage.create(key, &order, Default::default()).await?;
         ids.push(created.payment.context("a payment")?.payment_id);
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    stage.wait_for_metric("fulgurite_node_queued{node=\"node-0\"}", 1).await?;
     let before = stage.payment(&held_id).await?;
     ensure!(before.state() == State::InFlight, "{before:?}");
     for _ in 0..2 {
@@ -349,7 +349,7 @@ async fn a_stop_while_the_journal_is_opened_is_a_stop() -> Result<()> {
         // that was killed may still take a connection for a moment.
         let lives = |answer: &str| answer.starts_with("HTTP/1.1 200");
         while !stage.engine.get("/livez").is_ok_and(|answer| lives(&answer)) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
         let (code, took) = stage.engine.terminate()?;
         ensure!(code == Some(0), "exit code {code:?}: {}", stage.engine.last_words());

@@ -166,11 +166,13 @@ fn main_is_short() {
 
 #[test]
 fn nothing_is_left_for_later_in_the_code() {
-    let words = ["todo!", "unimplemented!", "FIXME", "#[ignore"];
+    // In halves: this file is looked through like any other.
+    let words = [("to", "do!"), ("unimple", "mented!"), ("FIX", "ME"), ("#[ig", "nore")];
+    let words = words.map(|(head, tail)| format!("{head}{tail}"));
     let mut found = Vec::new();
     for (path, text) in sources() {
-        for word in words {
-            if text.contains(word) && !name(&path).starts_with("tests/tests/tidy") {
+        for word in &words {
+            if text.contains(word) {
                 found.push(format!("{}: {word}", name(&path)));
             }
         }
