@@ -9,8 +9,8 @@ MAKEFLAGS += --no-print-directory
 demo: build ## A simulated network in the engine: pays, breaks, restarts and shows what came of it.
 	bin/fulgurite demo
 
-test: ## Everything: needs Go too, because it builds and runs real lnd nodes.
-	@scripts/setup --with-go
+test: ## Everything: needs Go and Python too, for real lnd nodes and for foreign clients.
+	@scripts/setup --with-go --with-clients
 	@$(MAKE) build
 	scripts/test
 
