@@ -2,7 +2,7 @@
 # sum. A kind follows from the name of the test's file: see `kind_of`.
 
 BEGIN {
-    kinds = "unit and table,property,loom,golden,simulation,end-to-end,real lnd,tidy,doc"
+    kinds = "unit and table,property,loom,golden,simulation,end-to-end,foreign clients,real lnd,tidy,doc"
     count_of_kinds = split(kinds, kind_at, ",")
 }
 
@@ -61,6 +61,7 @@ function kind_of(file) {
     if (file ~ /^crash/) return "crash"
     if (file ~ /^simulation/) return "simulation"
     if (file ~ /^e2e/) return "end-to-end"
+    if (file ~ /^clients/) return "foreign clients"
     if (file ~ /^lnd/) return "real lnd"
     if (file ~ /^tidy/) return "tidy"
     if (file ~ /property/) return "property"

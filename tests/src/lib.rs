@@ -1,5 +1,6 @@
 //! End-to-end, golden, real-lnd and tidy tests.
 
+pub mod clients;
 pub mod descriptors;
 pub mod doors;
 pub mod engine;

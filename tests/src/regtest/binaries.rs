@@ -1,7 +1,7 @@
 //! Where the programs are, and calling those that answer in JSON.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -25,7 +25,7 @@ impl Binaries {
     pub fn find() -> Result<Self> {
         let folder = match std::env::var_os(FOLDER_VARIABLE) {
             Some(folder) => PathBuf::from(folder),
-            None => folder_of_script()?,
+            None => crate::clients::script("lnd")?,
         };
         for program in PROGRAMS {
             if !folder.join(program).is_file() {
@@ -48,20 +48,6 @@ impl Binaries {
     pub fn protos(&self) -> PathBuf {
         self.0.join("protos")
     }
-}
-
-fn folder_of_script() -> Result<PathBuf> {
-    let script = crate::root().join("scripts/lnd");
-    let output = Command::new(&script)
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("running {}", script.display()))?;
-    if !output.status.success() {
-        bail!("scripts/lnd failed: run it by hand, or set {FOLDER_VARIABLE}");
-    }
-    let text = String::from_utf8(output.stdout)?;
-    let folder = text.lines().last().context("scripts/lnd printed nothing")?;
-    Ok(PathBuf::from(folder))
 }
 
 /// Runs a program to its end and returns what it printed.
