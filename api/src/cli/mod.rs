@@ -14,7 +14,7 @@ mod options;
 mod payment;
 pub mod progress;
 pub mod results;
-mod sim;
+pub mod sim;
 pub mod submit;
 pub mod watch;
 pub mod words;

@@ -1,8 +1,10 @@
 //! `sim`: simulated Lightning nodes that speak lnd's gRPC.
 
+pub mod files;
+
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, value_parser};
 use fulgurite_sim::{Fleet, FleetConfig, Knobs};
 
 use super::{
@@ -11,8 +13,17 @@ use super::{
 };
 use crate::serve::StopSignal;
 
-/// The fleet. What can change while it runs is in `knobs.toml` of its folder or of a node's.
+/// What `--help` says about a first try.
+const FIRST_TRY: &str = "\
+A first try, in three terminals:
+    fulgurite sim --invoices 100
+    fulgurite serve --config sim/fulgurite.toml
+    fulgurite batch submit sim/payouts.csv --results results.csv
+What the nodes do wrong can be changed while they run: knobs.toml in the folder or a node's.";
+
+/// The fleet.
 #[derive(Debug, Args)]
+#[command(after_help = FIRST_TRY)]
 pub struct SimArgs {
     /// How many nodes.
     #[arg(long, default_value_t = 3, value_name = "N")]
@@ -26,9 +37,12 @@ pub struct SimArgs {
     /// Decides everything: keys, invoices, which payments fail.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where certificates, macaroons and books are kept.
+    /// Where certificates, macaroons and books are kept, and fulgurite.toml for an engine.
     #[arg(long, default_value = "sim")]
     dir: PathBuf,
+    /// Writes so many new invoices that the nodes can pay to payouts.csv in the folder.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=100_000))]
+    invoices: Option<u32>,
     /// The first node's port, the others follow; 0 takes free ones. A port once taken is kept.
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     base_port: u16,
@@ -59,6 +73,7 @@ pub async fn run(args: SimArgs) -> Result<Exit, Fault> {
     }
     let knobs =
         Knobs { latency_ms: args.latency_ms, fail_share: args.fail_share, ..Knobs::default() };
+    let (seed, dir, is_whole) = (args.seed, args.dir.clone(), args.only.is_none());
     let config = FleetConfig {
         nodes: args.nodes,
         channels: args.channels,
@@ -75,6 +90,15 @@ pub async fn run(args: SimArgs) -> Result<Exit, Fault> {
     for node in fleet.nodes() {
         let (cert, macaroon) = (node.tls_cert.display(), node.macaroon.display());
         print_line(&format!("{} {} {cert} {macaroon}", node.name, node.address));
+    }
+    // One of several processes knows only its own node.
+    if is_whole {
+        let config = files::write_config(&dir, fleet.nodes())?;
+        eprintln!("an engine for these nodes: fulgurite serve --config {}", config.display());
+    }
+    if let Some(count) = args.invoices {
+        let payouts = files::write_payouts(&dir, seed, count)?;
+        eprintln!("{count} invoices to pay: fulgurite batch submit {}", payouts.display());
     }
     stop.received().await;
     Ok(Exit::SUCCESS)

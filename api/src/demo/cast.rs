@@ -14,7 +14,7 @@ use super::{
     child::Process,
     scrape::{self, Series},
 };
-use crate::cli::exit::Fault;
+use crate::cli::{exit::Fault, sim::files::node_tables};
 
 /// How many nodes pay.
 pub const NODES: usize = 4;
@@ -202,20 +202,13 @@ fn free_ports() -> io::Result<[SocketAddr; 3]> {
 
 /// The engine's configuration: defaults, but the waits behind a lost send are short.
 fn engine_toml([grpc, http, admin]: [SocketAddr; 3], nodes: &[NodeInfo]) -> String {
-    let mut text = format!(
+    format!(
         "[engine]\ndata_dir = \"journal\"\n[grpc]\nlisten = \"{grpc}\"\n[http]\n\
          listen = \"{http}\"\n[admin]\nlisten = \"{admin}\"\n[journal]\ndisk_floor_mb = 0\n\
          [sends]\nexpiry_s = {SHORT_EXPIRY_S}\ndeadline_ms = {SHORT_DEADLINE_MS}\n\
-         fence_margin_ms = {SHORT_MARGIN_MS}\n"
-    );
-    for node in nodes {
-        text += &format!(
-            "[[node]]\nname = \"{}\"\naddress = \"{}\"\ntls_cert_path = {:?}\n\
-             macaroon_path = {:?}\n",
-            node.name, node.address, node.tls_cert, node.macaroon
-        );
-    }
-    text
+         fence_margin_ms = {SHORT_MARGIN_MS}\n{}",
+        node_tables(nodes, Path::new(""))
+    )
 }
 
 /// The waits of the demo, in place of 10 s, 10 s and 10 s.
