@@ -92,6 +92,7 @@ codes! {
     DiskLow "DISK_LOW" Unavailable 503 Retry::After(30_000), "the journal's disk is nearly full: free space on it";
     StreamRecycled "STREAM_RECYCLED" Unavailable 503 Retry::After(100), "the stream was ended to balance load: watch again from the last cursor";
     UnknownOutcome "UNKNOWN_OUTCOME" Unavailable 503 Retry::After(1_000), "it may or may not have been accepted: repeat with the same key";
+    DeadlineExceeded "DEADLINE_EXCEEDED" DeadlineExceeded 504 Retry::SameKey, "the time that the client gave the call is over: an order may have been accepted, repeat with the same key";
     Unimplemented "UNIMPLEMENTED" Unimplemented 501 Retry::No, "this engine does not know the method";
     RouteNotFound "ROUTE_NOT_FOUND" NotFound 404 Retry::No, "there is nothing at this path";
     MethodNotAllowed "METHOD_NOT_ALLOWED" Unimplemented 405 Retry::No, "the path does not take this method";

@@ -5,6 +5,8 @@
 //! documentation. The lnd part is a subset in our own words; `tests/tests/conformance.rs` compares
 //! it with lnd's files, number by number.
 
+pub mod strict;
+
 /// What Fulgurite serves.
 pub mod fulgurite {
     /// Version 1 of the API.

@@ -60,10 +60,19 @@ impl Stage {
     /// # Errors
     /// When one of them does not start.
     pub async fn set(latency_ms: f64, extra: &str) -> Result<Stage> {
+        Stage::start(latency_ms, extra, "").await
+    }
+
+    /// The same, with `grpc` in the section of its gRPC door.
+    ///
+    /// # Errors
+    /// When one of them does not start.
+    pub async fn start(latency_ms: f64, extra: &str, grpc: &str) -> Result<Stage> {
         let folder = tempfile::tempdir()?;
         let knobs = Knobs { latency_ms, ..Knobs::default() };
         let world = World::simulated(folder.path(), 5, knobs).await?;
-        let engine = Engine::start(&folder.path().join("engine"), &[world.payer()], extra)?;
+        let home = folder.path().join("engine");
+        let engine = Engine::start_with(&home, &[world.payer()], (extra, grpc))?;
         let near = world.receiver(Receiver::Near).await?;
         Ok(Stage { world, engine, near, folder })
     }
@@ -73,7 +82,11 @@ impl Stage {
         self.folder.path()
     }
 
-    fn channel(&self) -> Result<Channel, Status> {
+    /// A connection of its own, opened when it is used.
+    ///
+    /// # Errors
+    /// When the endpoint is no address.
+    pub fn channel(&self) -> Result<Channel, Status> {
         let endpoint = Endpoint::from_shared(self.engine.endpoint());
         Ok(endpoint.map_err(|error| Status::internal(error.to_string()))?.connect_lazy())
     }

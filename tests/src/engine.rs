@@ -74,9 +74,21 @@ impl Engine {
     /// # Errors
     /// When it does not become ready.
     pub fn start(folder: &Path, nodes: &[NodeEntry], extra: &str) -> Result<Engine> {
+        Engine::start_with(folder, nodes, (extra, ""))
+    }
+
+    /// The same, with `in_grpc` in the section of its gRPC door.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn start_with(
+        folder: &Path,
+        nodes: &[NodeEntry],
+        (extra, in_grpc): (&str, &str),
+    ) -> Result<Engine> {
         let [grpc, http, admin] = free_ports()?;
         let mut config = format!(
-            "[engine]\ndata_dir = \"journal\"\n[grpc]\nlisten = \"{grpc}\"\n[http]\n\
+            "[engine]\ndata_dir = \"journal\"\n[grpc]\nlisten = \"{grpc}\"\n{in_grpc}[http]\n\
              listen = \"{http}\"\n[admin]\nlisten = \"{admin}\"\n[journal]\ndisk_floor_mb = 0\n\
              [sends]\nexpiry_s = 3\ndeadline_ms = 3000\nfence_margin_ms = 1000\n{extra}\n"
         );

@@ -8,6 +8,7 @@ pub mod late;
 pub mod macaroons;
 pub mod odd;
 pub mod peer;
+pub mod raw;
 pub mod regtest;
 pub mod scenarios;
 pub mod scenarios_late;

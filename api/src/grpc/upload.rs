@@ -18,7 +18,7 @@ use fulgurite_proto::fulgurite::v1::{
 use fulgurite_runtime::upload::{self as runtime, Upload};
 use futures::{StreamExt, stream, stream::BoxStream};
 use tokio::time::{Instant, timeout_at};
-use tonic::{Status, Streaming};
+use tonic::{Code as Grpc, Status, Streaming};
 
 use super::calls;
 use crate::{
@@ -93,13 +93,16 @@ impl Messages {
                 Err(invalid("content", "is missing or not known to this engine"))
             }
             Ok(Ok(None)) => Err(Problem::new(Code::UploadIncomplete)),
-            Ok(Err(status)) => {
-                let problem = calls::problem_of(&status);
-                let incomplete = || Problem::new(Code::UploadIncomplete);
-                Err(problem.filter(|p| p.code != Code::Internal).unwrap_or_else(incomplete))
-            }
+            Ok(Err(status)) => Err(unreadable(&status)),
         }
     }
+}
+
+/// What a message is that tonic does not give us: one that is refused, or a stream that broke.
+fn unreadable(status: &Status) -> Problem {
+    let refused = [Grpc::InvalidArgument, Grpc::OutOfRange, Grpc::ResourceExhausted];
+    let problem = calls::problem_of(status).filter(|_| refused.contains(&status.code()));
+    problem.unwrap_or_else(|| Problem::new(Code::UploadIncomplete))
 }
 
 enum Opened<'a> {
