@@ -232,6 +232,11 @@ impl Engine {
     }
 
     /// Where its gRPC door is.
+    pub fn grpc(&self) -> SocketAddr {
+        self.grpc
+    }
+
+    /// Where its gRPC door is.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.grpc)
     }

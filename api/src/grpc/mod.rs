@@ -45,6 +45,8 @@ pub fn routes(doors: &Doors, health: HealthServer<HealthService>) -> axum::Route
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FULGURITE_FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // The details of an error: tools that know them by reflection only can show them.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let v1 = reflection().build_v1().expect("the descriptors come from our own build");
     let v1alpha = reflection().build_v1alpha().expect("the descriptors come from our own build");
