@@ -203,7 +203,7 @@ async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
             "{address} cannot be opened: {error}; end what has it, or set another {key}"
         ))
     })?;
-    info!(key, address = %listener.local_addr().unwrap_or(address), "listening");
+    info!(listener = key, address = %listener.local_addr().unwrap_or(address), "listening");
     Ok(listener)
 }
 

@@ -196,7 +196,10 @@ impl Worker {
             // nothing between two orders.
             let row = catch_unwind(AssertUnwindSafe(|| self.check_row(order, &job.terms)));
             let Ok(row) = row else {
-                tracing::error!(at, "the invoice check failed at an order: this is a defect");
+                tracing::error!(
+                    order = at,
+                    "the invoice check failed at an order: this is a defect"
+                );
                 // When nobody waits any more, the answer is dropped.
                 let _ = job.reply.send(Err(Unchecked::Failed));
                 return;

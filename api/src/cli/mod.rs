@@ -21,7 +21,7 @@ pub mod words;
 
 use std::{future::Future, io::Write, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use client::Client;
 use exit::{Exit, Fault};
@@ -82,6 +82,11 @@ enum Command {
     /// Orders and reads single payments.
     #[command(subcommand)]
     Payment(payment::PaymentCommand),
+}
+
+/// The whole command line, for what describes it.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command that the arguments name; the answer is the exit code of the process.

@@ -73,7 +73,7 @@ pub async fn serve(listener: TcpListener, doors: Doors) {
     let stop = async move { doors.stopped().await };
     let end = server.serve_with_incoming_shutdown(routes, incoming, stop).await;
     if let Err(fault) = end {
-        tracing::error!(%fault, "the gRPC door ended");
+        tracing::error!(error = %fault, "the gRPC door ended");
     }
     follow.abort();
 }

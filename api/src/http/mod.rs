@@ -59,7 +59,7 @@ pub fn router(doors: Doors, guard: Guard) -> Router {
 pub async fn serve(listener: TcpListener, doors: Doors) {
     let address = match listener.local_addr() {
         Ok(address) => address,
-        Err(fault) => return tracing::error!(%fault, "the HTTP door has no address"),
+        Err(fault) => return tracing::error!(error = %fault, "the HTTP door has no address"),
     };
     let is_open = !address.ip().is_loopback();
     let guard = Guard::new(address.port(), is_open, doors.limits.http_requests_max);
@@ -67,12 +67,12 @@ pub async fn serve(listener: TcpListener, doors: Doors) {
     // axum leaves Nagle's algorithm on, which costs 40 ms now and then.
     let listener = listener.tap_io(|stream| {
         if let Err(fault) = stream.set_nodelay(true) {
-            tracing::debug!(%fault, "no TCP_NODELAY");
+            tracing::debug!(error = %fault, "no TCP_NODELAY");
         }
     });
     let stop = async move { doors.stopped().await };
     if let Err(fault) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
-        tracing::error!(%fault, "the HTTP door ended");
+        tracing::error!(error = %fault, "the HTTP door ended");
     }
 }
 

@@ -26,7 +26,7 @@ impl Fault {
 }
 
 fn exit(message: &str) -> ! {
-    tracing::error!(message, "the journal failed");
+    tracing::error!(error = message, "the journal failed");
     eprintln!("fulgurite: {message}");
     std::process::exit(EXIT_CODE)
 }

@@ -259,7 +259,7 @@ impl BatchWork {
                 self.releases.push(lsn, release);
             }
             Err(refusal) => {
-                tracing::debug!(payment = %attempt.payment, %refusal, "grant declined");
+                tracing::debug!(payment = %attempt.payment, reason = %refusal, "grant declined");
                 node.inbox.deliver(NodeMessage::Declined(grant.placed));
                 self.returned(grant.placed);
                 self.expire(attempt.payment.batch(), time);
@@ -310,7 +310,7 @@ impl BatchWork {
         let event = match work.batch.decide_payment(payment, input, self.shared.retry, time) {
             Ok(event) => event,
             Err(refusal) => {
-                tracing::debug!(%payment, %refusal, "input refused");
+                tracing::debug!(%payment, reason = %refusal, "input refused");
                 return None;
             }
         };

@@ -30,8 +30,8 @@ impl NodeWork {
                     .is_some_and(|tracked| tracked.tracker.is_confirmed());
                 // A long payment outlives the deadline of its send: nobody's fault.
                 if !confirmed {
-                    tracing::debug!(node = %self.slot.name, payment = %send.attempt.payment, %text,
-                        "send lost");
+                    tracing::debug!(node = %self.slot.name, payment = %send.attempt.payment,
+                        error = %text, "send lost");
                     self.node.lost(time);
                 }
             }

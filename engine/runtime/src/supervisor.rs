@@ -232,7 +232,7 @@ impl Supervisor {
             std::process::exit(EXIT_DEATHS);
         }
         drop(deaths);
-        tracing::error!(?who, "actor died; rebuilding it from the journal");
+        tracing::error!(actor = ?who, "actor died; rebuilding it from the journal");
         match who {
             Who::Batch(slot) => self.rebuild_batch(slot, context),
             Who::Node(index) => self.rebuild_node(index, context),

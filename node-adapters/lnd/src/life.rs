@@ -323,7 +323,7 @@ async fn keep_open(session: Rc<Session>, slot: usize, config: LndConfig) {
             tokio::time::sleep(config.pause(failures)).await;
             match session.dialer.dial().await {
                 Ok(connection) => break connection,
-                Err(fault) => tracing::debug!(%fault, "payment connection cannot be made"),
+                Err(fault) => tracing::debug!(error = %fault, "payment connection cannot be made"),
             }
             failures = failures.saturating_add(1);
         };

@@ -238,7 +238,7 @@ async fn serve(shared: Shared, mut inbox: UnboundedReceiver<Command>) {
                     let (reply, started) = oneshot::channel();
                     let _ = commands.send(Command::Start(index, reply));
                     if let Ok(Err(error)) = started.await {
-                        tracing::error!(%error, index, "a simulated node does not come back");
+                        tracing::error!(%error, node = index, "a simulated node does not come back");
                     }
                 });
             }
