@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use axum::{
@@ -19,7 +20,7 @@ use tokio::net::TcpListener;
 use tracing::error;
 
 use crate::{
-    http::{Guard, pass},
+    http::{Guard, Patience, pass, serve_router},
     wire,
 };
 
@@ -28,6 +29,12 @@ const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// The most requests at once: probes and scrapers are few.
 const REQUESTS_MAX: u32 = 64;
+/// How patient it is with them.
+const PATIENCE: Patience = Patience {
+    connections_max: 256,
+    head_time_max: Duration::from_secs(60),
+    write_time_max: Duration::from_secs(30),
+};
 
 /// What the listener answers from; cheap to clone.
 #[derive(Clone, Default)]
@@ -62,9 +69,7 @@ pub async fn serve(listener: TcpListener, admin: Admin) {
         Ok(address) => guard(address),
         Err(error) => return error!(%error, "the admin listener has no address"),
     };
-    if let Err(error) = axum::serve(listener, router(admin, guard)).await {
-        error!(%error, "the admin listener ended");
-    }
+    serve_router(listener, router(admin, guard), PATIENCE, std::future::pending()).await;
 }
 
 /// The guard of the HTTP door: a web page that reaches this port by DNS rebinding would read

@@ -98,6 +98,18 @@ pub struct Limits {
     pub concurrent_calls_max: u32,
     /// A silent gRPC connection is asked whether it lives after this time.
     pub keepalive: Duration,
+    /// The most gRPC connections at once.
+    pub grpc_connections_max: u32,
+    /// A gRPC connection must have begun to speak HTTP/2 within this time.
+    pub grpc_preface_time_max: Duration,
+    /// A gRPC request other than an upload must be whole within this time.
+    pub grpc_request_time_max: Duration,
+    /// The most HTTP connections at once.
+    pub http_connections_max: u32,
+    /// An HTTP connection without a whole request head for this long is closed.
+    pub http_head_time_max: Duration,
+    /// An HTTP request body must be whole within this time.
+    pub http_body_time_max: Duration,
     /// The most HTTP requests at once.
     pub http_requests_max: u32,
     /// The largest HTTP request body, in bytes.
@@ -124,6 +136,12 @@ impl Default for Limits {
             concurrent_streams_max: 256,
             concurrent_calls_max: 1_024,
             keepalive: Duration::from_secs(30),
+            grpc_connections_max: 4_096,
+            grpc_preface_time_max: Duration::from_secs(10),
+            grpc_request_time_max: Duration::from_secs(30),
+            http_connections_max: 4_096,
+            http_head_time_max: Duration::from_secs(30),
+            http_body_time_max: Duration::from_secs(30),
             http_requests_max: 1_024,
             http_body_bytes_max: 64 << 10,
             open_payments_max: 0,

@@ -29,6 +29,12 @@ pub struct Grpc {
     /// A silent connection is asked whether it lives after so many seconds, 1 to 3,600.
     /// Default 30.
     pub keepalive_s: u32,
+    /// The most connections at once, 1 to 100,000; more are closed at once. Default 4,096.
+    pub connections_max: u32,
+    /// A connection must have begun to speak HTTP/2 within so many seconds, 1 to 600. Default 10.
+    pub preface_s_max: u32,
+    /// A request other than an upload must be whole within so many seconds, 1 to 600. Default 30.
+    pub request_s_max: u32,
 }
 
 impl Default for Grpc {
@@ -38,6 +44,9 @@ impl Default for Grpc {
             concurrent_streams_max: 256,
             concurrent_calls_max: 1_024,
             keepalive_s: 30,
+            connections_max: 4_096,
+            preface_s_max: 10,
+            request_s_max: 30,
         }
     }
 }
@@ -48,6 +57,9 @@ impl Grpc {
         bounds.within("grpc.concurrent_streams_max", streams, 1..=10_000);
         bounds.within("grpc.concurrent_calls_max", self.concurrent_calls_max, 1..=100_000);
         bounds.within("grpc.keepalive_s", self.keepalive_s, 1..=3_600);
+        bounds.within("grpc.connections_max", self.connections_max, 1..=100_000);
+        bounds.within("grpc.preface_s_max", self.preface_s_max, 1..=600);
+        bounds.within("grpc.request_s_max", self.request_s_max, 1..=600);
     }
 }
 
@@ -62,11 +74,26 @@ pub struct Http {
     pub concurrent_requests_max: u32,
     /// The largest request body, in KiB; 4 to 16,384. Default 64.
     pub body_kb_max: u32,
+    /// The most connections at once, 1 to 100,000; more are closed at once. Default 4,096.
+    pub connections_max: u32,
+    /// A connection without a whole request head for so many seconds is closed, also one that
+    /// waits for its next request; 1 to 600. Default 30.
+    pub head_s_max: u32,
+    /// A request body must be whole within so many seconds, and an answer goes on being read;
+    /// 1 to 600. Default 30.
+    pub body_s_max: u32,
 }
 
 impl Default for Http {
     fn default() -> Http {
-        Http { listen: loopback(8_080), concurrent_requests_max: 1_024, body_kb_max: 64 }
+        Http {
+            listen: loopback(8_080),
+            concurrent_requests_max: 1_024,
+            body_kb_max: 64,
+            connections_max: 4_096,
+            head_s_max: 30,
+            body_s_max: 30,
+        }
     }
 }
 
@@ -75,6 +102,9 @@ impl Http {
         let requests = self.concurrent_requests_max;
         bounds.within("http.concurrent_requests_max", requests, 1..=100_000);
         bounds.within("http.body_kb_max", self.body_kb_max, 4..=16_384);
+        bounds.within("http.connections_max", self.connections_max, 1..=100_000);
+        bounds.within("http.head_s_max", self.head_s_max, 1..=600);
+        bounds.within("http.body_s_max", self.body_s_max, 1..=600);
     }
 }
 

@@ -11,7 +11,7 @@ use axum::{
     Router,
     body::{Body, Bytes, HttpBody},
     extract::{Request, State},
-    middleware::{Next, from_fn_with_state},
+    middleware::{Next, from_fn_with_state, map_request},
     response::Response,
 };
 use fulgurite_proto::strict::FIELD_KEY;
@@ -23,8 +23,14 @@ use tokio::{
 };
 use tonic::{Code as Grpc, Status};
 
-use crate::problem::{Code, Problem, Violation};
+use crate::{
+    connections::body,
+    problem::{Code, Problem, Violation},
+};
 
+/// Methods whose clients stream: an upload has times of its own, reflection lasts as its client
+/// likes.
+const STREAMS: [&str; 2] = ["/UploadBatch", "/ServerReflectionInfo"];
 const STATUS: &str = "grpc-status";
 const DETAILS: &str = "grpc-status-details-bin";
 const ENCODINGS: &str = "grpc-accept-encoding";
@@ -36,6 +42,17 @@ pub fn bounded(routes: Router, calls_max: u32) -> Router {
     let places = usize::try_from(calls_max).unwrap_or(Semaphore::MAX_PERMITS);
     let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
     routes.layer(from_fn_with_state(places, pass))
+}
+
+/// A request that is not streamed must be whole within `time_max`.
+pub fn whole(routes: Router, time_max: Duration) -> Router {
+    routes.layer(map_request(move |request: Request| async move {
+        let path = request.uri().path();
+        if STREAMS.iter().any(|stream| path.ends_with(stream)) {
+            return request;
+        }
+        request.map(|whole| body::bounded(whole, time_max))
+    }))
 }
 
 async fn pass(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {

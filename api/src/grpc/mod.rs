@@ -18,16 +18,18 @@ use fulgurite_proto::{
     },
 };
 use tokio::net::TcpListener;
-use tonic::{
-    service::Routes,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{service::Routes, transport::Server};
 use tonic_health::{pb::health_server::HealthServer, server::HealthService};
 
-use crate::Doors;
+use crate::{
+    Doors,
+    connections::{Allowed, Incoming},
+};
 
 /// A connection that does not answer a keepalive for this long is closed.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The bytes that every HTTP/2 connection starts with (RFC 9113, section 3.4).
+const PREFACE_BYTES: usize = 24;
 /// What a message may have beyond the orders in it.
 const MESSAGE_OVERHEAD: usize = 1 << 10;
 /// Requests that name one thing are small.
@@ -56,7 +58,9 @@ pub fn routes(doors: &Doors, health: HealthServer<HealthService>) -> axum::Route
         .add_service(health)
         .add_service(v1)
         .add_service(v1alpha);
-    calls::bounded(routes.into_axum_router(), doors.limits.concurrent_calls_max)
+    let limits = &doors.limits;
+    let routes = calls::whole(routes.into_axum_router(), limits.grpc_request_time_max);
+    calls::bounded(routes, limits.concurrent_calls_max)
 }
 
 /// Serves gRPC on `listener` until the doors stop; then waits for the calls that are left.
@@ -64,7 +68,15 @@ pub async fn serve(listener: TcpListener, doors: Doors) {
     let (reporter, health) = health::of().await;
     let follow = tokio::spawn(health::follow(doors.clone(), reporter));
     let routes = routes(&doors, health);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let allowed = Allowed {
+        connections_max: doors.limits.grpc_connections_max,
+        first_bytes: PREFACE_BYTES,
+        first_bytes_time_max: doors.limits.grpc_preface_time_max,
+        // A watch is read at its reader's pace; who is gone does not answer the keepalive.
+        write_time_max: None,
+        farewell: b"",
+    };
+    let incoming = Incoming::of(listener, allowed).into_stream();
     let server = Server::builder()
         .load_shed(true)
         .max_concurrent_streams(doors.limits.concurrent_streams_max)

@@ -47,32 +47,39 @@ impl IntoResponse for Refused {
         let request_id = request_id();
         let code = problem.code;
         tracing::debug!(%request_id, code = code.name(), detail = %problem.detail, "refused");
-        let mut body = json!({
-            "type": format!("/errors/{}", code.name()),
-            "title": code.title(),
-            "status": code.http(),
-            "detail": problem.detail,
-            "code": code.name(),
-            "retry": code.retry() != Retry::No,
-            "request_id": request_id,
-        });
-        for (key, value) in problem.metadata {
-            body[key] = value.into();
-        }
-        if !problem.violations.is_empty() {
-            let errors = problem.violations.iter().map(|violation| {
-                json!({ "pointer": pointer(&violation.field), "detail": violation.message })
-            });
-            body["errors"] = errors.collect();
-        }
         let status = StatusCode::from_u16(code.http());
-        let mut response = with(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &body);
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = with(status, &self::problem(problem, &request_id));
         set(&mut response, header::CONTENT_TYPE, "application/problem+json");
         if let Retry::After(ms) = code.retry() {
             set(&mut response, header::RETRY_AFTER, &ms.div_ceil(1_000).to_string());
         }
         response
     }
+}
+
+/// The body of a problem.
+pub fn problem(problem: Problem, request_id: &str) -> Value {
+    let code = problem.code;
+    let mut body = json!({
+        "type": format!("/errors/{}", code.name()),
+        "title": code.title(),
+        "status": code.http(),
+        "detail": problem.detail,
+        "code": code.name(),
+        "retry": code.retry() != Retry::No,
+        "request_id": request_id,
+    });
+    for (key, value) in problem.metadata {
+        body[key] = value.into();
+    }
+    if !problem.violations.is_empty() {
+        let errors = problem.violations.iter().map(|violation| {
+            json!({ "pointer": pointer(&violation.field), "detail": violation.message })
+        });
+        body["errors"] = errors.collect();
+    }
+    body
 }
 
 /// A field as a JSON pointer; one that was read from JSON already is.

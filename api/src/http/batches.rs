@@ -1,41 +1,35 @@
 //! `/v1/batches`.
 
-use axum::{
-    body::Body,
-    extract::{Path, Query, State},
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use fulgurite_core::batch::Input;
 use fulgurite_proto::fulgurite::v1::{self, get_batch_request::Key};
-use serde_json::json;
 
 use super::{
     Refused, answer,
-    params::{Params, nothing},
-    payments::{Pairs, page},
+    params::{Id, NoBody, Nothing, Params},
 };
-use crate::{Doors, query, wire};
+use crate::{
+    Doors,
+    problem::{Code, Problem},
+    query, wire,
+};
 
 /// `GET /v1/batches/{id}`.
-pub async fn get(
-    State(doors): State<Doors>,
-    Path(id): Path<String>,
-    Query(pairs): Pairs,
-) -> Result<Response, Refused> {
-    Params::of(pairs).finish()?;
+pub async fn get(State(doors): State<Doors>, Id(id): Id, _: Nothing) -> Result<Response, Refused> {
     let request = v1::GetBatchRequest { key: Some(Key::BatchId(id)) };
     Ok(answer::ok(&wire::json::batch(&query::get_batch(&doors, &request)?)))
 }
 
 /// `GET /v1/batches`: a page of batches; with `idempotency_key` the one batch that has it.
-pub async fn list(State(doors): State<Doors>, Query(pairs): Pairs) -> Result<Response, Refused> {
-    let mut params = Params::of(pairs);
-    let key = params.text("idempotency_key")?;
-    if !key.is_empty() {
+pub async fn list(
+    State(doors): State<Doors>,
+    mut params: Params,
+    _: NoBody,
+) -> Result<Response, Refused> {
+    if params.has("idempotency_key") {
+        let key = params.text("idempotency_key")?;
         params.finish()?;
-        let request = v1::GetBatchRequest { key: Some(Key::IdempotencyKey(key)) };
-        let batch = wire::json::batch(&query::get_batch(&doors, &request)?);
-        return Ok(answer::ok(&json!({ "batches": [batch] })));
+        return with_key(&doors, key);
     }
     let states = |name: &str| v1::batch::State::from_str_name(name).map(i32::from);
     let request = v1::ListBatchesRequest {
@@ -48,16 +42,26 @@ pub async fn list(State(doors): State<Doors>, Query(pairs): Pairs) -> Result<Res
     let read = move |doors: &Doors| query::list_batches(doors, &request);
     let found = query::off_workers(&doors, read).await?;
     let batches = found.batches.iter().map(wire::json::batch).collect();
-    Ok(answer::ok(&page("batches", batches, found.next_page_token)))
+    Ok(answer::ok(&wire::json::page("batches", batches, &found.next_page_token)))
+}
+
+fn with_key(doors: &Doors, key: String) -> Result<Response, Refused> {
+    // Who lost the key must not take a list of all batches for the answer.
+    if key.is_empty() {
+        return Err(Problem::new(Code::IdempotencyKeyMissing).into());
+    }
+    let request = v1::GetBatchRequest { key: Some(Key::IdempotencyKey(key)) };
+    let batch = wire::json::batch(&query::get_batch(doors, &request)?);
+    Ok(answer::ok(&wire::json::page("batches", vec![batch], "")))
 }
 
 /// `GET /v1/batches/{id}/refused_rows`: a page of refused rows.
 pub async fn refused_rows(
     State(doors): State<Doors>,
-    Path(batch_id): Path<String>,
-    Query(pairs): Pairs,
+    Id(batch_id): Id,
+    mut params: Params,
+    _: NoBody,
 ) -> Result<Response, Refused> {
-    let mut params = Params::of(pairs);
     let page_size = params.number("page_size", 1_000)?;
     let page_token = params.text("page_token")?;
     params.finish()?;
@@ -65,46 +69,10 @@ pub async fn refused_rows(
     let read = move |doors: &Doors| query::list_refused_rows(doors, &request);
     let found = query::off_workers(&doors, read).await?;
     let rows = found.rows.iter().map(wire::json::refused_row).collect();
-    Ok(answer::ok(&page("rows", rows, found.next_page_token)))
+    Ok(answer::ok(&wire::json::page("rows", rows, &found.next_page_token)))
 }
 
-/// `POST /v1/batches/{id}/pause`.
-pub async fn pause(
-    state: State<Doors>,
-    path: Path<String>,
-    Query(pairs): Pairs,
-    body: Body,
-) -> Result<Response, Refused> {
-    nothing(pairs, body).await?;
-    request(state, path, Input::Pause).await
-}
-
-/// `POST /v1/batches/{id}/resume`.
-pub async fn resume(
-    state: State<Doors>,
-    path: Path<String>,
-    Query(pairs): Pairs,
-    body: Body,
-) -> Result<Response, Refused> {
-    nothing(pairs, body).await?;
-    request(state, path, Input::Resume).await
-}
-
-/// `POST /v1/batches/{id}/cancel`.
-pub async fn cancel(
-    state: State<Doors>,
-    path: Path<String>,
-    Query(pairs): Pairs,
-    body: Body,
-) -> Result<Response, Refused> {
-    nothing(pairs, body).await?;
-    request(state, path, Input::Cancel).await
-}
-
-async fn request(
-    State(doors): State<Doors>,
-    Path(id): Path<String>,
-    input: Input,
-) -> Result<Response, Refused> {
+/// `POST /v1/batches/{id}/pause`, `/resume` and `/cancel`.
+pub async fn change(doors: Doors, Id(id): Id, input: Input) -> Result<Response, Refused> {
     Ok(answer::ok(&wire::json::batch(&query::request(&doors, &id, input).await?)))
 }

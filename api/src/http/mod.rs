@@ -1,57 +1,77 @@
 //! The HTTP door: the same functions as the gRPC door, as JSON.
+//!
+//! [`operations`] is the table of what it can do; routes, description and documentation come from
+//! there.
 
 mod answer;
 mod batches;
+mod engine;
 mod guard;
+mod openapi;
+mod operations;
+mod pages;
 mod params;
 mod payments;
+mod serve;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Router,
-    body::Body,
-    extract::{Path, Query, State},
-    middleware::from_fn_with_state,
-    response::Response,
-    routing::{get, post},
-    serve::ListenerExt,
+    middleware::{from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{MethodFilter, MethodRouter},
 };
-use fulgurite_proto::fulgurite::v1;
-use serde_json::{Value, json};
+use http::{StatusCode, header};
 use tokio::net::TcpListener;
 
 use crate::{
     Doors,
-    problem::{Code, Problem, Retry},
-    query, wire,
+    problem::{Code, Problem},
 };
-
-use params::nothing;
-use payments::Pairs;
 
 pub use answer::Refused;
 pub use guard::{Guard, pass};
+pub use serve::{Patience, serve as serve_router};
 
 /// Every route, behind the guard.
 pub fn router(doors: Doors, guard: Guard) -> Router {
-    Router::new()
-        .route("/v1/payments", post(payments::create).get(payments::list))
-        .route("/v1/payments/{id}", get(payments::get))
-        .route("/v1/payments/{id}/cancel", post(payments::cancel))
-        .route("/v1/batches", get(batches::list))
-        .route("/v1/batches/{id}", get(batches::get))
-        .route("/v1/batches/{id}/refused_rows", get(batches::refused_rows))
-        .route("/v1/batches/{id}/pause", post(batches::pause))
-        .route("/v1/batches/{id}/resume", post(batches::resume))
-        .route("/v1/batches/{id}/cancel", post(batches::cancel))
-        .route("/v1/nodes", get(nodes))
-        .route("/v1/engine", get(engine))
-        .route("/errors/{code}", get(error))
-        .fallback(no_route)
-        .method_not_allowed_fallback(no_method)
-        .with_state(doors)
-        .layer(from_fn_with_state(Arc::new(guard), guard::pass))
+    let mut paths: BTreeMap<&str, (MethodRouter<Doors>, String)> = BTreeMap::new();
+    for operation in operations::all() {
+        let (route, allow) = paths.entry(operation.path).or_default();
+        let methods = (operation.route)();
+        *route = std::mem::take(route).merge(match operation.method {
+            "POST" => methods.route_layer(from_fn(guard::json_only)),
+            _ => methods,
+        });
+        let methods = if operation.method == "GET" { "GET, HEAD" } else { operation.method };
+        allow.push_str(methods);
+        allow.push_str(", ");
+    }
+    let mut router = Router::new();
+    for (path, (route, mut allow)) in paths {
+        allow.push_str("OPTIONS");
+        router = router.route(path, with_the_other_methods(route, allow.into()));
+    }
+    let guard = from_fn_with_state(Arc::new(guard), guard::pass);
+    router.fallback(no_route).with_state(doors).layer(guard)
+}
+
+/// Adds OPTIONS, and a refusal of every other method. Nothing here is for web pages, so OPTIONS
+/// answers no preflight.
+fn with_the_other_methods(route: MethodRouter<Doors>, allow: Arc<str>) -> MethodRouter<Doors> {
+    let allowed = Arc::clone(&allow);
+    let options = move || async move { allowing(StatusCode::NO_CONTENT.into_response(), &allowed) };
+    let refused = move || async move {
+        let problem = Refused(Problem::new(Code::MethodNotAllowed));
+        allowing(problem.into_response(), &allow)
+    };
+    route.on(MethodFilter::OPTIONS, options).fallback(refused)
+}
+
+fn allowing(mut response: Response, allow: &str) -> Response {
+    answer::set(&mut response, header::ALLOW, allow);
+    response
 }
 
 /// Serves HTTP on `listener` until the doors stop; then waits for the requests that are left. On
@@ -64,58 +84,15 @@ pub async fn serve(listener: TcpListener, doors: Doors) {
     let is_open = !address.ip().is_loopback();
     let guard = Guard::new(address.port(), is_open, doors.limits.http_requests_max);
     let router = router(doors.clone(), guard);
-    // axum leaves Nagle's algorithm on, which costs 40 ms now and then.
-    let listener = listener.tap_io(|stream| {
-        if let Err(fault) = stream.set_nodelay(true) {
-            tracing::debug!(error = %fault, "no TCP_NODELAY");
-        }
-    });
-    let stop = async move { doors.stopped().await };
-    if let Err(fault) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
-        tracing::error!(error = %fault, "the HTTP door ended");
-    }
-}
-
-async fn nodes(
-    State(doors): State<Doors>,
-    Query(pairs): Pairs,
-    body: Body,
-) -> Result<Response, Refused> {
-    nothing(pairs, body).await?;
-    let v1::ListNodesResponse { nodes } = query::list_nodes(&doors);
-    let nodes: Vec<Value> = nodes.iter().map(wire::json::node).collect();
-    Ok(answer::ok(&json!({ "nodes": nodes })))
-}
-
-async fn engine(
-    State(doors): State<Doors>,
-    Query(pairs): Pairs,
-    body: Body,
-) -> Result<Response, Refused> {
-    nothing(pairs, body).await?;
-    Ok(answer::ok(&wire::json::engine(&wire::node::engine(&doors))))
-}
-
-/// What a code means: the target of `type` in every problem.
-async fn error(Path(name): Path<String>) -> Result<Response, Refused> {
-    let code = Code::named(&name).ok_or(Problem::new(Code::RouteNotFound))?;
-    let retry = match code.retry() {
-        Retry::No => "no",
-        Retry::After(_) => "later",
-        Retry::SameKey => "same_key",
+    let patience = Patience {
+        connections_max: doors.limits.http_connections_max,
+        head_time_max: doors.limits.http_head_time_max,
+        write_time_max: doors.limits.http_body_time_max,
     };
-    Ok(answer::ok(&json!({
-        "code": code.name(),
-        "title": code.title(),
-        "status": code.http(),
-        "retry": retry,
-    })))
+    serve::serve(listener, router, patience, async move { doors.stopped().await }).await;
 }
 
 async fn no_route() -> Refused {
-    Problem::new(Code::RouteNotFound).into()
-}
-
-async fn no_method() -> Refused {
-    Problem::new(Code::MethodNotAllowed).into()
+    Problem::of(Code::RouteNotFound, "there is nothing at this path; /docs lists what there is")
+        .into()
 }

@@ -1,27 +1,101 @@
-//! Query parameters: each at most once unless it is a list, unknown ones refused.
+//! What a request carries: path, parameters, body. Parameters at most once unless they are a list;
+//! what is not known is refused, never ignored.
 
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+};
 use fulgurite_proto::fulgurite::v1;
+use http::request::Parts;
 
+use super::Refused;
 use crate::{
-    problem::{Code, Problem, invalid, invalid_all},
+    Doors, connections,
+    problem::{Problem, invalid, invalid_all},
     wire,
 };
 
 /// More than `{}` is refused anyway.
 const EMPTY_BODY_MAX: usize = 1 << 10;
 
+/// The part of the path that names one thing.
+pub struct Id(pub String);
+
+impl FromRequestParts<Doors> for Id {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, doors: &Doors) -> Result<Id, Refused> {
+        match Path::<String>::from_request_parts(parts, doors).await {
+            Ok(Path(id)) => Ok(Id(id)),
+            Err(_) => Err(invalid("path", "is not UTF-8").into()),
+        }
+    }
+}
+
+/// A request without parameters and without a body, other than `{}`.
+pub struct Nothing;
+
+impl FromRequest<Doors> for Nothing {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, doors: &Doors) -> Result<Nothing, Refused> {
+        let (mut parts, body) = request.into_parts();
+        Params::from_request_parts(&mut parts, doors).await?.finish()?;
+        NoBody::from_request(Request::from_parts(parts, body), doors).await?;
+        Ok(Nothing)
+    }
+}
+
+/// A request without a body, other than `{}`.
+pub struct NoBody;
+
+impl FromRequest<Doors> for NoBody {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, doors: &Doors) -> Result<NoBody, Refused> {
+        let time_max = doors.limits.http_body_time_max;
+        let body = connections::body::read(request.into_body(), EMPTY_BODY_MAX, time_max).await?;
+        Ok(no_body(&body)?)
+    }
+}
+
+fn no_body(body: &[u8]) -> Result<NoBody, Problem> {
+    if !body.trim_ascii().is_empty() {
+        wire::json_read::no_fields(body).map_err(invalid_all)?;
+    }
+    Ok(NoBody)
+}
+
+/// The whole body, within the limits of the door.
+pub struct Whole(pub Bytes);
+
+impl FromRequest<Doors> for Whole {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, doors: &Doors) -> Result<Whole, Refused> {
+        let (bytes_max, time_max) =
+            (doors.limits.http_body_bytes_max, doors.limits.http_body_time_max);
+        Ok(Whole(connections::body::read(request.into_body(), bytes_max, time_max).await?))
+    }
+}
+
 /// The parameters of a request that nobody has taken yet.
 pub struct Params(Vec<(String, String)>);
 
-impl Params {
-    /// The parameters of a decoded query string.
-    pub fn of(pairs: Vec<(String, String)>) -> Params {
-        Params(pairs)
-    }
+impl FromRequestParts<Doors> for Params {
+    type Rejection = Refused;
 
+    async fn from_request_parts(parts: &mut Parts, _: &Doors) -> Result<Params, Refused> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(pairs)) => Ok(Params(pairs)),
+            Err(_) => Err(invalid("query", "cannot be read").into()),
+        }
+    }
+}
+
+impl Params {
     /// Takes a parameter; empty when it is missing.
     pub fn text(&mut self, name: &str) -> Result<String, Problem> {
         let mut found = self.list(name);
@@ -59,6 +133,11 @@ impl Params {
             "true" => Ok(true),
             _ => Err(invalid(name, "must be true or false")),
         }
+    }
+
+    /// True when a parameter is there, even an empty one.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, _)| key == name)
     }
 
     /// Takes `wait_ms`.
@@ -99,25 +178,12 @@ impl Params {
     }
 }
 
-/// Refuses parameters, and a body other than `{}`, of a request that takes neither: what is not
-/// known is never ignored.
-pub async fn nothing(pairs: Vec<(String, String)>, body: Body) -> Result<(), Problem> {
-    Params::of(pairs).finish()?;
-    let Ok(body) = to_bytes(body, EMPTY_BODY_MAX).await else {
-        return Err(Problem::new(Code::MessageTooLarge));
-    };
-    if body.trim_ascii().is_empty() {
-        return Ok(());
-    }
-    wire::json_read::no_fields(&body).map_err(invalid_all)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn params(pairs: &[(&str, &str)]) -> Params {
-        Params::of(pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect())
+        Params(pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect())
     }
 
     #[test]
@@ -127,17 +193,14 @@ mod tests {
         assert!(params(&[]).finish().is_ok());
     }
 
-    #[tokio::test]
-    async fn a_request_that_takes_nothing_refuses_whatever_is_given() {
-        let none = Vec::new;
+    #[test]
+    fn a_request_that_takes_nothing_refuses_whatever_is_given() {
         for body in ["", "{}", " { } "] {
-            assert!(nothing(none(), Body::from(body)).await.is_ok(), "{body:?}");
+            assert!(no_body(body.as_bytes()).is_ok(), "{body:?}");
         }
         for body in ["{\"reason\":\"x\"}", "[]", "null", "x", "{"] {
-            assert!(nothing(none(), Body::from(body)).await.is_err(), "{body:?}");
+            assert!(no_body(body.as_bytes()).is_err(), "{body:?}");
         }
-        let pairs = vec![("force".to_owned(), "true".to_owned())];
-        assert!(nothing(pairs, Body::empty()).await.is_err());
     }
 
     #[test]

@@ -2,19 +2,14 @@
 
 use std::time::Duration;
 
-use axum::{
-    body::{Body, to_bytes},
-    extract::{Path, Query, State},
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use fulgurite_proto::fulgurite::v1;
 use http::{HeaderMap, HeaderName, StatusCode, header};
-use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     Refused, answer,
-    params::{Params, nothing},
+    params::{Id, NoBody, Nothing, Params, Whole},
 };
 use crate::{
     Doors, intake,
@@ -27,23 +22,16 @@ const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 /// A long poll looks again at most this often.
 const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
-/// The query string, decoded.
-pub type Pairs = Query<Vec<(String, String)>>;
-
 /// `POST /v1/payments`: orders one payment.
 pub async fn create(
     State(doors): State<Doors>,
-    Query(pairs): Pairs,
+    mut params: Params,
     headers: HeaderMap,
-    body: Body,
+    Whole(body): Whole,
 ) -> Result<Response, Refused> {
-    let mut params = Params::of(pairs);
     let validate_only = params.truth("validate_only")?;
     params.finish()?;
     let idempotency_key = key(&headers)?;
-    let Ok(body) = to_bytes(body, doors.limits.http_body_bytes_max).await else {
-        return Err(Problem::new(Code::MessageTooLarge).into());
-    };
     let (order, options) = wire::json_read::payment_request(&body).map_err(invalid_all)?;
     let order = Some(order);
     let request = v1::CreatePaymentRequest { idempotency_key, order, options, validate_only };
@@ -73,10 +61,10 @@ fn key(headers: &HeaderMap) -> Result<String, Problem> {
 /// `GET /v1/payments/{id}`: the payment, at once or when it is final.
 pub async fn get(
     State(doors): State<Doors>,
-    Path(payment_id): Path<String>,
-    Query(pairs): Pairs,
+    Id(payment_id): Id,
+    mut params: Params,
+    _: NoBody,
 ) -> Result<Response, Refused> {
-    let mut params = Params::of(pairs);
     let (view, wait) = (params.view()?, params.wait()?);
     params.finish()?;
     let request = v1::GetPaymentRequest { payment_id, view };
@@ -104,17 +92,18 @@ pub async fn get(
 /// `POST /v1/payments/{id}/cancel`.
 pub async fn cancel(
     State(doors): State<Doors>,
-    Path(payment_id): Path<String>,
-    Query(pairs): Pairs,
-    body: Body,
+    Id(payment_id): Id,
+    _: Nothing,
 ) -> Result<Response, Refused> {
-    nothing(pairs, body).await?;
     Ok(answer::ok(&wire::json::payment(&query::cancel_payment(&doors, &payment_id).await?)))
 }
 
 /// `GET /v1/payments`: a page of payments.
-pub async fn list(State(doors): State<Doors>, Query(pairs): Pairs) -> Result<Response, Refused> {
-    let mut params = Params::of(pairs);
+pub async fn list(
+    State(doors): State<Doors>,
+    mut params: Params,
+    _: NoBody,
+) -> Result<Response, Refused> {
     let states = |name: &str| v1::payment::State::from_str_name(name).map(i32::from);
     let request = v1::ListPaymentsRequest {
         page_size: params.number("page_size", 1_000)?,
@@ -129,14 +118,5 @@ pub async fn list(State(doors): State<Doors>, Query(pairs): Pairs) -> Result<Res
     let read = move |doors: &Doors| query::list_payments(doors, &request);
     let found = query::off_workers(&doors, read).await?;
     let payments = found.payments.iter().map(wire::json::payment).collect();
-    Ok(answer::ok(&page("payments", payments, found.next_page_token)))
-}
-
-/// A page of items; the token is absent at the end.
-pub fn page(name: &str, items: Vec<Value>, next_page_token: String) -> Value {
-    let mut page = json!({ name: items });
-    if !next_page_token.is_empty() {
-        page["next_page_token"] = next_page_token.into();
-    }
-    page
+    Ok(answer::ok(&wire::json::page("payments", payments, &found.next_page_token)))
 }

@@ -92,7 +92,8 @@ pub fn payment(payment: &v1::Payment) -> Value {
         .done()
 }
 
-fn failure(failure: &v1::Failure) -> Value {
+/// Why a payment failed.
+pub fn failure(failure: &v1::Failure) -> Value {
     Object::default()
         .word("reason", failure.reason().as_str_name(), "REASON_")
         .text("message", &failure.message)
@@ -101,7 +102,8 @@ fn failure(failure: &v1::Failure) -> Value {
         .done()
 }
 
-fn attempt(attempt: &v1::Attempt) -> Value {
+/// An attempt.
+pub fn attempt(attempt: &v1::Attempt) -> Value {
     Object::default()
         .put("number", attempt.number)
         .text("node", &attempt.node)
@@ -138,7 +140,8 @@ pub fn batch(batch: &v1::Batch) -> Value {
         .done()
 }
 
-fn counts(counts: &v1::Counts) -> Value {
+/// How many orders are in which state.
+pub fn counts(counts: &v1::Counts) -> Value {
     Object::default()
         .put("order_count", counts.order_count)
         .put("refused_count", counts.refused_count)
@@ -151,13 +154,8 @@ fn counts(counts: &v1::Counts) -> Value {
         .done()
 }
 
-fn options(options: &v1::BatchOptions) -> Value {
-    let policy = options.fee_policy.as_ref().map(|policy| {
-        Object::default()
-            .large("base_msat", policy.base_msat)
-            .put("proportional_ppm", policy.proportional_ppm)
-            .done()
-    });
+/// The options of a batch.
+pub fn options(options: &v1::BatchOptions) -> Value {
     Object::default()
         .maybe("start_paused", options.start_paused)
         .maybe("accept_valid", options.accept_valid)
@@ -167,11 +165,24 @@ fn options(options: &v1::BatchOptions) -> Value {
         .maybe("per_destination_in_flight_max", options.per_destination_in_flight_max)
         .maybe("failed_count_max", options.failed_count_max)
         .maybe("failed_percent_max", options.failed_percent_max)
-        .maybe("fee_policy", policy)
+        .maybe("fee_policy", options.fee_policy.as_ref().map(fee_policy))
         .time("deadline", options.deadline.as_ref())
         .maybe("attempts_max", options.attempts_max)
         .maybe("cltv_limit_blocks", options.cltv_limit_blocks)
         .done()
+}
+
+/// What a payment may pay in fees.
+pub fn fee_policy(policy: &v1::FeePolicy) -> Value {
+    Object::default()
+        .large("base_msat", policy.base_msat)
+        .put("proportional_ppm", policy.proportional_ppm)
+        .done()
+}
+
+/// A page of items; the token is absent at the end.
+pub fn page(name: &str, items: Vec<Value>, next_page_token: &str) -> Value {
+    Object::default().put(name, items).text("next_page_token", next_page_token).done()
 }
 
 /// A refused row.
@@ -238,7 +249,8 @@ pub fn engine(engine: &v1::Engine) -> Value {
         .done()
 }
 
-fn limits(limits: &v1::Limits) -> Value {
+/// Every limit at the door.
+pub fn limits(limits: &v1::Limits) -> Value {
     Object::default()
         .put("batch_order_count_max", limits.batch_order_count_max)
         .put("message_order_count_max", limits.message_order_count_max)
