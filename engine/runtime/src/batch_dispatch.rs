@@ -8,6 +8,7 @@ use std::{
 
 use fulgurite_core::{
     AttemptId, BatchId, Event, Msat, UnixMs,
+    batch::Summary,
     dispatch::{Candidate, Choice, choose},
     payment::{Input, Refusal, State},
     port::Journal,
@@ -45,8 +46,9 @@ impl BatchWork {
         }
     }
 
-    /// Does what the batch itself must do by now.
-    pub(crate) fn follow_up(&mut self, batch: BatchId, time: UnixMs) {
+    /// Does what the batch itself must do by now. Returns its last summary when that finished it.
+    pub(crate) fn follow_up(&mut self, batch: BatchId, time: UnixMs) -> Option<Summary> {
+        let mut summary = None;
         while let Some(event) = self.batches.get(&batch).and_then(|work| work.batch.follow_up(time))
         {
             if let Event::PaymentsCancelled { rows, .. } = &event {
@@ -58,9 +60,11 @@ impl BatchWork {
                 self.cancelled(batch, rows, lsn);
             }
             if finished {
-                let wake_at = self.batches.remove(&batch).and_then(|work| work.wake_at);
-                if let Some(at) = wake_at {
-                    self.wakes.remove(&(at, batch));
+                if let Some(work) = self.batches.remove(&batch) {
+                    if let Some(at) = work.wake_at {
+                        self.wakes.remove(&(at, batch));
+                    }
+                    summary = Some(work.batch.summary);
                 }
                 if self.slot.batch.is_none() {
                     self.shared.directory.remove(&batch);
@@ -70,6 +74,7 @@ impl BatchWork {
                 }
             }
         }
+        summary
     }
 
     /// Takes rows that will be cancelled back from the nodes.

@@ -178,17 +178,21 @@ impl BatchWork {
 
     fn request(&mut self, request: Request, time: UnixMs) {
         let Some(work) = self.batches.get(&request.batch) else {
-            // Finished meanwhile: what the views say.
-            return;
+            // Finished meanwhile.
+            let lsn = self.shared.journal.last();
+            let finished = Box::new(Err(batch::Refusal::Finished));
+            return self.releases.push(lsn, Release::Reply(request.reply, finished));
         };
         match work.batch.decide(request.input, time) {
             Ok(event) => {
-                let lsn = self.record(request.batch, event);
-                self.follow_up(request.batch, time);
+                self.record(request.batch, event);
+                let finished = self.follow_up(request.batch, time);
                 self.feed(request.batch);
-                if let Some(work) = self.batches.get(&request.batch) {
-                    let summary = Box::new(Ok(work.batch.summary.clone()));
-                    self.releases.push(lsn, Release::Reply(request.reply, summary));
+                let open = || Some(self.batches.get(&request.batch)?.batch.summary.clone());
+                if let Some(summary) = finished.or_else(open) {
+                    // The answer shows what followed, too (rule E1).
+                    let lsn = self.shared.journal.last();
+                    self.releases.push(lsn, Release::Reply(request.reply, Box::new(Ok(summary))));
                 }
             }
             Err(batch::Refusal::AlreadySo) => {

@@ -230,22 +230,35 @@ impl Engine {
         input: batch::Input,
     ) -> Result<Option<Summary>, Requested> {
         let Some(slot) = self.slot_of(batch).await else {
-            return match self.batch(batch) {
-                None => Ok(None),
-                // The views are behind what the batch knew when it ended.
-                Some(found) if found.state != batch::State::Finished => {
-                    Err(Busy::UnknownOutcome.into())
-                }
-                Some(_) => Err(batch::Refusal::Finished.into()),
-            };
+            return self.ended(batch, input);
         };
         let (reply, answer) = oneshot::channel();
         let request = BatchMessage::Request(Request { batch, input, reply });
         slot.inbox.offer(request).map_err(|_| Busy::Overloaded)?;
         // With the last hold on its inbox, a request that nobody reads any more is dropped too.
         drop(slot);
-        let answer = answer.await.map_err(|_| Busy::UnknownOutcome)?;
-        Ok(Some(answer?))
+        match answer.await {
+            Ok(Ok(summary)) => Ok(Some(summary)),
+            Ok(Err(refusal)) if refusal != batch::Refusal::Finished => Err(refusal.into()),
+            // It finished while the request was on its way.
+            Ok(Err(_)) | Err(_) => self.ended(batch, input),
+        }
+    }
+
+    /// The answer to a request to a batch that has no actor any more.
+    fn ended(&self, batch: BatchId, input: batch::Input) -> Result<Option<Summary>, Requested> {
+        match self.batch(batch) {
+            None => Ok(None),
+            // The views are behind what the batch knew when it ended.
+            Some(found) if found.state != batch::State::Finished => {
+                Err(Busy::UnknownOutcome.into())
+            }
+            // A repeat of the cancel that finished it.
+            Some(found) if found.cancel_requested.is_some() && input == batch::Input::Cancel => {
+                Ok(Some(found))
+            }
+            Some(_) => Err(batch::Refusal::Finished.into()),
+        }
     }
 
     /// Cancels a payment that has no attempt under way. `None` without such a payment.
