@@ -12,7 +12,6 @@ use anyhow::{Context, Result};
 use fulgurite_proto::fulgurite::v1::{
     self as proto, batch_service_client::BatchServiceClient, get_batch_request::Key,
     payment_service_client::PaymentServiceClient, upload_batch_request::Content,
-    upload_batch_response,
 };
 use fulgurite_sim::Knobs;
 use futures::{Stream, stream};
@@ -27,6 +26,7 @@ use crate::{
     engine::Engine,
     peer::Peer,
     regtest::{Invoice, until},
+    upload::{Uploaded, upload_over},
     world::{Receiver, World},
 };
 
@@ -42,15 +42,6 @@ pub struct Stage {
     /// Who receives.
     pub near: Peer,
     folder: TempDir,
-}
-
-/// How an upload was answered.
-#[derive(Clone, Debug, Default)]
-pub struct Uploaded {
-    /// The batch.
-    pub batch: proto::Batch,
-    /// It was accepted before.
-    pub replayed: bool,
 }
 
 impl Stage {
@@ -123,17 +114,7 @@ impl Stage {
         &self,
         contents: impl Stream<Item = Content> + Send + 'static,
     ) -> Result<Uploaded, Status> {
-        use futures::StreamExt;
-        let messages = contents.map(|content| proto::UploadBatchRequest { content: Some(content) });
-        let mut answers = self.batches()?.upload_batch(messages).await?.into_inner();
-        let mut uploaded = Uploaded::default();
-        while let Some(answer) = answers.message().await? {
-            if let Some(upload_batch_response::Content::Accepted(accepted)) = answer.content {
-                uploaded.replayed = accepted.replayed;
-                uploaded.batch = accepted.batch.unwrap_or_default();
-            }
-        }
-        Ok(uploaded)
+        upload_over(self.channel()?, contents).await
     }
 
     /// The batch with this key.

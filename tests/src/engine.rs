@@ -231,6 +231,23 @@ impl Engine {
         self.wait_ready()
     }
 
+    /// Its resident memory now, in KiB.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resident_kib(&self) -> Result<u64> {
+        let process = self.child.as_ref().context("the engine runs")?.id();
+        let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        Ok(number.context("no VmRSS")?.parse()?)
+    }
+
+    /// The address of its gRPC door.
+    pub fn grpc(&self) -> SocketAddr {
+        self.grpc
+    }
+
     /// Where its gRPC door is.
     pub fn grpc(&self) -> SocketAddr {
         self.grpc

@@ -1,6 +1,7 @@
 //! End-to-end, golden, real-lnd and tidy tests.
 
 pub mod clients;
+pub mod cut;
 pub mod descriptors;
 pub mod doors;
 pub mod engine;
@@ -13,6 +14,7 @@ pub mod regtest;
 pub mod scenarios;
 pub mod scenarios_late;
 pub mod scenarios_meaning;
+pub mod upload;
 pub mod world;
 
 use std::path::PathBuf;
