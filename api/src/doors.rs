@@ -128,7 +128,7 @@ impl Default for Limits {
             batch_amount_max: Msat::from_sat_clamped(10_000_000_000),
             final_cltv_delta_max: 432,
             expiry_margin: Duration::from_secs(60),
-            fee_limit_floor: Msat::from_sat_clamped(100),
+            fee_limit_floor: Msat::from_sat_clamped(10),
             fee_limit_ppm_max: 100_000,
             upload_silence_max: Duration::from_secs(30),
             upload_time_max: Duration::from_secs(600),

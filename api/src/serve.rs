@@ -36,7 +36,7 @@ const CALLS_MAX: Duration = Duration::from_millis(1_500);
 /// Then the journal gets so long to be flushed: together below 5 s.
 const FLUSH_MAX: Duration = Duration::from_secs(3);
 /// How often the identity keys of our nodes are read again.
-const KEYS_EVERY: Duration = Duration::from_secs(2);
+const KEYS_EVERY: Duration = Duration::from_millis(100);
 /// How often an operator is told that anybody may come in.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 

@@ -167,7 +167,7 @@ pub struct Check {
     /// The highest fee limit, in percent of the amount; 0 to 100. Default 10.
     pub fee_limit_percent_max: u32,
     /// A fee limit up to so many millisatoshi is allowed whatever the percentage, 0 to
-    /// 100,000,000,000. Default 100,000.
+    /// 100,000,000,000. Default 10,000.
     pub fee_limit_floor_msat: u64,
 }
 
@@ -192,7 +192,7 @@ impl Default for Check {
             payment_amount_sat_max: 10_000_000,
             batch_amount_sat_max: 10_000_000_000,
             fee_limit_percent_max: 10,
-            fee_limit_floor_msat: 100_000,
+            fee_limit_floor_msat: 10_000,
         }
     }
 }

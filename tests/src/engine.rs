@@ -231,16 +231,16 @@ impl Engine {
         self.wait_ready()
     }
 
-    /// Its resident memory now, in KiB.
+    /// Its memory in KiB, as the kernel says: `VmRSS` is the resident memory now, `VmHWM` at most.
     ///
     /// # Errors
     /// When it does not run.
-    pub fn resident_kib(&self) -> Result<u64> {
+    pub fn memory_kib(&self, name: &str) -> Result<u64> {
         let process = self.child.as_ref().context("the engine runs")?.id();
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         let number = line.and_then(|line| line.split_whitespace().next());
-        Ok(number.context("no VmRSS")?.parse()?)
+        Ok(number.with_context(|| format!("no {name}"))?.parse()?)
     }
 
     /// The address of its gRPC door.

@@ -16,6 +16,7 @@ pub mod scenarios_late;
 pub mod scenarios_meaning;
 pub mod upload;
 pub mod world;
+pub mod written;
 
 use std::path::PathBuf;
 

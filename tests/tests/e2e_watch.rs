@@ -225,14 +225,14 @@ async fn readers_that_do_not_read_cost_no_memory() -> Result<()> {
     while let Some(message) = whole.message().await? {
         bytes += prost::Message::encoded_len(&message);
     }
-    let before = stage.engine.resident_kib()?;
+    let before = stage.engine.memory_kib("VmRSS")?;
     let mut silent = Vec::new();
     for _ in 0..READERS {
         let mut stream = stage.batches()?.watch_batch(request.clone()).await?.into_inner();
         ensure!(stream.message().await?.is_some(), "nothing was sent");
         silent.push(stream);
     }
-    let grown = stage.engine.resident_kib()?.saturating_sub(before);
+    let grown = stage.engine.memory_kib("VmRSS")?.saturating_sub(before);
     let buffered = READERS * bytes / 1_024;
     println!(
         "{READERS} silent readers of {bytes} bytes each: {grown} KiB more; buffered it were {buffered}"

@@ -26,7 +26,8 @@ const EXPIRY_DEFAULT_S: u64 = 3_600;
 const FINAL_CLTV_DELTA_DEFAULT: u64 = 18;
 /// Required feature bits that lnd can honour: the onion, payment secret, MPP, payment metadata.
 const FEATURES_KNOWN: [usize; 4] = [8, 14, 16, 48];
-const FEATURE_AMP: usize = 30;
+/// lnd takes an invoice with either of the two bits for one to be paid by AMP.
+const FEATURES_AMP: [usize; 2] = [30, 31];
 const BECH32: &[u8; 32] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
 /// The signature at the end of an invoice, in characters: 65 bytes.
 const SIGNATURE_CHARS: usize = 104;
@@ -197,9 +198,9 @@ fn check_fields(raw: &RawBolt11Invoice) -> Result<(), Bad> {
     }
     let flags = raw.features().map_or(&[][..], |features| features.le_flags());
     let is_set = |bit: usize| flags.get(bit / 8).is_some_and(|byte| byte & (1 << (bit % 8)) != 0);
-    if is_set(FEATURE_AMP) {
-        let message = "the invoice can only be paid by AMP, which is not supported; ask the payee \
-                       for another one";
+    if FEATURES_AMP.into_iter().any(is_set) {
+        let message = "the invoice is to be paid by AMP, which is not supported; ask the payee for \
+                       another one";
         return bad(RowReason::FeatureUnsupported, message);
     }
     let mut required = (0..flags.len() * 8).step_by(2).filter(|bit| is_set(*bit));

@@ -191,8 +191,10 @@ impl Judge {
             let limit = terms.fee_policy.limit(amount);
             if terms.fee_policy_chosen {
                 self.check_fee_limit(limit, amount, problems);
+                return Some(limit);
             }
-            return Some(limit);
+            // The engine's own policy is no reason to refuse an order: it gives way to the rule.
+            return Some(limit.min(self.fee_limit_max(amount)));
         };
         let Some(limit) = msat_of(msat) else {
             let message = format!("fee_limit_msat is {msat}; it must be at least 0");
@@ -203,10 +205,14 @@ impl Judge {
         Some(limit)
     }
 
-    fn check_fee_limit(&self, limit: Msat, amount: Msat, problems: &mut Problems) {
+    /// The highest fee limit that this amount may have.
+    fn fee_limit_max(&self, amount: Msat) -> Msat {
         let limits = &self.rules.limits;
-        let share = amount.parts_per_million(limits.fee_limit_ppm_max);
-        let most = limits.fee_limit_floor.max(share);
+        limits.fee_limit_floor.max(amount.parts_per_million(limits.fee_limit_ppm_max))
+    }
+
+    fn check_fee_limit(&self, limit: Msat, amount: Msat, problems: &mut Problems) {
+        let most = self.fee_limit_max(amount);
         if limit > most {
             let message = format!("a fee limit of {limit} for {amount}; at most {most} is allowed");
             problems.add(RowReason::FeeLimitTooHigh, "fee_limit_msat", message);

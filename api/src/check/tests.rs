@@ -1,3 +1,7 @@
+//! Every reason, every limit, the check's threads.
+
+mod bolt11;
+
 use std::sync::Arc;
 
 use fulgurite_core::{
@@ -9,9 +13,9 @@ use lightning_invoice::{Currency, RawTaggedField, TaggedField};
 use prost_types::Timestamp;
 
 use super::{
-    Checker, Network, OwnNodes, Rules, Signatures, Terms, Unchecked,
+    CheckedRow, Checker, Network, OwnNodes, Rules, Signatures, Terms, Unchecked,
     invoice::Reader,
-    row::Judge,
+    row::{Judge, Problem},
     testing::{Invoice, NOW, payee},
     upload::UploadCheck,
 };
@@ -147,10 +151,12 @@ fn every_bad_order_is_refused_for_its_reason() {
         ("another amount", PaymentOrder { amount: amount(999_999), ..order(&good) }, RowReason::AmountConflict),
         ("a fortune", PaymentOrder { amount: amount(10_000_000_001), ..order(&free) }, RowReason::AmountAboveLimit),
         ("a high fee", PaymentOrder { fee_limit_msat: Some(100_001), ..order(&good) }, RowReason::FeeLimitTooHigh),
+        ("above the floor", PaymentOrder { amount: amount(1), fee_limit_msat: Some(10_001), ..order(&free) }, RowReason::FeeLimitTooHigh),
         ("a slow payee", order(Invoice { final_cltv_delta: 433, ..Default::default() }.text()), RowReason::CltvTooLong),
         ("too late", PaymentOrder { deadline: past, ..order(&good) }, RowReason::DeadlinePast),
         ("no secret", order(secretless), RowReason::FeatureUnsupported),
         ("AMP", order(features(&[30])), RowReason::FeatureUnsupported),
+        ("AMP, optional", order(features(&[17, 31])), RowReason::FeatureUnsupported),
         ("trampoline", order(features(&[56])), RowReason::FeatureUnsupported),
         ("the unknown", order(features(&[200])), RowReason::FeatureUnsupported),
     ];
@@ -170,14 +176,25 @@ fn orders_at_the_limits_are_taken() {
         ("the most", PaymentOrder { amount: amount(10_000_000_000), ..order(&free) }),
         ("no fee", PaymentOrder { fee_limit_msat: Some(0), ..order(&good) }),
         ("the highest fee", PaymentOrder { fee_limit_msat: Some(100_000), ..order(&good) }),
-        ("the floor of fees", PaymentOrder { amount: amount(1), fee_limit_msat: Some(100_000), ..order(&free) }),
+        ("the floor of fees", PaymentOrder { amount: amount(1), fee_limit_msat: Some(10_000), ..order(&free) }),
         ("the longest delta", order(Invoice { final_cltv_delta: 432, ..Default::default() }.text())),
         ("the margin", order(Invoice { expires_in_s: 61, ..Default::default() }.text())),
-        ("an unknown option", order(features(&[17, 31, 201]))),
+        ("an unknown option", order(features(&[17, 201]))),
         ("payment metadata", order(features(&[16, 48]))),
     ];
     for (name, order) in table {
         assert_eq!(reasons(&order), [], "{name}");
+    }
+}
+
+#[test]
+fn the_engine_s_own_fee_policy_never_allows_more_than_the_rule() {
+    let free = Invoice { amount_msat: None, ..Default::default() }.text();
+    // The policy of the tests is 10 sat and 0.5 %, the rule at most 10 sat or 10 %.
+    for (msat, limit) in [(1, 10_000), (101_000, 10_100), (106_000, 10_530), (1_000_000, 15_000)] {
+        let small = PaymentOrder { amount: amount(msat), ..order(&free) };
+        let order = judge(Signatures::Door).check(&small, &terms()).verdict.expect("taken");
+        assert_eq!(order.fee_limit.get(), limit, "{msat}");
     }
 }
 
@@ -267,20 +284,4 @@ async fn a_check_that_panics_fails_its_request_and_goes_on() {
     let single = checker.check(nth(4, "d"), terms()).await.expect("checked");
     assert!(single.verdict.is_ok());
     assert_eq!(checker.waiting(), 0);
-}
-
-/// BOLT 11, "Examples": the payee of all of them, and one with an amount of 2,500 uBTC.
-#[test]
-fn an_example_of_bolt_11_is_read_as_the_specification_says() {
-    let text = "lnbc2500u1pvjluezsp5zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zygspp5qqqsyqcy\
-                q5rqwzqfqqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqypqdq5xysxxatsyp3k7enxv4jsxqzpu9qrsgquk0rl\
-                77nj30yxdy8j9vdx85fkpmdla2087ne0xh8nhedh8w27kyke0lp53ut353s06fv3qfegext0eh0ymjpf39t\
-                uven09sam30g4vgpfna3rh";
-    let facts = Reader::new(Network::Mainnet, Signatures::Door).read(text).expect("an invoice");
-    let hash = "0001020304050607080900010203040506070809000102030405060708090102";
-    assert_eq!(facts.payment_hash.to_string(), hash);
-    assert_eq!(facts.amount.map(Msat::get), Some(250_000_000));
-    assert_eq!(facts.expiry, UnixMs((1_496_314_658 + 60) * 1_000));
-    let payee = "03e7156ae33b0a208d0744199163177e909e80176e55d97a2f221ede0f934dd9ad";
-    assert_eq!(facts.payee.map(hex::encode).as_deref(), Some(payee));
 }

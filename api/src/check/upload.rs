@@ -52,16 +52,6 @@ impl UploadCheck {
         self.rows
     }
 
-    /// The sum of the good rows' amounts.
-    pub fn amount(&self) -> Msat {
-        self.amount
-    }
-
-    /// The sum of the good rows' fee limits.
-    pub fn fee_limit(&self) -> Msat {
-        self.fee_limit
-    }
-
     /// The fingerprint of header and rows.
     pub fn fingerprint(self) -> [u8; 32] {
         self.fingerprint.finish()

@@ -7,6 +7,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use fulgurite_core::{
+    Msat,
     batch::Summary,
     order::{BatchOptions, RefusedRow},
 };
@@ -40,6 +41,11 @@ use crate::{
 
 /// Chunks of one upload that are being checked while the next one is read.
 const CHUNKS_UNDER_WAY_MAX: usize = 3;
+/// The most bytes of refused rows that are kept with a batch: its acceptance is one record of the
+/// journal, which reads at most 256 MiB.
+const REFUSED_BYTES_MAX: usize = 64 << 20;
+/// What a refused row takes beside its texts.
+const REFUSED_BYTES: usize = 64;
 
 type Responses = BoxStream<'static, Result<UploadBatchResponse, Status>>;
 
@@ -117,6 +123,7 @@ struct Session<'a> {
     check: UploadCheck,
     waiting: VecDeque<Waiting>,
     received: u32,
+    refused_bytes: usize,
     goal: Goal,
     /// What stands against it if it is new: counts once its key is looked up.
     objection: Option<Problem>,
@@ -135,6 +142,8 @@ struct Validation {
     options: BatchOptions,
     refused: Vec<RefusedRow>,
     orders: u32,
+    amount: Msat,
+    fee_limit: Msat,
 }
 
 impl<'a> Session<'a> {
@@ -153,7 +162,13 @@ impl<'a> Session<'a> {
                 return Err(objection);
             }
             let options = checked.options;
-            Goal::Validate(Validation { options, refused: Vec::new(), orders: 0 })
+            Goal::Validate(Validation {
+                options,
+                refused: Vec::new(),
+                orders: 0,
+                amount: Msat::ZERO,
+                fee_limit: Msat::ZERO,
+            })
         } else if let Some(summary) = replayed(doors, &checked) {
             return Ok(Opened::Replayed(summary));
         } else {
@@ -162,7 +177,9 @@ impl<'a> Session<'a> {
         let fingerprint = Fingerprint::of_batch(header);
         let check = UploadCheck::new(fingerprint, doors.limits.batch_amount_max);
         let waiting = VecDeque::new();
-        let session = Session { doors, terms, check, waiting, received: 0, goal, objection };
+        let (received, refused_bytes) = (0, 0);
+        let session =
+            Session { doors, terms, check, waiting, received, refused_bytes, goal, objection };
         Ok(Opened::Session(Box::new(session)))
     }
 
@@ -209,11 +226,21 @@ impl<'a> Session<'a> {
         }
         let Sorted { orders, mut refused } = sorted;
         match &mut self.goal {
-            Goal::Accept(upload) => upload.add(orders, refused)?,
+            Goal::Accept(upload) => {
+                self.refused_bytes += refused.iter().map(bytes_of).sum::<usize>();
+                if upload.keeps_refused() && self.refused_bytes > REFUSED_BYTES_MAX {
+                    return Err(too_many_refused());
+                }
+                upload.add(orders, refused)?;
+            }
             Goal::Validate(validation) => {
                 refused.sort_by_key(|refused| refused.row);
                 validation.refused.append(&mut refused);
                 validation.orders += u32::try_from(orders.len()).unwrap_or(u32::MAX);
+                for (_, order) in &orders {
+                    validation.amount = validation.amount.saturating_add(order.amount);
+                    validation.fee_limit = validation.fee_limit.saturating_add(order.fee_limit);
+                }
             }
         }
         Ok(true)
@@ -254,6 +281,20 @@ fn too_large(doors: &Doors) -> Problem {
     Problem::of(Code::BatchTooLarge, detail)
 }
 
+fn bytes_of(refused: &RefusedRow) -> usize {
+    let reference = refused.reference.as_ref().map_or(0, |reference| reference.bytes.len());
+    REFUSED_BYTES + reference + refused.message.len()
+}
+
+fn too_many_refused() -> Problem {
+    let most = REFUSED_BYTES_MAX >> 20;
+    let detail = format!(
+        "the refused rows are more than {most} MiB, which is what is kept with a batch; correct \
+         them, or send the batch in parts"
+    );
+    Problem::of(Code::BatchTooLarge, detail)
+}
+
 /// The batch that this very upload became before, when the client named its content (U4).
 fn replayed(doors: &Doors, header: &runtime::Header) -> Option<Box<Summary>> {
     if header.content_digest.is_empty() {
@@ -285,7 +326,7 @@ fn rows_refused(rows: Vec<RefusedRow>) -> Responses {
 
 /// The answer to an upload that was only validated: the batch that it would become, without id.
 fn validated(validation: Validation, check: UploadCheck) -> Responses {
-    let Validation { options, refused, orders } = validation;
+    let Validation { options, refused, orders, amount, fee_limit } = validation;
     if !refused.is_empty() && (!options.accept_valid || orders == 0) {
         return rows_refused(refused);
     }
@@ -298,8 +339,8 @@ fn validated(validation: Validation, check: UploadCheck) -> Responses {
     let batch = v1::Batch {
         options: Some(wire::options::to_proto(&options)),
         counts: Some(counts),
-        amount_msat: wire::large(check.amount().get()),
-        fee_limit_msat: wire::large(check.fee_limit().get()),
+        amount_msat: wire::large(amount.get()),
+        fee_limit_msat: wire::large(fee_limit.get()),
         fingerprint: hex::encode(check.fingerprint()),
         ..Default::default()
     };

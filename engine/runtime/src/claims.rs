@@ -3,7 +3,10 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use dashmap::{DashMap, mapref::entry::Entry};
-use fulgurite_core::{Lsn, PaymentHash, PaymentId};
+use fulgurite_core::{
+    Lsn, Order, PaymentHash, PaymentId,
+    order::{RefusedRow, RowReason},
+};
 use parking_lot::Mutex;
 
 /// The claims that are in memory. Claims of payments that are final and in the views are looked up
@@ -72,6 +75,28 @@ impl Claims {
             };
             self.unclaim(hash, payment);
         }
+    }
+}
+
+/// The refusal of a row whose payment hash is `owner`'s.
+pub(crate) fn claimed(row: u32, order: &Order, owner: PaymentId, paid: bool) -> RefusedRow {
+    let hash = order.payment_hash;
+    let (reason, message) = if paid {
+        (RowReason::AlreadyPaid, format!("this invoice ({hash}) was already paid by {owner}"))
+    } else {
+        (
+            RowReason::HashClaimed,
+            format!("this invoice ({hash}) is already being paid by {owner}: look at that one"),
+        )
+    };
+    RefusedRow {
+        row,
+        reference: order.reference.clone(),
+        reason,
+        message: message.into(),
+        field: "bolt11",
+        payment: Some(owner),
+        other_row: None,
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     slot::{BatchSlot, Shared},
     status::{Load, NodeStatus, Readiness},
     supervisor::Task,
-    upload::{ACCOUNT, Busy, Commit, Header, Upload, claimed},
+    upload::{ACCOUNT, Busy, Commit, Header, Upload},
     watcher::{Position, Watcher},
 };
 

@@ -7,15 +7,15 @@ use std::{
 };
 
 use fulgurite_core::{
-    BatchId, Event, Lsn, Msat, Order, PaymentId,
+    BatchId, Event, Lsn, Msat, Order,
     batch::{Batch, Summary},
-    order::{Accepted, BatchOptions, RefusedRow, RowReason, Sealed},
+    order::{Accepted, BatchOptions, RefusedRow, Sealed},
     port::Journal,
 };
 
 use crate::{
-    clock::now, difference::difference, engine::Engine, intake::Key, message::BatchMessage,
-    metrics::Stage, supervisor::Task,
+    claims::claimed, clock::now, difference::difference, engine::Engine, intake::Key,
+    message::BatchMessage, metrics::Stage, supervisor::Task,
 };
 
 /// The account of all orders until there are more.
@@ -113,6 +113,11 @@ impl Upload {
     /// The id that the batch will have when it is accepted as new.
     pub fn batch(&self) -> BatchId {
         self.batch
+    }
+
+    /// True when refused rows are kept with the batch: bad ones do not refuse the whole.
+    pub fn keeps_refused(&self) -> bool {
+        self.header.options.accept_valid
     }
 
     /// Takes checked rows, growing, and what was refused among them.
@@ -268,6 +273,10 @@ impl Upload {
     fn claim(&self) -> Result<Claimed, BatchId> {
         let mut claimed = Claimed { rows: Vec::new(), refused: Vec::new() };
         if !self.refused.is_empty() && !self.header.options.accept_valid {
+            // All is refused, and every problem is told: also of rows that are good but for this.
+            let taken =
+                self.orders.iter().filter_map(|(row, order)| self.engine.claimed(*row, order));
+            claimed.refused.extend(taken);
             return Ok(claimed);
         }
         claimed.rows.reserve(self.orders.len());
@@ -375,26 +384,4 @@ struct Claimed {
     rows: Vec<(u32, Arc<Order>)>,
     /// Rows whose hash is another payment's.
     refused: Vec<RefusedRow>,
-}
-
-/// The refusal of a row whose payment hash is `owner`'s.
-pub(crate) fn claimed(row: u32, order: &Order, owner: PaymentId, paid: bool) -> RefusedRow {
-    let hash = order.payment_hash;
-    let (reason, message) = if paid {
-        (RowReason::AlreadyPaid, format!("this invoice ({hash}) was already paid by {owner}"))
-    } else {
-        (
-            RowReason::HashClaimed,
-            format!("this invoice ({hash}) is already being paid by {owner}: look at that one"),
-        )
-    };
-    RefusedRow {
-        row,
-        reference: order.reference.clone(),
-        reason,
-        message: message.into(),
-        field: "destination",
-        payment: Some(owner),
-        other_row: None,
-    }
 }
