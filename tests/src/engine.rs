@@ -243,11 +243,6 @@ impl Engine {
         Ok(number.with_context(|| format!("no {name}"))?.parse()?)
     }
 
-    /// The address of its gRPC door.
-    pub fn grpc(&self) -> SocketAddr {
-        self.grpc
-    }
-
     /// Where its gRPC door is.
     pub fn grpc(&self) -> SocketAddr {
         self.grpc

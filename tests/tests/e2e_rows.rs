@@ -94,7 +94,8 @@ async fn bad_rows(stage: &Stage) -> Result<Vec<Bad>> {
     let free = |preimage| Written { amount_msat: None, ..of(preimage) }.text().map(order);
     let past = Some(prost_types::Timestamp::from(SystemTime::now() - Duration::from_secs(1)));
     let own = own_invoice(stage).await?;
-    let [no_secret, amp] = [Oddity::NoAddress, Oddity::Amp].map(|oddity| odd::invoice(oddity, [oddity as u8 + 0x51; 32]));
+    let odd = |oddity: Oddity| odd::invoice(oddity, [oddity as u8 + 0x51; 32]);
+    let [no_secret, amp] = [Oddity::NoAddress, Oddity::Amp].map(odd);
     Ok(vec![
         bad(order("coffee"), R::Malformed, "bolt11", "does not start with ln"),
         bad(PaymentOrder { reference: "x".repeat(256), ..good(1)? }, R::Malformed, "reference", "at most 255"),

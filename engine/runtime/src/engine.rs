@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{
+    claims::claimed,
     intake,
     message::{BatchMessage, CancelPayment, Request},
     metrics::Metrics,
