@@ -7,12 +7,23 @@ use super::{
     To,
     client::Client,
     exit::{Exit, Fault},
+    human::{self, Column, Side, grouped, sat},
     print_line, print_outcome,
+    progress::Progress,
     results::{self, Results},
     watch::{self, Shown},
     words,
 };
 use crate::wire;
+
+/// The columns of `batch list`: 79 wide.
+const LIST: [Column; 5] = [
+    ("BATCH", 40, Side::Left),
+    ("CREATED UTC", 11, Side::Left),
+    ("STATE", 10, Side::Left),
+    ("ORDERS", 7, Side::Right),
+    ("PAID", 7, Side::Right),
+];
 
 mod submit;
 
@@ -34,7 +45,7 @@ pub enum BatchCommand {
     Cancel(Which),
     /// Lists batches, newest first.
     List(ListArgs),
-    /// Prints the rows of a batch as CSV.
+    /// Prints the rows of a batch as CSV, or with --json an object a row.
     Results(ResultsArgs),
 }
 
@@ -130,7 +141,7 @@ pub async fn run(to: To, command: BatchCommand) -> Result<Exit, Fault> {
         BatchCommand::Watch(which) => {
             let batch = which.find(&to.client).await?;
             let watched = follow(&to, &batch).await;
-            let watched = watched.map_err(|fault| fault.after_acceptance(&batch.batch_id));
+            let watched = watched.map_err(|fault| goes_on(fault, &batch.batch_id));
             return watched.map(|watched| watched.exit());
         }
         BatchCommand::Get(which) => show(&which.find(&to.client).await?, to.json),
@@ -138,19 +149,19 @@ pub async fn run(to: To, command: BatchCommand) -> Result<Exit, Fault> {
             let batch_id = which.find(&to.client).await?.batch_id;
             let request = proto::PauseBatchRequest { batch_id };
             let call = async || to.client.batches().pause_batch(request.clone()).await;
-            show(&to.client.repeat(call).await?.batch.unwrap_or_default(), to.json);
+            show(&to.client.change(call).await?.batch.unwrap_or_default(), to.json);
         }
         BatchCommand::Resume(which) => {
             let batch_id = which.find(&to.client).await?.batch_id;
             let request = proto::ResumeBatchRequest { batch_id };
             let call = async || to.client.batches().resume_batch(request.clone()).await;
-            show(&to.client.repeat(call).await?.batch.unwrap_or_default(), to.json);
+            show(&to.client.change(call).await?.batch.unwrap_or_default(), to.json);
         }
         BatchCommand::Cancel(which) => {
             let batch_id = which.find(&to.client).await?.batch_id;
             let request = proto::CancelBatchRequest { batch_id };
             let call = async || to.client.batches().cancel_batch(request.clone()).await;
-            show(&to.client.repeat(call).await?.batch.unwrap_or_default(), to.json);
+            show(&to.client.change(call).await?.batch.unwrap_or_default(), to.json);
         }
         BatchCommand::List(args) => list(&to, &args).await?,
         BatchCommand::Results(args) => print_results(&to, &args).await?,
@@ -166,31 +177,54 @@ impl Which {
             (None, key) => Key::IdempotencyKey(key.clone().unwrap_or_default()),
         };
         let request = proto::GetBatchRequest { key: Some(key) };
-        let answer = client.repeat(async || client.batches().get_batch(request.clone()).await);
+        let answer = client.read(async || client.batches().get_batch(request.clone()).await);
         answer.await?.batch.ok_or_else(|| Fault::Unreachable("the answer has no batch".into()))
     }
 }
 
+/// A fault after a batch was accepted, and the command that shows what became of it.
+fn goes_on(fault: Fault, batch_id: &str) -> Fault {
+    fault.after_acceptance(batch_id, &format!("fulgurite batch watch {batch_id}"))
+}
+
 /// Prints a batch that was asked for.
 fn show(batch: &proto::Batch, as_json: bool) {
-    print_line(&line(batch, as_json));
+    print_line(&text(batch, as_json));
 }
 
 /// Prints what became of a batch that was submitted or watched.
 fn show_outcome(batch: &proto::Batch, as_json: bool) {
-    print_outcome(&line(batch, as_json));
+    print_outcome(&text(batch, as_json));
 }
 
 /// A batch: an object, or what a person wants to know of it.
-fn line(batch: &proto::Batch, as_json: bool) -> String {
+fn text(batch: &proto::Batch, as_json: bool) -> String {
     if as_json { wire::json::batch(batch).to_string() } else { in_words(batch) }
 }
 
-/// A batch in one line.
 fn in_words(batch: &proto::Batch) -> String {
-    let counts = batch.counts.unwrap_or_default();
-    let mut parts = Vec::new();
-    for (count, what) in [
+    let unit = |msat: i64| format!("{} sat", sat(msat));
+    let pause = words::word(batch.pause_reason().as_str_name(), "PAUSE_REASON_");
+    let state = words::batch_state(batch);
+    // Of a dry run there is no state and no id.
+    let state = if pause.is_empty() { state } else { format!("{state}: {pause}") };
+    human::block(&[
+        ("batch", batch.batch_id.clone()),
+        ("state", state),
+        ("description", batch.description.clone()),
+        ("key", batch.idempotency_key.clone()),
+        ("created", human::time(batch.create_time.as_ref())),
+        ("finished", human::time(batch.finish_time.as_ref())),
+        ("orders", counts(&batch.counts.unwrap_or_default())),
+        ("ordered", unit(batch.amount_msat)),
+        ("paid", unit(batch.amount_succeeded_msat)),
+        ("fees", format!("{} of at most {}", unit(batch.fee_msat), unit(batch.fee_limit_msat))),
+    ])
+}
+
+/// Such as `2,000: 1,990 succeeded, 10 failed`.
+fn counts(counts: &proto::Counts) -> String {
+    let parts = [
         (counts.succeeded_count, "succeeded"),
         (counts.failed_count, "failed"),
         (counts.cancelled_count, "cancelled"),
@@ -198,19 +232,26 @@ fn in_words(batch: &proto::Batch) -> String {
         (counts.queued_count, "queued"),
         (counts.in_flight_count, "in flight"),
         (counts.unresolved_count, "unresolved"),
-    ] {
-        if count > 0 {
-            parts.push(format!("{count} {what}"));
-        }
-    }
-    format!(
-        "{} {}: {} of {} orders; paid {} msat, fees {} msat",
-        batch.batch_id,
-        words::batch_state(batch),
-        parts.join(", "),
-        counts.order_count,
-        batch.amount_succeeded_msat,
-        batch.fee_msat
+    ];
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+    let parts = parts.map(|(count, what)| format!("{} {what}", grouped(count.into())));
+    let parts = parts.collect::<Vec<_>>().join(", ");
+    format!("{}: {parts}", grouped(counts.order_count.into()))
+}
+
+/// A batch in one line of `batch list`.
+fn list_line(batch: &proto::Batch) -> String {
+    let counts = batch.counts.unwrap_or_default();
+    let created = human::time(batch.create_time.as_ref());
+    human::row(
+        &LIST,
+        [
+            batch.batch_id.clone(),
+            created.get(5..16).unwrap_or_default().to_owned(),
+            words::batch_state(batch),
+            grouped(counts.order_count.into()),
+            grouped(counts.succeeded_count.into()),
+        ],
     )
 }
 
@@ -227,10 +268,16 @@ async fn list(to: &To, args: &ListArgs) -> Result<(), Fault> {
         include_single: args.all,
         ..Default::default()
     };
+    if !to.json {
+        print_line(&human::header(&LIST));
+    }
     loop {
         let call = async || to.client.batches().list_batches(request.clone()).await;
-        let page = to.client.repeat(call).await?;
-        page.batches.iter().for_each(|batch| show(batch, to.json));
+        let page = to.client.read(call).await?;
+        page.batches.iter().for_each(|batch| match to.json {
+            true => show(batch, true),
+            false => print_line(&list_line(batch)),
+        });
         if page.next_page_token.is_empty() {
             return Ok(());
         }
@@ -242,6 +289,10 @@ async fn print_results(to: &To, args: &ResultsArgs) -> Result<(), Fault> {
     let batch = args.which.find(&to.client).await?;
     let states: Vec<_> = args.state.into_iter().map(PaymentState::to_proto).collect();
     let results = Results::fetch(&to.client, &batch.batch_id, &states).await?;
+    if to.json && args.form == Form::Input {
+        results.input_objects().for_each(|order| print_line(&order.to_string()));
+        return Ok(());
+    }
     if to.json {
         for payment in &results.payments {
             print_line(&wire::json::payment(payment).to_string());
@@ -258,7 +309,7 @@ async fn print_results(to: &To, args: &ResultsArgs) -> Result<(), Fault> {
 async fn follow(to: &To, batch: &proto::Batch) -> Result<Followed, Fault> {
     let counts = batch.counts.unwrap_or_default();
     let rows = usize::try_from(counts.order_count).unwrap_or_default();
-    let mut progress = super::progress::Progress::new(rows);
+    let mut progress = Progress::new("paying", rows, to.json);
     let mut payment = |payment: &proto::Payment| {
         if to.json {
             print_outcome(&wire::json::payment(payment).to_string());
@@ -273,19 +324,20 @@ async fn follow(to: &To, batch: &proto::Batch) -> Result<Followed, Fault> {
     progress.finish();
     let Some(watched) = watched else {
         let batch_id = &batch.batch_id;
-        eprintln!("interrupted; the batch goes on. fulgurite batch watch {batch_id}");
+        to.say("interrupted; the batch goes on. To watch it again:");
+        to.say(&format!("  fulgurite batch watch {batch_id}"));
         return Ok(Followed::Interrupted);
     };
     show_outcome(watched.batch(), to.json);
     if let watch::Watched::Unresolved(batch) = &watched {
         let states = [proto::payment::State::Unresolved];
         let left = Results::fetch(&to.client, &batch.batch_id, &states).await?;
-        eprintln!("not known to be paid or not; never paid again by itself:");
+        to.say("not known to be paid or not; never paid again by itself:");
         left.payments.iter().for_each(|payment| {
-            let (id, hash, node) = (&payment.payment_id, &payment.payment_hash, &payment.node);
-            eprintln!("  row {} {id} {hash} at {node}", payment.row);
+            let (id, node) = (&payment.payment_id, &payment.node);
+            to.say(&format!("  row {} {id} at {node}", payment.row));
         });
-        eprintln!("fulgurite payment get ID shows what the node said; ask the recipient too");
+        to.say("fulgurite payment get ID shows what the node said; ask the recipient too");
     }
     Ok(Followed::Ended(watched))
 }

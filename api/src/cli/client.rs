@@ -19,7 +19,7 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-use super::exit::Fault;
+use super::exit::{Denial, Fault};
 use crate::problem::DOMAIN;
 
 /// A page of long invoices is larger than the 4 MiB that a client takes by default.
@@ -47,10 +47,11 @@ impl Client {
     /// # Errors
     /// [`Fault::Usage`] if that is not an address.
     pub fn new(endpoint: &str, patience: Duration) -> Result<Client, Fault> {
-        let url =
-            if endpoint.contains("://") { endpoint.into() } else { format!("http://{endpoint}") };
-        let channel = Endpoint::from_shared(url)
-            .map_err(|error| Fault::Usage(format!("{endpoint} is not an address: {error}")))?
+        let channel = Endpoint::from_shared(url(endpoint)?)
+            .map_err(|error| {
+                let message = "is no address such as http://127.0.0.1:50051";
+                Fault::Usage(format!("--endpoint {endpoint} {message}: {error}"))
+            })?
             .connect_timeout(Duration::from_secs(5))
             .tcp_nodelay(true)
             .http2_keep_alive_interval(Duration::from_secs(15))
@@ -76,15 +77,41 @@ impl Client {
         EngineServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
-    /// Calls until there is an answer. `call` must be safe to repeat: a read, or with its key.
+    /// The same engine, which is asked once and not waited for.
+    pub fn impatient(&self) -> Client {
+        Client { patience: Duration::ZERO, ..self.clone() }
+    }
+
+    /// Reads until there is an answer.
     ///
     /// # Errors
     /// What the engine refuses, or that it was not reached.
-    pub async fn repeat<T>(
+    pub async fn read<T>(
         &self,
+        call: impl AsyncFnMut() -> Result<tonic::Response<T>, Status>,
+    ) -> Result<T, Fault> {
+        self.repeat(Stake::Nothing, call).await
+    }
+
+    /// Asks for a change until there is an answer. `call` must be safe to repeat: by state, or with
+    /// its key. The engine is looked for first: what never left is never "perhaps accepted".
+    ///
+    /// # Errors
+    /// What the engine refuses, or that it was not reached.
+    pub async fn change<T>(
+        &self,
+        call: impl AsyncFnMut() -> Result<tonic::Response<T>, Status>,
+    ) -> Result<T, Fault> {
+        self.read(async || self.engine().get_engine(proto::GetEngineRequest {}).await).await?;
+        self.repeat(Stake::Sent, call).await
+    }
+
+    async fn repeat<T>(
+        &self,
+        stake: Stake,
         mut call: impl AsyncFnMut() -> Result<tonic::Response<T>, Status>,
     ) -> Result<T, Fault> {
-        let mut reconnect = self.reconnect();
+        let mut reconnect = self.reconnect(stake);
         loop {
             match call().await {
                 Ok(answer) => {
@@ -97,8 +124,33 @@ impl Client {
     }
 
     /// Counts how long the engine stays away, from the first call on that fails.
-    pub fn reconnect(&self) -> Reconnect {
-        Reconnect { client: self.clone(), away_since: None, backoff: BACKOFF_FIRST }
+    pub fn reconnect(&self, stake: Stake) -> Reconnect {
+        Reconnect { client: self.clone(), away_since: None, backoff: BACKOFF_FIRST, stake }
+    }
+}
+
+/// What is at stake while the engine is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stake {
+    /// Nothing: it was only to be read.
+    Nothing,
+    /// Orders that have not left yet.
+    NotSent,
+    /// Something was sent, and may have been accepted.
+    Sent,
+}
+
+/// The URL of an endpoint: plain gRPC, which is all that the engine speaks.
+fn url(endpoint: &str) -> Result<String, Fault> {
+    match endpoint.split_once("://") {
+        None => Ok(format!("http://{endpoint}")),
+        Some(("http", _)) => Ok(endpoint.to_owned()),
+        Some(("https", rest)) => Err(Fault::Usage(format!(
+            "--endpoint {endpoint}: the engine speaks gRPC without TLS; use http://{rest}"
+        ))),
+        Some((scheme, _)) => Err(Fault::Usage(format!(
+            "--endpoint {endpoint}: {scheme} is not spoken here; such as http://127.0.0.1:50051"
+        ))),
     }
 }
 
@@ -109,6 +161,7 @@ pub struct Reconnect {
     /// When the first call failed since the engine was there.
     away_since: Option<Instant>,
     backoff: Duration,
+    stake: Stake,
 }
 
 impl Reconnect {
@@ -117,6 +170,11 @@ impl Reconnect {
         self.client.reached.store(true, Ordering::Relaxed);
         self.away_since = None;
         self.backoff = BACKOFF_FIRST;
+    }
+
+    /// Notes that orders are about to leave.
+    pub fn sends(&mut self) {
+        self.stake = Stake::Sent;
     }
 
     fn patience(&self) -> Duration {
@@ -136,7 +194,7 @@ impl Reconnect {
             self.client.reached.store(true, Ordering::Relaxed);
         }
         match meaning(status) {
-            Meaning::Refused => return Err(Fault::Refused(text(status))),
+            Meaning::Refused => return Err(self.refusal(status)),
             // It is there, and says that it has no time: that is not being away.
             Meaning::Later(Some(delay)) => {
                 self.reached();
@@ -147,17 +205,36 @@ impl Reconnect {
         }
         let away = self.away_since.get_or_insert_with(Instant::now).elapsed();
         if away >= self.patience() {
-            let seconds = away.as_secs();
-            return Err(Fault::Unreachable(format!(
-                "no engine at {} for {seconds} s ({}); what was sent may have been accepted: run \
-                 the same command again",
-                self.client.endpoint,
-                text(status)
-            )));
+            return Err(self.unreachable(status, away));
         }
         tokio::time::sleep(self.backoff).await;
         self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
         Ok(())
+    }
+
+    fn refusal(&self, status: &Status) -> Fault {
+        let mut denial = Denial::of(status);
+        if !is_ours(status) {
+            denial.detail = format!("{}: {}", self.client.endpoint, text(status));
+        }
+        Fault::Denied(Box::new(denial))
+    }
+
+    fn unreachable(&self, status: &Status, away: Duration) -> Fault {
+        let endpoint = &self.client.endpoint;
+        let since = match away.as_secs() {
+            0 => String::new(),
+            seconds => format!(" for {seconds} s"),
+        };
+        let stake = match self.stake {
+            Stake::Nothing => "",
+            Stake::NotSent => "; nothing was sent",
+            Stake::Sent => "; what was sent may have been accepted: run the same command again",
+        };
+        let reached = self.client.reached.load(Ordering::Relaxed);
+        let hint = if reached { "" } else { first_contact(status.message()) };
+        let text = text(status);
+        Fault::Unreachable(format!("no engine at {endpoint}{since} ({text}){stake}{hint}"))
     }
 }
 
@@ -206,13 +283,34 @@ pub fn reason(status: &Status) -> String {
     status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
 }
 
-/// A status for a person, with the batch that it speaks of.
+/// A status for a person.
 pub fn text(status: &Status) -> String {
-    let Some(info) = status.get_details_error_info() else {
-        return status.message().to_owned();
-    };
-    let batch = info.metadata.get("batch_id").map(|id| format!(" (batch {id})"));
-    format!("{}: {}{}", info.reason, status.message(), batch.unwrap_or_default())
+    if is_ours(status) {
+        return Denial::of(status).to_string();
+    }
+    // The connection's own words: the outermost says what was done, the innermost what went wrong.
+    let mut text = status.message().to_owned();
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        source = error.source();
+        if source.is_none() && !text.contains(&error.to_string()) {
+            text = format!("{text}: {error}");
+        }
+    }
+    text
+}
+
+/// What may be wrong where no engine was ever met; `message` is the connection's own.
+fn first_contact(message: &str) -> &'static str {
+    if message.contains("compression flag") || message.contains("response with status") {
+        "; something answers there, but not gRPC: is it the HTTP or the admin address? The gRPC \
+         address is grpc.listen, by default 127.0.0.1:50051"
+    } else if message.contains("http2 error") {
+        "; something answers there, but not gRPC, or with TLS. The engine's address is \
+         grpc.listen, by default 127.0.0.1:50051"
+    } else {
+        "; is it started, and is this its grpc.listen?"
+    }
 }
 
 #[cfg(test)]
@@ -238,7 +336,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_engine_is_away_from_the_first_failure_on() {
-        let mut reconnect = client(Duration::from_millis(50)).reconnect();
+        let mut reconnect = client(Duration::from_millis(50)).reconnect(Stake::Nothing);
         let away = Status::unavailable("cut");
         // A long call that ends in a cut is no time without an engine.
         tokio::time::sleep(Duration::from_millis(60)).await;
@@ -253,11 +351,11 @@ mod tests {
     async fn whoever_was_reached_once_is_waited_for_in_every_later_call() {
         let hour = Duration::from_secs(3_600);
         let client = client(hour);
-        assert_eq!(client.reconnect().patience(), FIRST_CONTACT);
-        let mut reconnect = client.reconnect();
+        assert_eq!(client.reconnect(Stake::Nothing).patience(), FIRST_CONTACT);
+        let mut reconnect = client.reconnect(Stake::Nothing);
         let refused = reconnect.wait(&said(Code::NotFound, None)).await;
-        assert!(matches!(refused, Err(Fault::Refused(_))));
-        assert_eq!(client.reconnect().patience(), hour);
+        assert!(matches!(refused, Err(Fault::Denied(_))));
+        assert_eq!(client.reconnect(Stake::Nothing).patience(), hour);
     }
 
     #[test]

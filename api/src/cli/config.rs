@@ -6,8 +6,8 @@ use clap::Subcommand;
 use fulgurite_config::{Config, Entry, manual};
 
 use super::{
-    exit::{Exit, Fault},
-    print_line,
+    exit::{Exit, Fault, problem_json},
+    print_line, say,
 };
 
 /// What to do with configurations.
@@ -34,11 +34,22 @@ pub fn run(command: ConfigCommand, json: bool) -> Result<Exit, Fault> {
         ConfigCommand::Check { file } => match Config::load(&file) {
             Ok(config) => {
                 warn_of_files(&config);
-                print_line(&format!("{}: good, {} nodes", file.display(), config.nodes.len()));
+                let (file, nodes) = (file.display().to_string(), config.nodes.len());
+                print_line(&match json {
+                    true => serde_json::json!({ "file": file, "nodes": nodes }).to_string(),
+                    false => format!("{file}: good, {nodes} nodes"),
+                });
                 Ok(Exit::SUCCESS)
             }
             Err(fault) => {
-                eprintln!("{fault}");
+                let text = fault.to_string();
+                if json {
+                    let title = "the configuration is wrong";
+                    let problem = problem_json("CONFIG", title, (&text, Exit::CONFIG));
+                    say(&problem.to_string());
+                } else {
+                    say(&text);
+                }
                 Ok(Exit::CONFIG)
             }
         },
@@ -54,12 +65,12 @@ fn warn_of_files(config: &Config) {
         {
             if let Err(fault) = std::fs::File::open(path) {
                 let (name, path) = (&node.name, path.display());
-                eprintln!("warning: node {name}: {key} {path}: {fault}");
+                say(&format!("warning: node {name}: {key} {path}: {fault}"));
             }
         }
     }
     if config.nodes.is_empty() {
-        eprintln!("warning: there is no [[node]]: orders are taken and wait");
+        say("warning: there is no [[node]]: orders are taken and wait");
     }
 }
 

@@ -10,7 +10,7 @@ use fulgurite_journal::{DumpOptions, Verdict, dump::DumpError, store::StoreError
 
 use super::{
     exit::{Exit, Fault},
-    print_line,
+    print_line, say,
 };
 
 /// What to do with a journal.
@@ -41,40 +41,54 @@ pub enum JournalCommand {
 ///
 /// # Errors
 /// [`Fault::Usage`] when the folder has no journal, [`Fault::Failed`] when it cannot be read.
-pub fn run(command: JournalCommand) -> Result<Exit, Fault> {
+pub fn run(command: JournalCommand, json: bool) -> Result<Exit, Fault> {
     match command {
-        JournalCommand::Verify { dir } => Ok(verify(&dir)),
+        JournalCommand::Verify { dir } => Ok(verify(&dir, json)),
         JournalCommand::Dump { dir, from, to, with_content } => {
             dump(&dir, &DumpOptions { lsns: from..=to, with_content })
         }
     }
 }
 
-fn verify(dir: &Path) -> Exit {
+fn verify(dir: &Path, json: bool) -> Exit {
     let report = fulgurite_journal::verify(dir);
-    let folder = dir.display();
-    match report.verdict {
-        Verdict::Clean => {
-            print_line(&format!(
-                "{folder}: clean, {} events in {} records, {} starts",
-                report.last_lsn, report.records, report.epochs
-            ));
-            Exit::SUCCESS
+    let (verdict, exit) = match &report.verdict {
+        Verdict::Clean => ("clean", Exit::SUCCESS),
+        Verdict::Damaged { .. } => ("damaged", Exit::INCOMPLETE),
+        Verdict::NotAJournal => ("not_a_journal", Exit::USAGE),
+    };
+    if json {
+        let mut object = serde_json::json!({
+            "dir": dir.display().to_string(),
+            "verdict": verdict,
+            "last_lsn": report.last_lsn.to_string(),
+            "records": report.records,
+            "epochs": report.epochs,
+        });
+        if let Verdict::Damaged { lsn, reason } = &report.verdict {
+            object["damaged_lsn"] = lsn.to_string().into();
+            object["reason"] = reason.to_string().into();
         }
+        print_line(&object.to_string());
+        return exit;
+    }
+    let folder = dir.display();
+    match &report.verdict {
+        Verdict::Clean => print_line(&format!(
+            "{folder}: clean, {} events in {} records, {} starts",
+            report.last_lsn, report.records, report.epochs
+        )),
         Verdict::Damaged { lsn, reason } => {
             print_line(&format!("{folder}: damaged from event {lsn} on: {reason}"));
-            eprintln!(
+            say(&format!(
                 "{} events before it are clean; keep the folder as it is and ask for help: an older \
                  copy knows less than the nodes do, and paying from it may pay twice",
                 report.last_lsn
-            );
-            Exit::INCOMPLETE
+            ));
         }
-        Verdict::NotAJournal => {
-            eprintln!("{folder}: not a journal");
-            Exit::USAGE
-        }
+        Verdict::NotAJournal => say(&format!("{folder}: not a journal")),
     }
+    exit
 }
 
 fn dump(dir: &Path, options: &DumpOptions) -> Result<Exit, Fault> {

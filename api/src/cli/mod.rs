@@ -8,16 +8,19 @@ pub mod client;
 mod config;
 mod engine;
 pub mod exit;
+mod human;
 pub mod input;
 mod journal;
 mod options;
 mod payment;
 pub mod progress;
+mod refusals;
 pub mod results;
 pub mod sim;
 pub mod submit;
 pub mod watch;
 pub mod words;
+mod write;
 
 use std::{future::Future, io::Write, process::ExitCode};
 
@@ -48,7 +51,7 @@ pub struct Remote {
         value_name = "URL"
     )]
     pub endpoint: String,
-    /// Prints one JSON object a line, as the HTTP API has them.
+    /// Prints one JSON object a line, as the HTTP API has them; problems on standard error.
     #[arg(long, global = true)]
     pub json: bool,
     /// Gives up when an engine that was there stays away for so many seconds.
@@ -82,6 +85,18 @@ enum Command {
     /// Orders and reads single payments.
     #[command(subcommand)]
     Payment(payment::PaymentCommand),
+    /// Prints a script that completes this command line in a shell.
+    #[command(after_help = write::COMPLETIONS_HELP)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Writes a manual page for each command.
+    #[command(after_help = write::MAN_HELP)]
+    Man {
+        /// The folder that they are written to, such as ~/.local/share/man/man1.
+        dir: std::path::PathBuf,
+    },
 }
 
 /// The whole command line, for what describes it.
@@ -91,24 +106,48 @@ pub fn command() -> clap::Command {
 
 /// Runs the command that the arguments name; the answer is the exit code of the process.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse_arguments(&error).into(),
+    };
+    let json = cli.remote.json;
     let remote = cli.remote;
     let done = match cli.command {
         Command::Serve(args) => return crate::serve::run(&args).into(),
         Command::Sim(args) => blocking(sim::run(args)),
         Command::Demo(args) => blocking(crate::demo::run(args)),
-        Command::Config(command) => config::run(command, remote.json),
-        Command::Journal(command) => journal::run(command),
+        Command::Config(command) => config::run(command, json),
+        Command::Journal(command) => journal::run(command, json),
         Command::Engine(command) => blocking(connected(remote, |to| engine::engine(to, command))),
         Command::Node(command) => blocking(connected(remote, |to| engine::node(to, command))),
         Command::Batch(command) => blocking(connected(remote, |to| batch::run(to, command))),
         Command::Payment(command) => blocking(connected(remote, |to| payment::run(to, command))),
+        Command::Completions { shell } => write::completions(Cli::command(), shell),
+        Command::Man { dir } => write::man(Cli::command(), &dir),
     };
     done.unwrap_or_else(|fault| {
-        eprintln!("error: {fault}");
+        if json {
+            tell(&fault.to_json())
+        } else {
+            say(&format!("error: {fault}"))
+        }
         fault.exit()
     })
     .into()
+}
+
+/// What clap says of arguments that it does not take: its own text, or a problem object.
+fn refuse_arguments(error: &clap::Error) -> Exit {
+    let is_json = std::env::args_os().any(|argument| argument == "--json");
+    if error.use_stderr() && is_json {
+        let text = error.render().to_string();
+        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        tell(&Fault::Usage(first.to_owned()).to_json());
+    } else {
+        // A terminal that went away has nothing to be told.
+        let _ = error.print();
+    }
+    if error.use_stderr() { Exit::USAGE } else { Exit::SUCCESS }
 }
 
 /// What a command that talks to an engine works with.
@@ -117,6 +156,23 @@ pub struct To {
     pub client: Client,
     /// How answers are shown.
     pub json: bool,
+}
+
+impl To {
+    /// Says on standard error what happens; with `--json` as an object.
+    pub fn say(&self, text: &str) {
+        if self.json { tell(&serde_json::json!({ "message": text })) } else { say(text) }
+    }
+}
+
+/// Says a line on standard error. One that is closed has nothing to be told.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Says an object on standard error.
+fn tell(value: &serde_json::Value) {
+    say(&value.to_string());
 }
 
 async fn connected<F: Future<Output = Result<Exit, Fault>>>(
@@ -153,6 +209,6 @@ fn print_or_end(line: &str, without_reader: Exit) {
     if error.kind() == std::io::ErrorKind::BrokenPipe {
         std::process::exit(without_reader.0.into());
     }
-    eprintln!("error: standard output: {error}");
+    say(&format!("error: standard output: {error}"));
     std::process::exit(Exit::LOCAL.0.into());
 }

@@ -5,15 +5,12 @@ use fulgurite_proto::fulgurite::v1 as proto;
 
 use super::{exit::Fault, input};
 
-/// The options of a batch; what is not given is the engine's default.
+/// The options that batches and single payments have; what is not given is the engine's default.
 #[derive(Clone, Debug, Default, Args)]
 pub struct OptionArgs {
-    /// Accepts the batch and pays nothing before it is resumed.
+    /// Accepts and pays nothing before `batch resume`.
     #[arg(long = "paused")]
     pub start_paused: bool,
-    /// Refuses bad rows and accepts the others; without it one bad row refuses all.
-    #[arg(long)]
-    pub accept_valid: bool,
     /// Which batch goes first when the nodes are busy.
     #[arg(long, value_enum)]
     pub priority: Option<PriorityArg>,
@@ -38,9 +35,6 @@ pub struct OptionArgs {
     /// What a payment may pay in fees on top, in millionths of its amount.
     #[arg(long, value_name = "PPM", requires = "fee_base_msat")]
     pub fee_proportional_ppm: Option<i32>,
-    /// No attempt starts after it, such as 2030-01-31T12:00:00Z.
-    #[arg(long = "batch-deadline", value_name = "TIME")]
-    pub deadline: Option<String>,
     /// The most attempts for a payment.
     #[arg(long, value_name = "N")]
     pub attempts_max: Option<i32>,
@@ -62,21 +56,17 @@ pub enum PriorityArg {
 
 impl OptionArgs {
     /// The options on the wire; what was not given is unset.
-    ///
-    /// # Errors
-    /// [`Fault::Usage`] for a deadline that is no time.
-    pub fn to_proto(&self) -> Result<proto::BatchOptions, Fault> {
+    pub fn to_proto(&self) -> proto::BatchOptions {
         let priority = match self.priority {
             None => proto::batch_options::Priority::Unspecified,
             Some(PriorityArg::Low) => proto::batch_options::Priority::Low,
             Some(PriorityArg::Normal) => proto::batch_options::Priority::Normal,
             Some(PriorityArg::High) => proto::batch_options::Priority::High,
         };
-        let deadline = self.deadline.as_deref().map(input::timestamp).transpose();
         let fee_policy = self.fee_base_msat.zip(self.fee_proportional_ppm);
-        Ok(proto::BatchOptions {
+        proto::BatchOptions {
             start_paused: self.start_paused.then_some(true),
-            accept_valid: self.accept_valid.then_some(true),
+            accept_valid: None,
             priority: priority.into(),
             in_flight_max: self.in_flight_max,
             payments_per_second_max: self.payments_per_second_max,
@@ -87,9 +77,18 @@ impl OptionArgs {
                 base_msat,
                 proportional_ppm,
             }),
-            deadline: deadline.map_err(Fault::Usage)?,
+            deadline: None,
             attempts_max: self.attempts_max,
             cltv_limit_blocks: self.cltv_limit_blocks,
-        })
+        }
     }
+}
+
+/// Reads the value of `--deadline`.
+///
+/// # Errors
+/// [`Fault::Usage`] for what is no time.
+pub fn deadline(text: Option<&str>) -> Result<Option<prost_types::Timestamp>, Fault> {
+    let read = |text| input::timestamp(text);
+    text.map(read).transpose().map_err(|message| Fault::Usage(format!("--deadline: {message}")))
 }

@@ -10,12 +10,19 @@ use super::{
     batch::PaymentState,
     client::Client,
     exit::{Exit, Fault},
-    input,
-    options::OptionArgs,
+    human::{self, Column, Side, sat},
+    options::{self, OptionArgs},
     print_line, print_outcome, words,
 };
 use crate::wire;
 
+/// The columns of `payment list`: 79 wide with a short reference.
+const LIST: [Column; 4] = [
+    ("PAYMENT", 40, Side::Left),
+    ("STATE", 10, Side::Left),
+    ("SAT", 12, Side::Right),
+    ("REFERENCE", 0, Side::Left),
+];
 /// How often a single payment is asked for while it is waited for.
 const ASK_EVERY: Duration = Duration::from_millis(250);
 
@@ -58,7 +65,7 @@ pub struct CreateArgs {
     #[arg(long, value_name = "TIME")]
     deadline: Option<String>,
     /// Your own name for the payment.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     reference: String,
     /// The idempotency key: with the same one the same order is paid once.
     #[arg(long)]
@@ -108,7 +115,7 @@ pub async fn run(to: To, command: PaymentCommand) -> Result<Exit, Fault> {
         PaymentCommand::Cancel { payment_id } => {
             let request = proto::CancelPaymentRequest { payment_id };
             let call = async || to.client.payments().cancel_payment(request.clone()).await;
-            let answer = to.client.repeat(call).await?;
+            let answer = to.client.change(call).await?;
             show(&answer.payment.unwrap_or_default(), to.json, print_line);
             Ok(Exit::SUCCESS)
         }
@@ -121,37 +128,43 @@ async fn create(to: &To, args: CreateArgs) -> Result<Exit, Fault> {
         sat.checked_mul(1_000).ok_or_else(|| Fault::Usage(format!("{sat} sat is too large")))
     });
     let amount_msat = from_sat.transpose()?.or(args.amount_msat);
-    let deadline = args.deadline.as_deref().map(input::timestamp).transpose();
     let order = proto::PaymentOrder {
         destination: Some(proto::payment_order::Destination::Bolt11(args.destination)),
         amount: amount_msat.map(proto::payment_order::Amount::AmountMsat),
         fee_limit_msat: args.fee_limit_msat,
-        deadline: deadline.map_err(Fault::Usage)?,
+        deadline: options::deadline(args.deadline.as_deref())?,
         reference: args.reference,
     };
     let request = proto::CreatePaymentRequest {
         idempotency_key: args.key,
         order: Some(order),
-        options: Some(args.options.to_proto()?),
+        options: Some(args.options.to_proto()),
         validate_only: false,
     };
     let call = async || to.client.payments().create_payment(request.clone()).await;
-    let answer = to.client.repeat(call).await?;
+    let answer = tokio::select! {
+        answer = to.client.change(call) => answer?,
+        _ = tokio::signal::ctrl_c() => {
+            to.say("interrupted; whether it was ordered: run the same command again, same --key");
+            return Ok(Exit::INTERRUPTED);
+        }
+    };
     let mut payment = answer.payment.unwrap_or_default();
     if answer.replayed {
-        eprintln!("ordered before, with this key");
+        to.say("ordered before, with this key");
     }
+    let again = format!("fulgurite payment get {}", payment.payment_id);
     while args.wait && payment.finish_time.is_none() && !is_unresolved(&payment) {
         tokio::select! {
             () = tokio::time::sleep(ASK_EVERY) => {}
             _ = tokio::signal::ctrl_c() => {
-                let payment_id = &payment.payment_id;
-                eprintln!("interrupted; the payment goes on. fulgurite payment get {payment_id}");
+                to.say("interrupted; the payment goes on. To see it:");
+                to.say(&format!("  {again}"));
                 return Ok(Exit::INTERRUPTED);
             }
         }
         let found = get(&to.client, &payment.payment_id).await;
-        payment = found.map_err(|fault| fault.after_acceptance(&payment.payment_id))?;
+        payment = found.map_err(|fault| fault.after_acceptance(&payment.payment_id, &again))?;
     }
     show(&payment, to.json, print_outcome);
     Ok(exit_of(&payment, args.wait))
@@ -175,7 +188,7 @@ async fn get(client: &Client, payment_id: &str) -> Result<proto::Payment, Fault>
         payment_id: payment_id.to_owned(),
         view: proto::View::Full.into(),
     };
-    let answer = client.repeat(async || client.payments().get_payment(request.clone()).await);
+    let answer = client.read(async || client.payments().get_payment(request.clone()).await);
     answer.await?.payment.ok_or_else(|| Fault::Unreachable("the answer has no payment".into()))
 }
 
@@ -189,9 +202,12 @@ async fn list(to: &To, args: ListArgs) -> Result<Exit, Fault> {
         states: state.into_iter().collect(),
         ..Default::default()
     };
+    if !to.json {
+        print_line(&human::header(&LIST));
+    }
     loop {
         let call = async || to.client.payments().list_payments(request.clone()).await;
-        let page = to.client.repeat(call).await?;
+        let page = to.client.read(call).await?;
         page.payments.iter().for_each(|payment| {
             let line =
                 if to.json { wire::json::payment(payment).to_string() } else { line(payment) };
@@ -206,32 +222,68 @@ async fn list(to: &To, args: ListArgs) -> Result<Exit, Fault> {
 
 /// A payment in one line.
 fn line(payment: &proto::Payment) -> String {
-    let mut line = format!(
-        "{} {} {} msat",
-        payment.payment_id,
-        words::payment_state(payment),
-        payment.amount_msat
-    );
-    if !payment.reference.is_empty() {
-        line += &format!(" {}", payment.reference);
-    }
+    let mut reference = payment.reference.clone();
     if let Some(failure) = &payment.failure {
-        line += &format!(" ({}: {})", words::failure_reason(failure), failure.message);
+        reference += &format!(" ({})", words::failure_reason(failure));
     }
-    line
+    human::row(
+        &LIST,
+        [
+            payment.payment_id.clone(),
+            words::payment_state(payment),
+            sat(payment.amount_msat),
+            reference.trim_start().to_owned(),
+        ],
+    )
 }
 
-/// Prints a payment: an object, or a field a line.
+/// Prints a payment: an object, or what a person wants to know of it.
 fn show(payment: &proto::Payment, as_json: bool, print: fn(&str)) {
-    let value = wire::json::payment(payment);
     if as_json {
-        print(&value.to_string());
-        return;
+        print(&wire::json::payment(payment).to_string());
+    } else {
+        print(&in_words(payment));
     }
-    for (key, value) in value.as_object().into_iter().flatten() {
-        match value {
-            serde_json::Value::String(text) => print(&format!("{key:<22} {text}")),
-            other => print(&format!("{key:<22} {other}")),
-        }
-    }
+}
+
+fn in_words(payment: &proto::Payment) -> String {
+    let unit = |msat: i64| format!("{} sat", sat(msat));
+    let proto::payment::Destination::Bolt11(invoice) =
+        payment.destination.clone().unwrap_or(proto::payment::Destination::Bolt11(String::new()));
+    let failure = payment
+        .failure
+        .as_ref()
+        .map(|failure| format!("{}: {}", words::failure_reason(failure), failure.message));
+    let row = if payment.row > 0 { format!(", row {}", payment.row) } else { String::new() };
+    let mut pairs = vec![
+        ("payment", payment.payment_id.clone()),
+        ("state", words::payment_state(payment)),
+        ("failure", failure.unwrap_or_default()),
+        ("reference", payment.reference.clone()),
+        ("amount", unit(payment.amount_msat)),
+        ("fee", format!("{} of at most {}", unit(payment.fee_msat), unit(payment.fee_limit_msat))),
+        ("batch", format!("{}{row}", payment.batch_id)),
+        ("created", human::time(payment.create_time.as_ref())),
+        ("finished", human::time(payment.finish_time.as_ref())),
+        ("deadline", human::time(payment.deadline.as_ref())),
+        ("unknown since", human::time(payment.outcome_unknown_since.as_ref())),
+    ];
+    pairs.extend(payment.attempts.iter().map(|attempt| ("attempt", attempt_in_words(attempt))));
+    pairs.extend([
+        ("hash", payment.payment_hash.clone()),
+        ("preimage", payment.preimage.clone()),
+        ("invoice", invoice),
+    ]);
+    human::block(&pairs)
+}
+
+/// Such as `2 over node-0, 2026-11-21 23:04:12: FAILURE_REASON_NO_ROUTE`.
+fn attempt_in_words(attempt: &proto::Attempt) -> String {
+    let (number, node) = (attempt.number, &attempt.node);
+    let ended = match (attempt.end_time.is_some(), attempt.node_code.as_str()) {
+        (false, _) => ": under way".into(),
+        (true, "") => String::new(),
+        (true, code) => format!(": {code}"),
+    };
+    format!("{number} over {node}, {}{ended}", human::time(attempt.start_time.as_ref()))
 }

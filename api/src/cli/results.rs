@@ -10,7 +10,7 @@ use std::{
 
 use fulgurite_proto::fulgurite::v1 as proto;
 
-use super::{client::Client, exit::Fault, words};
+use super::{client::Client, exit::Fault, refusals::line_of, words};
 use crate::wire;
 
 /// The columns of a results file.
@@ -33,6 +33,10 @@ pub const COLUMNS: [&str; 13] = [
 /// The columns of a file that can be submitted again.
 const INPUT_COLUMNS: [&str; 5] =
     ["destination", "amount_msat", "fee_limit_msat", "reference", "deadline"];
+
+/// The same in NDJSON.
+const INPUT_FIELDS: [&str; 5] =
+    ["bolt11", "amount_msat", "fee_limit_msat", "reference", "deadline"];
 
 const PAGE_SIZE: i32 = 1_000;
 
@@ -62,10 +66,7 @@ impl Results {
 
     /// A line for each row, by row. `lines` are the rows' lines in their file, where there is one.
     pub fn table(&self, lines: &[u64]) -> Vec<[String; COLUMNS.len()]> {
-        let line = |row: i32| {
-            let at = usize::try_from(row).ok().and_then(|row| row.checked_sub(1));
-            at.and_then(|at| lines.get(at)).map(u64::to_string).unwrap_or_default()
-        };
+        let line = |row: i32| line_of(row, lines).map(|line| line.to_string()).unwrap_or_default();
         let mut table = BTreeMap::new();
         for payment in &self.payments {
             table.insert(payment.row, payment_line(payment, line(payment.row)));
@@ -84,6 +85,17 @@ impl Results {
             }
         }
         table.into_values().collect()
+    }
+
+    /// The objects of an NDJSON file that can be submitted again.
+    pub fn input_objects(&self) -> impl Iterator<Item = serde_json::Value> {
+        self.payments.iter().map(|payment| {
+            let mut object = wire::json::payment(payment);
+            if let Some(fields) = object.as_object_mut() {
+                fields.retain(|name, _| INPUT_FIELDS.contains(&name.as_str()));
+            }
+            object
+        })
     }
 
     /// The lines of a file that can be submitted again.
@@ -163,7 +175,7 @@ async fn payments(
     };
     loop {
         let call = async || client.payments().list_payments(request.clone()).await;
-        let page = client.repeat(call).await?;
+        let page = client.read(call).await?;
         payments.extend(page.payments);
         if page.next_page_token.is_empty() {
             return Ok(payments);
@@ -181,7 +193,7 @@ async fn refused(client: &Client, batch_id: &str) -> Result<Vec<proto::RefusedRo
     };
     loop {
         let call = async || client.batches().list_refused_rows(request.clone()).await;
-        let page = client.repeat(call).await?;
+        let page = client.read(call).await?;
         rows.extend(page.rows);
         if page.next_page_token.is_empty() {
             return Ok(rows);

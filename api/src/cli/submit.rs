@@ -1,5 +1,7 @@
 //! Uploads a batch: as often as it takes, with one key, accepted once.
 
+use std::collections::HashMap;
+
 use fulgurite_proto::fulgurite::v1 as proto;
 use prost::Message;
 use proto::{upload_batch_request as request, upload_batch_response as response};
@@ -8,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::{
-    client::{self, Client, Reconnect},
+    client::{self, Client, Reconnect, Stake},
     exit::Fault,
 };
 
@@ -30,6 +32,8 @@ pub struct Upload {
     pub options: proto::BatchOptions,
     /// The client's text.
     pub description: String,
+    /// The client's pairs.
+    pub metadata: HashMap<String, String>,
     /// Checks everything and writes nothing.
     pub validate_only: bool,
 }
@@ -70,7 +74,8 @@ pub async fn submit(
     upload: &Upload,
     note: &mut dyn FnMut(Note),
 ) -> Result<Uploaded, Fault> {
-    let mut reconnect = client.reconnect();
+    let stake = if upload.validate_only { Stake::Nothing } else { Stake::NotSent };
+    let mut reconnect = client.reconnect(stake);
     loop {
         let status = match once(client, upload, note, &mut reconnect).await {
             Ok(uploaded) => return Ok(uploaded),
@@ -93,6 +98,9 @@ async fn once(
     // like one that never met an engine.
     client.engine().get_engine(proto::GetEngineRequest {}).await?;
     reconnect.reached();
+    if !upload.validate_only {
+        reconnect.sends();
+    }
     // Two messages wait at most: what the note says was sent is nearly what has left.
     let (messages, outgoing) = mpsc::channel(2);
     let mut batches = client.batches();
@@ -135,7 +143,7 @@ async fn feed(
         idempotency_key: upload.key.clone(),
         options: Some(upload.options),
         description: upload.description.clone(),
-        metadata: Default::default(),
+        metadata: upload.metadata.clone(),
         validate_only: upload.validate_only,
         order_count,
         content_digest: upload.digest.clone(),

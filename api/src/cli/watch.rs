@@ -6,7 +6,7 @@ use fulgurite_proto::fulgurite::v1 as proto;
 use tonic::Status;
 
 use super::{
-    client::{self, Client},
+    client::{self, Client, Stake},
     exit::{Exit, Fault},
     submit::Note,
 };
@@ -69,7 +69,7 @@ pub async fn watch(
     batch_id: &str,
     mut shown: Shown<'_>,
 ) -> Result<Watched, Fault> {
-    let mut reconnect = client.reconnect();
+    let mut reconnect = client.reconnect(Stake::Nothing);
     let mut position = Position::default();
     loop {
         let mut reached = || reconnect.reached();

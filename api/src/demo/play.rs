@@ -57,7 +57,7 @@ pub async fn play(cast: &mut Cast, folder: &Path, args: &DemoArgs) -> Result<Pla
     let upload = upload(folder, args)?;
     let client = Client::new(&cast.endpoint, PATIENCE)?;
     let started = Instant::now();
-    let mut progress = Progress::new(upload.orders.len());
+    let mut progress = Progress::new("sending", upload.orders.len(), false);
     progress.line("uploading; the engine is killed halfway (SIGKILL), the upload repeated");
     let (accepted, upload_kills) =
         upload_with_kill(&client, &upload, (cast, &mut progress)).await?;
@@ -109,6 +109,7 @@ fn upload(folder: &Path, args: &DemoArgs) -> Result<Upload, Fault> {
         digest: input.digest,
         options: proto::BatchOptions { attempts_max: Some(20), ..Default::default() },
         description: "demo".into(),
+        metadata: Default::default(),
         validate_only: false,
     })
 }
@@ -187,6 +188,6 @@ async fn kills(
 
 async fn count_batches(client: &Client) -> Result<usize, Fault> {
     let request = proto::ListBatchesRequest { page_size: 1_000, ..Default::default() };
-    let page = client.repeat(async || client.batches().list_batches(request.clone()).await);
+    let page = client.read(async || client.batches().list_batches(request.clone()).await);
     Ok(page.await?.batches.len())
 }

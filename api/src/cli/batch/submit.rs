@@ -1,6 +1,6 @@
 //! `batch submit`: a file becomes a batch, and the batch its results.
 
-use std::path::PathBuf;
+use std::{collections::HashMap, path::PathBuf};
 
 use clap::Args;
 use fulgurite_proto::fulgurite::v1 as proto;
@@ -8,18 +8,18 @@ use fulgurite_proto::fulgurite::v1 as proto;
 use super::{Followed, follow, show_outcome};
 use crate::cli::{
     To,
-    exit::{Exit, Fault},
+    exit::{Denial, Exit, Fault},
+    human::grouped,
     input::{Format, Input},
-    options::OptionArgs,
+    options::{self, OptionArgs},
     print_outcome,
     progress::Progress,
+    refusals,
     results::{self, Results},
     submit::{self, Upload, Uploaded},
     words,
 };
-
-/// So many refused rows are shown on a terminal; a results file has all.
-const SHOWN_MAX: usize = 20;
+use crate::problem::Code;
 
 /// What `--help` says about the files.
 pub(super) const FILES: &str = "\
@@ -33,7 +33,9 @@ CSV: a header line, then a row for each order. The columns, in any order:
 NDJSON: an object a line, as in the HTTP API:
     {\"bolt11\": \"lnbc...\", \"reference\": \"payout-1\", \"amount_msat\": \"1000\"}
     with fee_limit_msat and deadline too; amounts are strings of digits
-The same file with the same options is the same batch: running the command again is safe.";
+A file has at most 100,000 orders and 256 MiB, a row at most 64 KiB.
+The same file with the same options is the same batch: running the command
+again is safe.";
 
 /// What to submit, and how.
 #[derive(Debug, Args)]
@@ -46,101 +48,168 @@ pub struct SubmitArgs {
     /// How the file is written. Default: by its name, then by its first character.
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// A text that the batch keeps.
-    #[arg(long, default_value = "")]
-    description: String,
     /// Checks everything and pays nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Leaves bad rows out and accepts the others; without it one bad row refuses all.
+    #[arg(long)]
+    accept_valid: bool,
     /// Returns when the batch is accepted.
     #[arg(long)]
     no_wait: bool,
-    /// Writes a line for each row to this file when the batch is finished.
+    /// Writes a line for each row to this file when the batch is finished or refused.
     #[arg(long, value_name = "FILE")]
     results: Option<PathBuf>,
+    /// No attempt of the batch starts after it, such as 2030-01-31T12:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    deadline: Option<String>,
+    /// A text that the batch keeps.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    description: String,
+    /// A pair that the batch keeps; may be given several times.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    metadata: Vec<(String, String)>,
     #[command(flatten)]
     options: OptionArgs,
 }
 
-pub(super) async fn run(to: &To, args: SubmitArgs) -> Result<Exit, Fault> {
-    let input = Input::read(&args.file, args.format)?;
-    let key = args.key.clone().unwrap_or_else(|| input.default_key());
-    let Input { orders, lines, digest } = input;
-    eprintln!("{} orders, key {key}", orders.len());
-    let upload = Upload {
-        orders,
-        key,
-        digest,
-        options: args.options.to_proto()?,
-        description: args.description.clone(),
-        validate_only: args.dry_run,
-    };
-    let mut progress = Progress::new(upload.orders.len());
-    let mut note = |note| progress.note(&note);
-    let uploaded = tokio::select! {
-        uploaded = submit::submit(&to.client, &upload, &mut note) => uploaded,
-        _ = tokio::signal::ctrl_c() => {
-            progress.finish();
-            eprintln!(
-                "interrupted; whether it was accepted: fulgurite batch watch --key '{}'",
-                upload.key
-            );
-            return Ok(Exit::INTERRUPTED);
-        }
-    };
-    progress.finish();
-    let job = Job { to, args: &args, upload: &upload, lines: &lines };
-    match uploaded? {
-        Uploaded::Refused(rows) => job.refused(rows),
-        Uploaded::Accepted { batch, replayed, refused } => {
-            job.accepted(&batch, replayed, &refused).await
-        }
+fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = pair.ok_or("must be NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+impl SubmitArgs {
+    fn options(&self) -> Result<proto::BatchOptions, Fault> {
+        Ok(proto::BatchOptions {
+            accept_valid: self.accept_valid.then_some(true),
+            deadline: options::deadline(self.deadline.as_deref())?,
+            ..self.options.to_proto()
+        })
     }
 }
 
-/// A file that was uploaded.
+pub(super) async fn run(to: &To, args: SubmitArgs) -> Result<Exit, Fault> {
+    let options = args.options()?;
+    let mut input = Input::read(&args.file, args.format)?;
+    let key = args.key.clone().unwrap_or_else(|| input.default_key());
+    to.say(&format!("{} orders", grouped(input.orders.len() as i64)));
+    to.say(&format!("key {key}"));
+    let upload = Upload {
+        orders: std::mem::take(&mut input.orders),
+        key,
+        digest: input.digest.clone(),
+        options,
+        description: args.description.clone(),
+        metadata: args.metadata.iter().cloned().collect::<HashMap<_, _>>(),
+        validate_only: args.dry_run,
+    };
+    let mut job = Job { to, args: &args, upload, input };
+    // Without --accept-valid nothing of such a file is to be accepted; but what the engine says of
+    // the other rows is wanted too. Only an engine that leaves bad rows out by default goes on.
+    if !job.input.bad.is_empty() && !args.accept_valid && !args.dry_run {
+        job.upload.validate_only = true;
+        match submit::submit(&to.client.impatient(), &job.upload, &mut |_| ()).await {
+            Ok(Uploaded::Refused(rows)) => return job.refused(rows),
+            Ok(Uploaded::Accepted { .. }) => job.upload.validate_only = false,
+            Err(fault) => return job.refused_unasked(&fault),
+        }
+    }
+    job.run().await
+}
+
+/// A file that is uploaded.
 struct Job<'a> {
     to: &'a To,
     args: &'a SubmitArgs,
-    upload: &'a Upload,
-    lines: &'a [u64],
+    upload: Upload,
+    /// Without its orders, which are in the upload.
+    input: Input,
 }
 
 impl Job<'_> {
-    fn refused(&self, rows: Vec<proto::RefusedRow>) -> Result<Exit, Fault> {
-        self.show_refused(&rows);
-        eprintln!(
-            "nothing was accepted. Correct the rows and submit again (the same --key may be \
-             used), or leave them out with --accept-valid"
-        );
-        if let Some(path) = &self.args.results {
-            let mut results = Results { refused: rows, ..Results::default() };
-            results.not_accepted(&self.upload.orders);
-            results::write_file(path, &results.table(self.lines))?;
+    async fn run(&self) -> Result<Exit, Fault> {
+        let mut progress = Progress::new("sending", self.upload.orders.len(), self.to.json);
+        let mut note = |note| progress.note(&note);
+        let uploaded = tokio::select! {
+            uploaded = submit::submit(&self.to.client, &self.upload, &mut note) => uploaded,
+            _ = tokio::signal::ctrl_c() => {
+                progress.finish();
+                self.to.say(&format!(
+                    "interrupted; whether it was accepted: fulgurite batch watch --key '{}'",
+                    self.upload.key
+                ));
+                return Ok(Exit::INTERRUPTED);
+            }
+        };
+        progress.finish();
+        match uploaded? {
+            Uploaded::Refused(rows) => self.refused(rows),
+            Uploaded::Accepted { batch, replayed, refused } => {
+                self.accepted(&batch, replayed, refused).await
+            }
         }
-        Ok(Exit::REFUSED)
+    }
+
+    fn refused(&self, rows: Vec<proto::RefusedRow>) -> Result<Exit, Fault> {
+        let rows = refusals::all_of(&self.input, rows);
+        self.show_refused(&rows);
+        self.write_refused(rows)?;
+        let what = if self.args.accept_valid {
+            "no row is good"
+        } else {
+            "correct the rows and submit again (the same --key may be used), or leave them out \
+             with --accept-valid"
+        };
+        Err(Fault::Denied(Box::new(Denial {
+            code: Code::RowsRefused.name().into(),
+            detail: format!("nothing was accepted: {what}"),
+            ..Denial::default()
+        })))
+    }
+
+    /// Rows are bad, and the engine does not say what it thinks of the others.
+    fn refused_unasked(&self, fault: &Fault) -> Result<Exit, Fault> {
+        let rows: Vec<_> = refusals::of_reading(&self.input).collect();
+        self.show_refused(&rows);
+        self.write_refused(rows)?;
+        let what = "nothing was sent; the engine was not asked about the other rows";
+        Err(Fault::Refused(format!("{what}: {fault}")))
+    }
+
+    fn write_refused(&self, rows: Vec<proto::RefusedRow>) -> Result<(), Fault> {
+        let Some(path) = &self.args.results else {
+            return Ok(());
+        };
+        let mut results = Results { refused: rows, ..Results::default() };
+        results.not_accepted(&self.upload.orders);
+        results::write_file(path, &results.table(&self.input.lines))?;
+        self.to.say(&format!("results: {}", path.display()));
+        Ok(())
     }
 
     async fn accepted(
         &self,
         batch: &proto::Batch,
         replayed: bool,
-        refused: &[proto::RefusedRow],
+        refused: Vec<proto::RefusedRow>,
     ) -> Result<Exit, Fault> {
-        self.show_refused(refused);
+        let refused = refusals::all_of(&self.input, refused);
+        self.show_refused(&refused);
+        let all = if refused.is_empty() { Exit::SUCCESS } else { Exit::INCOMPLETE };
         if self.args.dry_run {
             show_outcome(batch, self.to.json);
-            eprintln!("nothing was written: this was a dry run");
-            return Ok(if refused.is_empty() { Exit::SUCCESS } else { Exit::INCOMPLETE });
+            self.to.say("nothing was written: this was a dry run");
+            return Ok(all);
         }
         let again = if replayed { " before, with this key" } else { "" };
-        eprintln!("accepted{again}: {}", batch.batch_id);
+        self.to.say(&format!("accepted{again}: {}", batch.batch_id));
         if self.args.no_wait {
             show_outcome(batch, self.to.json);
-            return Ok(Exit::SUCCESS);
+            return Ok(all);
         }
         let followed = self.follow(batch).await;
-        followed.map_err(|fault| fault.after_acceptance(&batch.batch_id))
+        followed.map_err(|fault| super::goes_on(fault, &batch.batch_id))
     }
 
     /// Watches the batch to its end and writes the results.
@@ -148,32 +217,26 @@ impl Job<'_> {
         let followed = follow(self.to, batch).await?;
         if let (Some(path), Followed::Ended(_)) = (&self.args.results, &followed) {
             let batch_id = &batch.batch_id;
-            let results = Results::fetch(&self.to.client, batch_id, &[]).await?;
-            results::write_file(path, &results.table(self.lines)).inspect_err(|_| {
-                eprintln!("the results can be had again: fulgurite batch results {batch_id}");
+            let mut results = Results::fetch(&self.to.client, batch_id, &[]).await?;
+            results.refused = refusals::all_of(&self.input, results.refused);
+            results::write_file(path, &results.table(&self.input.lines)).inspect_err(|_| {
+                let again = format!("fulgurite batch results {batch_id}");
+                self.to.say(&format!("the results can be had again: {again}"));
             })?;
-            eprintln!("results: {}", path.display());
+            self.to.say(&format!("results: {}", path.display()));
         }
         Ok(followed.exit())
     }
 
     fn show_refused(&self, rows: &[proto::RefusedRow]) {
-        let line = |row: i32| {
-            let at = usize::try_from(row).ok().and_then(|row| row.checked_sub(1));
-            at.and_then(|at| self.lines.get(at)).copied()
-        };
+        let lines = &self.input.lines;
         if self.to.json {
-            rows.iter()
-                .for_each(|row| print_outcome(&words::refused_row(row, line(row.row)).to_string()));
+            for row in rows {
+                let line = refusals::line_of(row.row, lines);
+                print_outcome(&words::refused_row(row, line).to_string());
+            }
             return;
         }
-        for row in rows.iter().take(SHOWN_MAX) {
-            let (number, reason) = (row.row, words::row_reason(row));
-            let line = line(number).unwrap_or_default();
-            eprintln!("row {number} (line {line}): {reason}: {}", row.message);
-        }
-        if rows.len() > SHOWN_MAX {
-            eprintln!("and {} more: --results FILE has all of them", rows.len() - SHOWN_MAX);
-        }
+        refusals::in_words(rows, lines).iter().for_each(|line| self.to.say(line));
     }
 }

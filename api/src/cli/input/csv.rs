@@ -1,8 +1,13 @@
 //! CSV: a header line in any order, then a line for each order.
 
-use csv::{ReaderBuilder, StringRecord, Trim};
+use std::io::Read;
 
-use super::{Fields, Rows};
+use super::{
+    Rows, Unusable, clip,
+    fields::Fields,
+    records::{Found, Record, Records},
+    source::Source,
+};
 
 /// The columns that there are.
 const COLUMNS: [&str; 6] =
@@ -11,74 +16,67 @@ const COLUMNS: [&str; 6] =
 /// Where each column of [`COLUMNS`] stands in the file.
 type Places = [Option<usize>; COLUMNS.len()];
 
-pub(super) fn rows(text: &[u8]) -> Rows {
-    let mut rows = Rows::default();
-    let mut reader = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(text);
-    let places = match reader.headers() {
-        Ok(header) => places(header),
-        Err(error) => Err(error.to_string()),
-    };
-    let places = match places {
-        Ok(places) => places,
-        Err(message) => {
-            rows.refuse(1, message);
-            return rows;
-        }
-    };
-    let width = reader.headers().map_or(0, StringRecord::len);
-    let starts = LineStarts::new(text);
-    for record in reader.records() {
-        match record {
-            Ok(record) => {
-                let line = starts.line_at(record.position());
-                rows.push(line, order(&record, (&places, width)));
-            }
-            Err(error) => {
-                let line = starts.line_at(error.position());
-                rows.push(line, Err(problem(&error)));
-            }
-        }
-    }
-    rows
-}
-
-fn problem(error: &csv::Error) -> String {
-    match error.kind() {
-        csv::ErrorKind::Utf8 { .. } => "this is not UTF-8".into(),
-        _ => error.to_string(),
-    }
-}
-
-/// Reads the header: every column known and there once.
-fn places(header: &StringRecord) -> Result<Places, String> {
-    let mut places = Places::default();
-    for (at, name) in header.iter().enumerate() {
-        let known = COLUMNS.iter().position(|column| *column == name);
-        let Some(column) = known else {
-            let columns = COLUMNS.join(", ");
-            return Err(format!("unknown column `{name}`: the columns are {columns}"));
+/// Reads header and rows.
+pub(super) fn rows<R: Read>(source: Source<R>, rows: &mut Rows) -> Result<Source<R>, Unusable> {
+    let mut records = Records::new(source, true);
+    let mut record = Record::default();
+    let mut header: Option<(Places, usize)> = None;
+    loop {
+        let found = match records.next(&mut record) {
+            Ok(found) => found,
+            Err(stopped) => return Err(Unusable::stopped(records.line(), stopped)),
         };
-        if places[column].replace(at).is_some() {
-            return Err(format!("column `{name}` is there twice"));
+        let line = record.line;
+        match (found, &header) {
+            (Found::End, _) => return Ok(records.into_source()),
+            (Found::NeverClosed, _) => {
+                let message = "a quotation mark is opened here and never closed";
+                return Err(Unusable::at(line, message));
+            }
+            (Found::TooLong, None) => return Err(Unusable::at(line, too_long())),
+            (Found::TooLong, Some(_)) => rows.refuse(line, too_long())?,
+            (Found::Record, None) => {
+                let places = places(&record).map_err(|message| Unusable::at(line, message))?;
+                header = Some((places, record.len()));
+            }
+            (Found::Record, Some(header)) => row(&record, header, rows)?,
         }
     }
-    if places[0].is_none() {
-        return Err("there is no column `destination`".into());
-    }
-    if places[1].is_some() && places[2].is_some() {
-        return Err("amount_msat and amount_sat cannot both be there: drop one column".into());
-    }
-    Ok(places)
 }
 
-fn order(
-    record: &StringRecord,
-    (places, width): (&Places, usize),
-) -> Result<fulgurite_proto::fulgurite::v1::PaymentOrder, String> {
-    if record.len() != width {
-        return Err(format!("{} fields instead of {width}", record.len()));
+/// What is wrong with a record of more than the limit.
+pub(super) fn too_long() -> String {
+    format!(
+        "longer than {} bytes: no order is; is a line break missing?",
+        super::records::RECORD_BYTES_MAX
+    )
+}
+
+fn row(
+    record: &Record,
+    (places, width): &(Places, usize),
+    rows: &mut Rows,
+) -> Result<(), Unusable> {
+    let texts: Option<Vec<&str>> =
+        record.fields().map(|field| std::str::from_utf8(field).ok().map(str::trim)).collect();
+    let Some(texts) = texts else {
+        return rows.refuse(record.line, "this is not UTF-8".into());
+    };
+    // As spreadsheets leave them below the last row.
+    if texts.iter().all(|text| text.is_empty()) {
+        return Ok(());
     }
-    let field = |column: usize| places[column].and_then(|at| record.get(at)).unwrap_or_default();
+    if texts.len() != *width {
+        let message = format!(
+            "{} fields, but the header has {width}; a text with a comma needs quotation marks",
+            texts.len()
+        );
+        return rows.refuse(record.line, message);
+    }
+    let field = |column: usize| {
+        let text = places[column].and_then(|at| texts.get(at));
+        text.copied().unwrap_or_default()
+    };
     let fields = Fields {
         destination: field(0),
         amount_msat: field(1),
@@ -87,27 +85,46 @@ fn order(
         reference: field(4),
         deadline: field(5),
     };
-    fields.order()
+    rows.push(record.line, fields.order())
 }
 
-/// Where the lines begin. The reader's own count is of the line that a record's blank lines
-/// before it begin at.
-struct LineStarts<'a> {
-    text: &'a [u8],
-    newlines: Vec<usize>,
+/// Reads the header: every column known and there once.
+fn places(header: &Record) -> Result<Places, String> {
+    let mut places = Places::default();
+    let columns = COLUMNS.join(", ");
+    for (at, name) in header.fields().enumerate() {
+        let Ok(name) = std::str::from_utf8(name) else {
+            return Err("this is not UTF-8; save the file as UTF-8".into());
+        };
+        let name = name.trim();
+        let Some(column) = COLUMNS.iter().position(|column| *column == name) else {
+            return Err(unknown_column(name, &columns));
+        };
+        if places[column].replace(at).is_some() {
+            return Err(format!("column `{name}` is there twice"));
+        }
+    }
+    if places[0].is_none() {
+        return Err(format!("there is no column `destination`; the columns are {columns}"));
+    }
+    if places[1].is_some() && places[2].is_some() {
+        return Err("amount_msat and amount_sat cannot both be there: drop one column".into());
+    }
+    Ok(places)
 }
 
-impl<'a> LineStarts<'a> {
-    fn new(text: &'a [u8]) -> LineStarts<'a> {
-        let newlines = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-        LineStarts { text, newlines: newlines.map(|(at, _)| at).collect() }
+fn unknown_column(name: &str, columns: &str) -> String {
+    let clipped = clip(name);
+    if name.to_ascii_lowercase().starts_with("ln") && name.len() > 50 {
+        return format!("the first line must name the columns, but it is `{clipped}`");
     }
-
-    /// The line, from 1, of the record that begins at `position`, blank lines skipped.
-    fn line_at(&self, position: Option<&csv::Position>) -> u64 {
-        let start = position.map_or(0, csv::Position::byte);
-        let start = usize::try_from(start).unwrap_or(usize::MAX).min(self.text.len());
-        let blank = self.text[start..].iter().take_while(|byte| b"\r\n".contains(byte)).count();
-        self.newlines.partition_point(|at| *at < start + blank) as u64 + 1
+    if let Some(other) = [';', '\t', '|'].into_iter().find(|other| name.contains(*other)) {
+        return format!(
+            "unknown column `{clipped}`: columns are separated by commas, not {other:?}"
+        );
     }
+    if name.starts_with('[') {
+        return "this is a JSON array: NDJSON has one object a line, without brackets".into();
+    }
+    format!("unknown column `{clipped}`: the columns are {columns}")
 }

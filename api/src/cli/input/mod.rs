@@ -2,32 +2,47 @@
 //!
 //! A row is the number of an order, from 1; a line is a line of the file. Both are shown, because
 //! people look at lines and the engine speaks of rows.
+//!
+//! A row that is no order keeps its number: it goes to the engine as an order that cannot be paid,
+//! so that the engine judges what else can be read of it, and every other row beside it.
 
 mod csv;
+mod fields;
 mod ndjson;
+mod records;
+mod source;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, io::Read, path::Path};
 
 use clap::ValueEnum;
 use fulgurite_proto::fulgurite::v1 as proto;
-use sha2::{Digest, Sha256};
 
 use super::exit::Fault;
+use source::{Source, Stopped};
+
+pub use fields::timestamp;
 
 /// The most orders of a batch.
 pub const ROWS_MAX: usize = 100_000;
-/// Larger files are not batches: 100,000 of the longest invoices.
-const FILE_BYTES_MAX: u64 = 1 << 30;
-/// So many problems are named; the rest is counted.
+/// So many problems are named where a file is given up; the rest is counted.
 const PROBLEMS_MAX: usize = 20;
+/// So much of a text of the file is shown.
+const CLIP_CHARS: usize = 40;
+/// An amount that the engine refuses whatever else an order says.
+const NEVER_PAID_MSAT: i64 = -1;
 
 /// The orders of a file.
 #[derive(Clone, Debug)]
 pub struct Input {
-    /// The orders: row 1 comes first.
+    /// What goes to the engine: row 1 comes first. Bad rows stand in it as orders that the engine
+    /// refuses.
     pub orders: Vec<proto::PaymentOrder>,
-    /// The line of each order.
+    /// The line of each row.
     pub lines: Vec<u64>,
+    /// The rows that are no orders, by row.
+    pub bad: Vec<BadRow>,
     /// `sha256-` and the digest of the file's bytes.
     pub digest: String,
 }
@@ -41,27 +56,70 @@ pub enum Format {
     Ndjson,
 }
 
-/// Something that cannot be read as an order.
+/// One thing that is wrong with a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadRow {
-    /// The row, from 1; 0 is the header.
-    pub row: usize,
-    /// The line, from 1.
-    pub line: u64,
-    /// What is wrong.
+pub struct Problem {
+    /// The column or field; empty when it is the row as a whole.
+    pub field: String,
+    /// What is wrong with it.
     pub message: String,
 }
 
-impl fmt::Display for BadRow {
+/// A row that cannot be read as an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadRow {
+    /// The row, from 1.
+    pub row: usize,
+    /// Its reference, as far as there is one.
+    pub reference: String,
+    /// Its destination was read, so that what the engine says of it counts.
+    pub has_destination: bool,
+    /// Everything that is wrong.
+    pub problems: Vec<Problem>,
+}
+
+/// What can be read of a row that is no order.
+#[derive(Debug, Default)]
+struct BadOrder {
+    order: proto::PaymentOrder,
+    problems: Vec<Problem>,
+}
+
+/// Why a file as a whole cannot be used.
+#[derive(Debug, PartialEq, Eq)]
+struct Unusable {
+    /// The line, from 1.
+    line: u64,
+    message: String,
+}
+
+impl Unusable {
+    fn at(line: u64, message: impl Into<String>) -> Unusable {
+        Unusable { line, message: message.into() }
+    }
+
+    fn stopped(line: u64, stopped: Stopped) -> Unusable {
+        let message = match stopped {
+            Stopped::TooLarge => {
+                let most = source::FILE_BYTES_MAX >> 20;
+                format!("the file is larger than {most} MiB: split it")
+            }
+            Stopped::Failed(error) => format!("it cannot be read: {error}"),
+        };
+        Unusable { line, message }
+    }
+}
+
+impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.row {
-            0 => write!(f, "line {}: {}", self.line, self.message),
-            row => write!(f, "row {row} (line {}): {}", self.line, self.message),
+        match self.field.as_str() {
+            "" => write!(f, "{}", self.message),
+            field => write!(f, "{field} {}", self.message),
         }
     }
 }
 
-/// The rows of a file, before they are known to be good.
+/// The rows of a file so far.
 #[derive(Debug, Default)]
 struct Rows {
     orders: Vec<proto::PaymentOrder>,
@@ -71,18 +129,54 @@ struct Rows {
 
 impl Rows {
     /// The next order, or why the row is none.
-    fn push(&mut self, line: u64, order: Result<proto::PaymentOrder, String>) {
-        self.lines.push(line);
-        match order {
-            Ok(order) => self.orders.push(order),
-            Err(message) => self.bad.push(BadRow { row: self.lines.len(), line, message }),
+    fn push(
+        &mut self,
+        line: u64,
+        order: Result<proto::PaymentOrder, Box<BadOrder>>,
+    ) -> Result<(), Unusable> {
+        if self.lines.len() == ROWS_MAX {
+            let row = ROWS_MAX + 1;
+            let message =
+                format!("row {row}: a batch has at most {ROWS_MAX} orders: split the file");
+            return Err(Unusable::at(line, message));
         }
+        self.lines.push(line);
+        self.orders.push(order.unwrap_or_else(|bad| {
+            let row = self.lines.len();
+            let has_destination = bad.order.destination.is_some();
+            let reference = bad.order.reference.clone();
+            self.bad.push(BadRow { row, reference, has_destination, problems: bad.problems });
+            never_paid(bad.order)
+        }));
+        Ok(())
     }
 
-    /// A problem of the file as a whole.
-    fn refuse(&mut self, line: u64, message: String) {
-        self.bad.push(BadRow { row: 0, line, message });
+    /// A row of which nothing can be read.
+    fn refuse(&mut self, line: u64, message: String) -> Result<(), Unusable> {
+        let problems = vec![Problem { field: String::new(), message }];
+        self.push(line, Err(Box::new(BadOrder { problems, ..BadOrder::default() })))
     }
+
+    /// The problems so far for a person, and then why the file was given up.
+    fn given_up(&self, unusable: &Unusable) -> String {
+        let all = self.bad.iter().flat_map(|bad| {
+            let (row, line) = (bad.row, self.lines[bad.row - 1]);
+            bad.problems.iter().map(move |problem| format!("row {row} (line {line}): {problem}"))
+        });
+        let mut told: Vec<String> = all.clone().take(PROBLEMS_MAX).collect();
+        let more = all.count() - told.len();
+        if more > 0 {
+            told.push(format!("and {more} more"));
+        }
+        told.push(format!("line {}: {}", unusable.line, unusable.message));
+        told.join("\n  ")
+    }
+}
+
+/// An order that the engine refuses, with what else can be judged of it.
+fn never_paid(order: proto::PaymentOrder) -> proto::PaymentOrder {
+    let amount = Some(proto::payment_order::Amount::AmountMsat(NEVER_PAID_MSAT));
+    proto::PaymentOrder { amount, ..order }
 }
 
 impl Input {
@@ -90,54 +184,44 @@ impl Input {
     /// else from the first character.
     ///
     /// # Errors
-    /// [`Fault::Usage`] without a readable file, [`Fault::Refused`] if a row of it is no order.
+    /// [`Fault::Usage`] without a readable file, [`Fault::Refused`] if it is no file of orders.
     pub fn read(path: &Path, format: Option<Format>) -> Result<Input, Fault> {
-        let bytes = read_bytes(path)
-            .map_err(|error| Fault::Usage(format!("{}: {error}", path.display())))?;
         let extension = path.extension().and_then(|extension| extension.to_str());
         let named = match extension.unwrap_or_default().to_ascii_lowercase().as_str() {
             "csv" => Some(Format::Csv),
             "ndjson" | "jsonl" | "json" => Some(Format::Ndjson),
             _ => None,
         };
-        Input::parse(&bytes, format.or(named)).map_err(|bad| {
-            let shown = bad.iter().take(PROBLEMS_MAX).map(BadRow::to_string);
-            let mut lines: Vec<String> = shown.collect();
-            if bad.len() > PROBLEMS_MAX {
-                lines.push(format!("and {} more", bad.len() - PROBLEMS_MAX));
+        let format = format.or(named);
+        let parsed = if path == Path::new("-") {
+            Input::parse(std::io::stdin().lock(), format)
+        } else {
+            let unreadable =
+                |error: std::io::Error| Fault::Usage(format!("{}: {error}", path.display()));
+            let file = std::fs::File::open(path).map_err(unreadable)?;
+            if file.metadata().map_err(unreadable)?.is_dir() {
+                return Err(Fault::Usage(format!("{} is a folder", path.display())));
             }
-            Fault::Refused(format!(
-                "{}: nothing was sent\n  {}",
-                path.display(),
-                lines.join("\n  ")
-            ))
+            Input::parse(file, format)
+        };
+        parsed.map_err(|text| {
+            let path = path.display();
+            Fault::Refused(format!("{path} cannot be used; nothing was sent\n  {text}"))
         })
     }
 
-    /// Reads `bytes`; without a format the first character decides.
+    /// Reads orders; without a format the first character decides.
     ///
     /// # Errors
-    /// Everything that is not an order.
-    pub fn parse(bytes: &[u8], format: Option<Format>) -> Result<Input, Vec<BadRow>> {
-        // Spreadsheets begin a file with a byte order mark.
-        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
-        let guessed = if first == Some(&b'{') { Format::Ndjson } else { Format::Csv };
-        let mut rows = match format.unwrap_or(guessed) {
-            Format::Csv => csv::rows(text),
-            Format::Ndjson => ndjson::rows(text),
+    /// Why this is no file of orders, with every problem found before: one a line.
+    pub fn parse(reader: impl Read, format: Option<Format>) -> Result<Input, String> {
+        let mut rows = Rows::default();
+        let digest = match parse(reader, format, &mut rows) {
+            Ok(digest) => digest,
+            Err(unusable) => return Err(rows.given_up(&unusable)),
         };
-        if rows.bad.is_empty() && rows.orders.is_empty() {
-            rows.refuse(1, "the file has no orders".into());
-        }
-        if rows.bad.is_empty() && rows.orders.len() > ROWS_MAX {
-            let line = rows.lines[ROWS_MAX];
-            rows.refuse(line, format!("a batch has at most {ROWS_MAX} orders: split the file"));
-        }
-        if !rows.bad.is_empty() {
-            return Err(rows.bad);
-        }
-        Ok(Input { orders: rows.orders, lines: rows.lines, digest: digest(bytes) })
+        let Rows { orders, lines, bad } = rows;
+        Ok(Input { orders, lines, bad, digest })
     }
 
     /// The key that a file has by itself: the same bytes are the same batch.
@@ -146,82 +230,37 @@ impl Input {
     }
 }
 
-fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if path == Path::new("-") {
-        std::io::stdin().lock().take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    } else {
-        std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+/// Reads the rows and returns the digest of the bytes.
+fn parse(reader: impl Read, format: Option<Format>, rows: &mut Rows) -> Result<String, Unusable> {
+    let mut source = Source::new(reader);
+    let head = source.peek().map_err(|stopped| Unusable::stopped(1, stopped))?;
+    if head.is_empty() {
+        return Err(Unusable::at(1, "the file is empty"));
     }
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(std::io::Error::other("larger than 1 GiB"));
+    if let Some(what) = source::not_text(head) {
+        return Err(Unusable::at(1, what));
     }
-    Ok(bytes)
-}
-
-fn digest(bytes: &[u8]) -> String {
-    format!("sha256-{}", hex::encode(Sha256::digest(bytes)))
-}
-
-/// An order whose fields are texts, as they stand in a file. Empty is unset.
-#[derive(Debug, Default)]
-struct Fields<'a> {
-    destination: &'a str,
-    amount_msat: &'a str,
-    amount_sat: &'a str,
-    fee_limit_msat: &'a str,
-    reference: &'a str,
-    deadline: &'a str,
-}
-
-impl Fields<'_> {
-    fn order(&self) -> Result<proto::PaymentOrder, String> {
-        if self.destination.is_empty() {
-            return Err("destination is empty".into());
-        }
-        let amount_msat = match (self.amount_msat, self.amount_sat) {
-            ("", "") => None,
-            (msat, "") => Some(whole("amount_msat", msat)?),
-            (_, sat) => {
-                let msat = whole("amount_sat", sat)?.checked_mul(1_000);
-                Some(msat.ok_or_else(|| format!("amount_sat: {sat} is too large"))?)
-            }
-        };
-        if amount_msat == Some(0) {
-            return Err("the amount is 0: leave it empty for the invoice's own".into());
-        }
-        let fee_limit = (!self.fee_limit_msat.is_empty()).then_some(self.fee_limit_msat);
-        let deadline = (!self.deadline.is_empty()).then_some(self.deadline);
-        Ok(proto::PaymentOrder {
-            destination: Some(proto::payment_order::Destination::Bolt11(self.destination.into())),
-            amount: amount_msat.map(proto::payment_order::Amount::AmountMsat),
-            fee_limit_msat: fee_limit.map(|limit| whole("fee_limit_msat", limit)).transpose()?,
-            deadline: deadline.map(timestamp).transpose()?,
-            reference: self.reference.into(),
-        })
+    // Spreadsheets begin a file with a byte order mark.
+    let mark = if head.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    let first = head[mark..].iter().find(|byte| !byte.is_ascii_whitespace());
+    let guessed = if first == Some(&b'{') { Format::Ndjson } else { Format::Csv };
+    source.take(mark);
+    let source = match format.unwrap_or(guessed) {
+        Format::Csv => csv::rows(source, rows),
+        Format::Ndjson => ndjson::rows(source, rows),
+    }?;
+    if rows.lines.is_empty() {
+        return Err(Unusable::at(1, "the file has no orders"));
     }
+    Ok(source.digest())
 }
 
-/// A whole number that is not negative.
-fn whole(field: &str, text: &str) -> Result<i64, String> {
-    if text.bytes().all(|byte| byte.is_ascii_digit())
-        && let Ok(number) = text.parse()
-    {
-        return Ok(number);
+/// A text of a file, short and without control characters, which a terminal would obey.
+fn clip(text: &str) -> String {
+    let mut clipped: String =
+        text.chars().take(CLIP_CHARS).map(|c| if c.is_control() { '?' } else { c }).collect();
+    if text.chars().nth(CLIP_CHARS).is_some() {
+        clipped.push('…');
     }
-    Err(format!("{field}: `{text}` is not a whole number of 0 to {}", i64::MAX))
+    clipped
 }
-
-/// A time such as `2030-01-31T12:00:00Z`.
-///
-/// # Errors
-/// What the text should have been.
-pub fn timestamp(text: &str) -> Result<prost_types::Timestamp, String> {
-    let time: jiff::Timestamp = text
-        .parse()
-        .map_err(|_| format!("deadline: `{text}` is not a time such as 2030-01-31T12:00:00Z"))?;
-    Ok(prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() })
-}
-
-#[cfg(test)]
-mod tests;

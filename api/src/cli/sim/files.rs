@@ -83,7 +83,7 @@ pub fn write_payouts(dir: &Path, seed: u64, count: u32) -> Result<PathBuf, Fault
 /// later second makes others, which nobody has paid yet: 2^31 seconds with room for 2^17 invoices
 /// each.
 fn first_index(now: Duration) -> u64 {
-    now.as_secs() % (1 << 31) << 17
+    (now.as_secs() % (1 << 31)) << 17
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Fault {
