@@ -51,16 +51,15 @@ impl Stage {
     /// # Errors
     /// When one of them does not start.
     pub async fn set(latency_ms: f64, extra: &str) -> Result<Stage> {
-        Stage::start(latency_ms, extra, "").await
+        Stage::start(Knobs { latency_ms, ..Knobs::default() }, (extra, "")).await
     }
 
-    /// The same, with `grpc` in the section of its gRPC door.
+    /// The same with nodes of any kind, and with `grpc` in the section of its gRPC door.
     ///
     /// # Errors
     /// When one of them does not start.
-    pub async fn start(latency_ms: f64, extra: &str, grpc: &str) -> Result<Stage> {
+    pub async fn start(knobs: Knobs, (extra, grpc): (&str, &str)) -> Result<Stage> {
         let folder = tempfile::tempdir()?;
-        let knobs = Knobs { latency_ms, ..Knobs::default() };
         let world = World::simulated(folder.path(), 5, knobs).await?;
         let home = folder.path().join("engine");
         let engine = Engine::start_with(&home, &[world.payer()], (extra, grpc))?;

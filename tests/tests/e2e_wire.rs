@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use fulgurite_proto::fulgurite::v1::{self as proto, upload_batch_request::Content};
+use fulgurite_sim::Knobs;
 use fulgurite_tests::{
     doors::{Stage, chunk, messages, orders, reason},
     raw::Raw,
@@ -146,7 +147,7 @@ async fn the_frameworks_own_refusals_are_dressed_like_ours() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_many_calls_are_told_when_to_come_back() -> Result<()> {
-    let stage = Stage::start(1.0, "", "concurrent_calls_max = 1\n").await?;
+    let stage = Stage::start(Knobs::default(), ("", "concurrent_calls_max = 1\n")).await?;
     let open = async {
         loop {
             let answer = stage.upload_stream(stream::pending()).await;

@@ -5,7 +5,8 @@
 pub struct Candidate {
     /// Connected, its breaker not open.
     pub usable: bool,
-    /// Orders that wait there plus payments in flight.
+    /// Payments in flight there, plus orders of the same priority that wait: each priority has
+    /// room of its own, so that one that waits keeps no other one out.
     pub load: u32,
     /// How many payments may be in flight there.
     pub window: u32,
@@ -20,8 +21,8 @@ impl Candidate {
     }
 }
 
-/// How many windows' worth of orders may be at a node, waiting ones included: enough that it never
-/// runs dry, and few enough that an order can still move.
+/// How many windows' worth of orders of a priority may be at a node, what is in flight included:
+/// enough that it never runs dry, and few enough that an order can still move.
 const WINDOWS: u32 = 2;
 
 /// Where an order goes.

@@ -65,6 +65,20 @@ pub enum Priority {
     High,
 }
 
+impl Priority {
+    /// All of them, the highest first.
+    pub const ALL: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
+
+    /// Its place among [`Priority::ALL`].
+    pub const fn lane(self) -> usize {
+        match self {
+            Priority::High => 0,
+            Priority::Normal => 1,
+            Priority::Low => 2,
+        }
+    }
+}
+
 /// The options of a batch, every value effective.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchOptions {

@@ -48,6 +48,11 @@ impl<T> Queue<T> {
         self.high.len() + self.normal.len() + self.low.len()
     }
 
+    /// How many wait of each priority, in the order of [`Priority::ALL`].
+    pub fn lens(&self) -> [usize; 3] {
+        [self.high.len(), self.normal.len(), self.low.len()]
+    }
+
     /// True when nothing waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -71,6 +76,6 @@ mod tests {
         let first: Vec<_> = (0..32).filter_map(|_| queue.pop()).collect();
         assert_eq!(first.iter().filter(|&&item| item == "low").count(), 2);
         assert_eq!(first[0], "high");
-        assert_eq!(queue.len(), 32);
+        assert_eq!((queue.len(), queue.lens()), (32, [2, 0, 30]));
     }
 }

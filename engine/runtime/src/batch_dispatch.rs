@@ -2,6 +2,7 @@
 //! by itself.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -10,6 +11,7 @@ use fulgurite_core::{
     AttemptId, BatchId, Event, Msat, UnixMs,
     batch::Summary,
     dispatch::{Candidate, Choice, choose},
+    order::Priority,
     payment::{Input, Refusal, State},
     port::Journal,
 };
@@ -18,6 +20,7 @@ use crate::{
     batch_work::BatchWork,
     message::{CancelPayment, NodeMessage, Place, Placed},
     release::Release,
+    slot::{Board, NodeSlot},
 };
 
 impl BatchWork {
@@ -142,7 +145,7 @@ impl BatchWork {
         };
         if !work.hungry && work.batch.is_running() {
             work.hungry = true;
-            self.hungry.push_back(batch);
+            self.hungry[work.priority().lane()].push_back(batch);
         }
         // What is due already waits for a node or the window, not for a moment.
         let soonest = self.now.plus_ms(10);
@@ -159,43 +162,33 @@ impl BatchWork {
 
     /// Places orders at nodes while they take them.
     pub(crate) fn dispatch(&mut self, time: UnixMs) {
-        if self.hungry.is_empty() {
+        if self.hungry.iter().all(VecDeque::is_empty) {
             return;
         }
-        let mut fleet: Vec<(Candidate, Msat)> = self
-            .shared
-            .nodes
-            .iter()
-            .map(|node| {
-                let board = *node.board.lock();
-                let waits = u32::try_from(node.inbox.depth().door).unwrap_or(u32::MAX);
-                let load = board.in_flight.saturating_add(board.queued).saturating_add(waits);
-                let candidate =
-                    Candidate { usable: board.usable, load, window: board.window, carries: true };
-                (candidate, board.idle)
-            })
-            .collect();
+        let mut fleet: Vec<Seat> = self.shared.nodes.iter().map(|node| Seat::of(node)).collect();
         let mut candidates = Vec::with_capacity(fleet.len());
-        // What fits nowhere now does not hold up others that fit elsewhere.
-        let mut passed = Vec::new();
-        while passed.len() < LOOK_PAST && has_room(&fleet) {
-            let Some(batch) = self.hungry.pop_front() else { break };
-            if self.place_batch(batch, &mut fleet, &mut candidates, time) {
-                if let Some(work) = self.batches.get_mut(&batch) {
-                    work.hungry = false;
+        for lane in Priority::ALL.map(Priority::lane) {
+            // What fits nowhere now does not hold up others that fit elsewhere.
+            let mut passed = Vec::new();
+            while passed.len() < LOOK_PAST && has_room(&fleet, lane) {
+                let Some(batch) = self.hungry[lane].pop_front() else { break };
+                if self.place_batch(batch, &mut fleet, &mut candidates, time) {
+                    if let Some(work) = self.batches.get_mut(&batch) {
+                        work.hungry = false;
+                    }
+                } else {
+                    passed.push(batch);
                 }
-            } else {
-                passed.push(batch);
             }
+            self.hungry[lane].extend(passed);
         }
-        self.hungry.extend(passed);
     }
 
     /// Places what a batch has; false when the nodes do not take all of it now.
     fn place_batch(
         &mut self,
         batch: BatchId,
-        fleet: &mut [(Candidate, Msat)],
+        fleet: &mut [Seat],
         candidates: &mut Vec<Candidate>,
         time: UnixMs,
     ) -> bool {
@@ -205,17 +198,16 @@ impl BatchWork {
         if !work.batch.is_running() {
             return true;
         }
+        let (priority, lane) = (work.priority(), work.priority().lane());
         let mut passed = Vec::new();
         while passed.len() < LOOK_PAST
-            && has_room(fleet)
+            && has_room(fleet, lane)
             && let Some(position) = work.schedule.take(&work.batch.payments, time)
         {
             let payment = &work.batch.payments[position as usize];
             let needed = payment.order.amount.saturating_add(payment.order.fee_limit);
             candidates.clear();
-            candidates.extend(
-                fleet.iter().map(|(node, idle)| Candidate { carries: *idle >= needed, ..*node }),
-            );
+            candidates.extend(fleet.iter().map(|seat| seat.candidate(lane, needed)));
             let last = payment.attempts.last();
             let avoid = last.and_then(|attempt| self.shared.node_index(&attempt.node));
             let Choice::Node(node) = choose(candidates, avoid) else {
@@ -229,20 +221,20 @@ impl BatchWork {
             let place = Place {
                 placed,
                 order: Arc::clone(&payment.order),
-                priority: work.batch.summary.accepted.options.priority,
+                priority,
                 batch: Arc::clone(&self.slot),
                 incarnation: self.incarnation,
                 at: Instant::now(),
             };
             if self.shared.nodes[node].inbox.offer(NodeMessage::Place(place)).is_err() {
                 passed.push(position);
-                fleet[node].0.usable = false;
+                fleet[node].usable = false;
                 continue;
             }
-            fleet[node].0.load = fleet[node].0.load.saturating_add(1);
+            fleet[node].waits[lane] = fleet[node].waits[lane].saturating_add(1);
             self.placed.insert(attempt, placed);
         }
-        let stopped = !has_room(fleet) && work.schedule.has_ready();
+        let stopped = !has_room(fleet, lane) && work.schedule.has_ready();
         let all = passed.is_empty() && !stopped;
         for position in passed.into_iter().rev() {
             work.schedule.ended(&work.batch.payments[position as usize]);
@@ -276,7 +268,36 @@ impl BatchWork {
 /// How many payments and batches that find no node are looked past for one that does.
 const LOOK_PAST: usize = 16;
 
-/// Any node takes another order.
-fn has_room(fleet: &[(Candidate, Msat)]) -> bool {
-    fleet.iter().any(|(node, _)| node.has_room())
+/// A node as it stood when the batch actor looked, and what it has placed there since.
+struct Seat {
+    usable: bool,
+    window: u32,
+    in_flight: u32,
+    /// By priority, as in [`Priority::ALL`].
+    waits: [u32; 3],
+    idle: Msat,
+}
+
+impl Seat {
+    fn of(node: &NodeSlot) -> Seat {
+        let Board { usable, window, in_flight, queued, idle } = *node.board.lock();
+        // What is in its inbox counts for every priority: nobody knows which it is of.
+        let coming = u32::try_from(node.inbox.depth().door).unwrap_or(u32::MAX);
+        let waits = queued.map(|queued| queued.saturating_add(coming));
+        Seat { usable, window, in_flight, waits, idle }
+    }
+
+    fn candidate(&self, lane: usize, needed: Msat) -> Candidate {
+        Candidate {
+            usable: self.usable,
+            load: self.in_flight.saturating_add(self.waits[lane]),
+            window: self.window,
+            carries: self.idle >= needed,
+        }
+    }
+}
+
+/// Any node takes another order of this priority.
+fn has_room(fleet: &[Seat], lane: usize) -> bool {
+    fleet.iter().any(|seat| seat.candidate(lane, Msat::ZERO).has_room())
 }

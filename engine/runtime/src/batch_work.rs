@@ -10,6 +10,7 @@ use fulgurite_core::{
     AttemptId, BatchId, Event, Lsn, PaymentId, UnixMs,
     batch::{self, Batch},
     event::AttemptStarted,
+    order::Priority,
     payment::{Effect, Input, State},
     port::Journal,
     schedule::Schedule,
@@ -33,8 +34,8 @@ pub struct BatchWork {
     /// Orders that wait at a node, without an attempt.
     pub(crate) placed: HashMap<AttemptId, Placed>,
     pub(crate) placement: u64,
-    /// Batches that may have something to place, in turn.
-    pub(crate) hungry: VecDeque<BatchId>,
+    /// Batches that may have something to place, in turn, by priority as in [`Priority::ALL`].
+    pub(crate) hungry: [VecDeque<BatchId>; 3],
     /// The time of the last drain or tick.
     pub(crate) now: UnixMs,
     /// When batches have something to do by themselves.
@@ -46,6 +47,12 @@ pub(crate) struct Work {
     pub(crate) schedule: Schedule,
     pub(crate) hungry: bool,
     pub(crate) wake_at: Option<UnixMs>,
+}
+
+impl Work {
+    pub(crate) fn priority(&self) -> Priority {
+        self.batch.summary.accepted.options.priority
+    }
 }
 
 impl BatchWork {
@@ -65,7 +72,7 @@ impl BatchWork {
             placed: HashMap::new(),
             // Placements of a predecessor never look like ours.
             placement: u64::from(incarnation) << 40,
-            hungry: VecDeque::new(),
+            hungry: Default::default(),
             now: now(),
             wakes: BTreeSet::new(),
         }

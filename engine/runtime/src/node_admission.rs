@@ -126,7 +126,7 @@ impl NodeWork {
     /// Shows batch actors and operators how the node stands.
     pub(crate) fn publish(&mut self, time: UnixMs) {
         let active = self.channels.any_active();
-        let queued = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
+        let queued = self.queue.lens().map(|queued| u32::try_from(queued).unwrap_or(u32::MAX));
         let mut board = self.slot.board.lock();
         board.usable = self.node.is_usable(time) && active;
         board.window = self.node.window();

@@ -136,8 +136,9 @@ pub struct Board {
     pub window: u32,
     /// Payments in flight.
     pub in_flight: u32,
-    /// Orders that wait, those in its inbox not counted.
-    pub queued: u32,
+    /// Orders that wait, by priority as in [`fulgurite_core::order::Priority::ALL`]; those in its
+    /// inbox not counted.
+    pub queued: [u32; 3],
     /// What its channels could send together if they were idle.
     pub idle: Msat,
 }

@@ -27,7 +27,12 @@ pub(crate) struct Facts {
     pub payment_secret: [u8; 32],
     /// Whether it is to be paid by AMP, which the fleet's own are not.
     pub is_amp: bool,
+    /// The recipient's `min_final_cltv_expiry_delta`.
+    pub cltv_expiry: u64,
 }
+
+/// What the fleet's own invoices ask for.
+pub(crate) const CLTV_EXPIRY: u64 = 80;
 
 /// An invoice with everything that DecodePayReq shows.
 pub(crate) struct Parsed {
@@ -37,8 +42,6 @@ pub(crate) struct Parsed {
     pub payee: [u8; 33],
     /// The memo, empty if the invoice has a hash of it.
     pub description: String,
-    /// The recipient's `min_final_cltv_expiry_delta`.
-    pub cltv_expiry: u64,
 }
 
 /// The value of each bech32 character, 255 for all others.
@@ -81,8 +84,15 @@ pub(crate) fn glance(invoice: &str) -> Option<Facts> {
         fields = next;
     }
     let (payment_hash, payment_secret) = (payment_hash?, payment_secret?);
-    let is_amp = false;
-    Some(Facts { amount_msat, timestamp, expiry_secs, payment_hash, payment_secret, is_amp })
+    Some(Facts {
+        amount_msat,
+        timestamp,
+        expiry_secs,
+        payment_hash,
+        payment_secret,
+        is_amp: false,
+        cltv_expiry: CLTV_EXPIRY,
+    })
 }
 
 /// Reads an invoice and checks everything, as lnd does before it pays.
@@ -112,14 +122,14 @@ pub(crate) fn parse(invoice: &str) -> Result<Parsed, String> {
         payment_secret: parsed.payment_secret().0,
         // Bits 30 and 31.
         is_amp: flags.get(3).is_some_and(|byte| byte & 0b1100_0000 != 0),
+        cltv_expiry: parsed.min_final_cltv_expiry_delta(),
     };
     let description = match parsed.description() {
         Bolt11InvoiceDescriptionRef::Direct(text) => text.to_string(),
         Bolt11InvoiceDescriptionRef::Hash(_) => String::new(),
     };
     let payee = parsed.get_payee_pub_key().serialize();
-    let cltv_expiry = parsed.min_final_cltv_expiry_delta();
-    Ok(Parsed { facts, payee, description, cltv_expiry })
+    Ok(Parsed { facts, payee, description })
 }
 
 /// Checks of an invoice what lnd checks first: that it is bech32, and of this network.

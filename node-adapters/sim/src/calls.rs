@@ -128,7 +128,7 @@ fn decode(invoice: &str) -> Result<lnrpc::PayReq, Refusal> {
         timestamp: parsed.facts.timestamp as i64,
         expiry: parsed.facts.expiry_secs as i64,
         description: parsed.description,
-        cltv_expiry: parsed.cltv_expiry as i64,
+        cltv_expiry: parsed.facts.cltv_expiry as i64,
         payment_addr: parsed.facts.payment_secret.to_vec(),
         num_msat: amount_msat,
     })

@@ -16,7 +16,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use lightning_invoice::{Currency, InvoiceBuilder, PaymentSecret};
 use sha2::{Digest, Sha256};
 
-use crate::bolt11::Facts;
+use crate::bolt11::{CLTV_EXPIRY, Facts};
 use crate::decide::scramble;
 use crate::fault::SimFault;
 
@@ -123,6 +123,7 @@ fn sign(
         payment_hash,
         payment_secret: [0; 32],
         is_amp: false,
+        cltv_expiry: CLTV_EXPIRY,
     };
     let key = &keys[usize::from(payee)];
     let bolt11 = InvoiceBuilder::new(Currency::Regtest)
@@ -131,7 +132,7 @@ fn sign(
         .payment_secret(PaymentSecret(factory.tag(&facts, index, payee)))
         .duration_since_epoch(Duration::from_secs(order.created_at))
         .expiry_time(Duration::from_secs(facts.expiry_secs))
-        .min_final_cltv_expiry_delta(80)
+        .min_final_cltv_expiry_delta(CLTV_EXPIRY)
         .amount_milli_satoshis(amount_msat)
         .basic_mpp()
         .build_signed(|message| secp.sign_ecdsa_recoverable(message, key))

@@ -152,7 +152,7 @@ fn add(node: &mut Node, wanted: Wanted) -> Result<(String, u64, Vec<u8>), Refusa
         .payment_secret(PaymentSecret(secret))
         .duration_since_epoch(Duration::from_secs(seconds))
         .expiry_time(expiry)
-        .min_final_cltv_expiry_delta(80)
+        .min_final_cltv_expiry_delta(bolt11::CLTV_EXPIRY)
         .basic_mpp();
     if amount_msat > 0 {
         builder = builder.amount_milli_satoshis(amount_msat);
@@ -205,7 +205,7 @@ fn look_up(node: &Node, payment_hash: [u8; 32]) -> Result<lnrpc::Invoice, Refusa
         creation_date: created,
         expiry,
         payment_request: invoice.bolt11,
-        cltv_expiry: 80,
+        cltv_expiry: bolt11::CLTV_EXPIRY,
         add_index: invoice.add_index,
         amt_paid_msat: if settled { invoice.paid_msat as i64 } else { 0 },
         state: invoice.state as i32,

@@ -26,8 +26,8 @@ use crate::refusal::{Code, Refusal};
 /// lnd's default for `timeout_seconds`.
 const TIMEOUT_SECONDS: u64 = 60;
 
-/// What the recipient of every invoice of the fleet asks for, and lnd's padding of 3 blocks.
-const CLTV_MIN: i32 = 83;
+/// What lnd adds to the blocks that the recipient asks for.
+const CLTV_PADDING: u64 = 3;
 
 /// How late a payment may use a turn under the cap: bursts of so much are allowed.
 const BURST: Duration = Duration::from_millis(20);
@@ -127,9 +127,10 @@ impl Node {
             let text = format!("total time lock of {limit} exceeds max allowed 2016");
             return Err(Refusal::unknown(text));
         }
-        if (1..=CLTV_MIN).contains(&request.cltv_limit) {
-            let limit = request.cltv_limit;
-            let text = format!("cltv limit {limit} should be greater than {CLTV_MIN}");
+        let least = facts.cltv_expiry.saturating_add(CLTV_PADDING);
+        let limit = u64::try_from(request.cltv_limit).unwrap_or(0);
+        if (1..=least).contains(&limit) {
+            let text = format!("cltv limit {limit} should be greater than {least}");
             return Err(Refusal::unknown(text));
         }
         Ok(Target { facts, recipient, amount_msat })
