@@ -17,10 +17,10 @@ test: ## Everything: needs Go and Python too, for real lnd nodes and for foreign
 setup:
 	@scripts/setup
 
-build: setup ## Leaves bin/fulgurite and bin/fulgurite-loadtest.
-	. scripts/env && cargo build --release -p fulgurite -p fulgurite-loadtest
+build: setup ## Leaves bin/fulgurite, and fulgurite-loadtest and fulgurite-prove beside it.
+	. scripts/env && cargo build --release -p fulgurite -p fulgurite-loadtest -p fulgurite-prove
 	. scripts/env && mkdir -p bin && \
-		install -C "$$CARGO_TARGET_DIR"/release/fulgurite{,-loadtest} bin/
+		install -C "$$CARGO_TARGET_DIR"/release/fulgurite{,-loadtest,-prove} bin/
 
 bench-smoke: build ## A short load test, for "does it still keep its promises".
 	bin/fulgurite-loadtest smoke

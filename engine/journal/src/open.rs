@@ -14,7 +14,7 @@ use crate::{
     reader::{Damaged, Groups},
     record::Position,
     snapshot::{self, Snapshots},
-    store::{Store, StoreError},
+    store::{self, Store, StoreError},
     views::{ViewFault, Views},
     watermark::WatermarkFile,
     writer::Writer,
@@ -139,9 +139,17 @@ struct Recovered {
 /// Opens the journal in a folder, or begins one, at time `now`. Everything that was acknowledged
 /// is recovered and the views contain all of it, or the journal is not opened.
 pub fn open(options: JournalOptions, now: UnixMs) -> Result<Opened, OpenError> {
-    let store = Arc::new(Store::open(&options.folder)?);
     let path = Store::watermark_path(&options.folder);
+    // RocksDB would begin a new database and clear away what is left of the old one.
+    if let Some(Position { lsn: acknowledged, .. }) = WatermarkFile::read(&path)
+        && !Store::exists(&options.folder)
+    {
+        return Err(OpenError::LostRecords { found: 0, acknowledged });
+    }
+    let store = Arc::new(Store::open(&options.folder)?);
     let (watermark, acknowledged) = WatermarkFile::open(&path).map_err(OpenError::Watermark)?;
+    // Before anything is acknowledged: the names of the database and of the watermark file.
+    store::sync_names(&options.folder).map_err(StoreError::Io)?;
     let projected = Arc::new(Watermark::new(0));
     let mut views = Views { model: Arc::default(), store, projected };
     let recovered = recover(&mut views, acknowledged, &options)?;

@@ -1,7 +1,7 @@
 //! The RocksDB underneath: its column families and settings, and the disk that it is on.
 
 use std::{
-    fs::DirBuilder,
+    fs::{DirBuilder, File},
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -89,8 +89,7 @@ impl Store {
     /// Opens the database in `folder`, which is created when missing. RocksDB's own lock keeps
     /// other processes out for as long as the store lives.
     pub fn open(folder: &Path) -> Result<Store, StoreError> {
-        // Preimages are in it: nobody else's business.
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        create_durably(folder)?;
         let mut options = options();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -112,7 +111,7 @@ impl Store {
     pub fn open_read_only(folder: &Path) -> Result<Store, StoreError> {
         let path = database(folder);
         let not_a_journal = || StoreError::NotAJournal(folder.to_owned());
-        if !path.join("CURRENT").exists() {
+        if !Store::exists(folder) {
             return Err(not_a_journal());
         }
         let families = DB::list_cf(&options(), &path)?;
@@ -121,6 +120,11 @@ impl Store {
         }
         let db = DB::open_cf_descriptors_read_only(&options(), path, descriptors(), false)?;
         Ok(Store { db, folder: folder.to_owned() })
+    }
+
+    /// Whether there is a database in `folder`.
+    pub fn exists(folder: &Path) -> bool {
+        database(folder).join("CURRENT").exists()
     }
 
     /// Where the position file is.
@@ -154,6 +158,21 @@ impl Store {
     pub fn free_bytes(&self) -> io::Result<u64> {
         free_bytes(&self.folder)
     }
+}
+
+/// Creates a folder with those above it that are missing, and returns when their names are on
+/// disk: what is synced in a folder without a name is lost with the machine's power.
+fn create_durably(folder: &Path) -> io::Result<()> {
+    let folder = std::path::absolute(folder)?;
+    let missing = folder.ancestors().take_while(|path| !path.exists()).count();
+    // Preimages are in it: nobody else's business.
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    folder.ancestors().skip(1).take(missing).try_for_each(sync_names)
+}
+
+/// Returns when the names of the files in a folder are on disk.
+pub(crate) fn sync_names(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// How many bytes are free for us on the disk that `folder` is on.

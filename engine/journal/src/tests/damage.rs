@@ -101,6 +101,19 @@ fn a_lost_tail_that_was_acknowledged_is_refused() {
 }
 
 #[test]
+fn a_database_without_its_name_is_refused_and_left_alone() {
+    let (folder, last) = killed();
+    let database = folder.path().join("rocksdb");
+    fs::remove_file(database.join("CURRENT")).unwrap();
+    let before = super::names(folder.path());
+    let error = refused(folder.path());
+    assert!(
+        matches!(error, OpenError::LostRecords { found: 0, acknowledged } if acknowledged == last)
+    );
+    assert_eq!(super::names(folder.path()), before, "what is left is evidence");
+}
+
+#[test]
 fn an_enlarged_length_in_the_last_block_is_refused() {
     let (folder, last) = Fixture::killed_after_records();
     let name = log_file(folder.path()).file_name().unwrap().to_owned();

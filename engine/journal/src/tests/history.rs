@@ -38,6 +38,25 @@ impl History {
         (0..steps).flat_map(|_| self.step()).collect()
     }
 
+    /// A batch of so many payments that are all cancelled at once: one record, many rows of views.
+    pub fn large_batch(&mut self, count: u32) -> Vec<Event> {
+        self.batches += 1;
+        let batch = batch_id(self.batches);
+        let rows: Vec<_> = (1..=count).map(|row| (row, Arc::new(self.order(batch, row)))).collect();
+        let mut accepted = self.accepted(batch, count);
+        accepted.refused.clear();
+        let time = self.now();
+        let rows_cancelled = Arc::new((1..=count).collect());
+        let events = [
+            Event::OrdersAdded { batch, orders: Arc::new(rows) },
+            Event::BatchAccepted(Arc::new(accepted)),
+            Event::BatchCancelRequested { batch, time },
+            Event::PaymentsCancelled { batch, rows: rows_cancelled, time },
+            Event::BatchFinished { batch, time },
+        ];
+        events.into_iter().map(|event| self.apply(event)).collect()
+    }
+
     fn step(&mut self) -> Vec<Event> {
         let events = match self.below(12) {
             0 => self.upload(),
@@ -73,7 +92,7 @@ impl History {
 
     fn upload(&mut self) -> Vec<Event> {
         self.batches += 1;
-        let batch = BatchId::from_uuid(0x0199_0000_0000_7000_8000 << 48 | self.batches << 20);
+        let batch = batch_id(self.batches);
         let count = 1 + self.below(20) as u32;
         let chunk = 1 + self.below(7);
         let rows: Vec<_> = (1..=count).map(|row| (row, Arc::new(self.order(batch, row)))).collect();
@@ -175,6 +194,10 @@ impl History {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((z ^ (z >> 31)) % bound as u64) as usize
     }
+}
+
+fn batch_id(number: u128) -> BatchId {
+    BatchId::from_uuid(0x0199_0000_0000_7000_8000 << 48 | number << 20)
 }
 
 /// Something that may happen to this payment; `None` when nothing more may.

@@ -41,6 +41,22 @@ fn a_recovered_book_is_the_original_after_stops_and_kills() {
 }
 
 #[test]
+fn a_batch_that_fills_many_rows_at_once_is_recovered() {
+    let (mut history, mut fixture) = (History::new(1), Fixture::new());
+    for start in 1..=2 {
+        history.start(start, env!("CARGO_PKG_VERSION"));
+        assert_eq!(fixture.opened.book, history.book, "start {start}");
+        let last = fixture.opened.journal.append_many(history.large_batch(1_200));
+        fixture.opened.views.projected().block_until(last);
+        let batch = history.finished.last().unwrap();
+        for payment in &batch.payments {
+            assert_eq!(fixture.opened.views.payment(payment.id).unwrap().as_ref(), Some(payment));
+        }
+        fixture = Fixture::in_folder(fixture.killed());
+    }
+}
+
+#[test]
 fn views_that_lag_are_caught_up_before_the_doors_open() {
     for seed in seeds(6) {
         let mut history = History::new(seed);

@@ -1,0 +1,204 @@
+//! What a journal must say, and whether one that was opened says it.
+
+use std::{
+    error::Error,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+use fulgurite_core::{
+    Event, Lsn,
+    batch::Batch,
+    book::{Book, Changed},
+    payment::State,
+};
+use fulgurite_journal::{Claim, Groups, Opened, Position, Store, ViewFault, Views, open};
+
+use crate::{history::NOW, recording::options};
+
+/// The true events of a journal, from the first.
+#[derive(Clone, Debug, Default)]
+pub struct Truth(Vec<Event>);
+
+/// What opening a journal that may be damaged came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It has exactly the true events up to this one, and every view agrees.
+    Same(Lsn),
+    /// It was not opened; why.
+    Refused(String),
+    /// It was opened, and says itself that something in it is damaged; what.
+    Detected(String),
+    /// It says something else, and nobody would notice; what.
+    Silent(String),
+}
+
+/// A journal after the event with this number.
+struct Expected {
+    book: Book,
+    finished: Vec<Batch>,
+}
+
+impl Truth {
+    /// Reads a journal that nobody has open and that is whole.
+    ///
+    /// # Errors
+    /// When it is not whole.
+    pub fn read(folder: &Path) -> Result<Truth> {
+        let store = Store::open_read_only(folder).context("opening the recorded journal")?;
+        let mut events = Vec::new();
+        for group in Groups::after(&store, Position::default(), None) {
+            events.extend(group?.events);
+        }
+        Ok(Truth(events))
+    }
+
+    /// The last event.
+    pub fn last(&self) -> Lsn {
+        self.0.len() as Lsn
+    }
+
+    fn at(&self, last: Lsn) -> Expected {
+        let mut expected = Expected { book: Book::default(), finished: Vec::new() };
+        for (lsn, event) in (1..=last).zip(&self.0) {
+            if let Changed::Finished(batch) = expected.book.apply(event, lsn) {
+                expected.finished.extend(expected.book.forget(batch));
+            }
+        }
+        expected
+    }
+
+    /// Opens the journal in `folder` and compares all that it says with what must be there: at
+    /// least everything up to `acknowledged`.
+    pub fn check(&self, folder: &Path, acknowledged: Lsn) -> Outcome {
+        let checked = catch_unwind(AssertUnwindSafe(|| self.check_opened(folder, acknowledged)));
+        checked.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Outcome::Silent(format!("panic: {}", text.unwrap_or_default()))
+        })
+    }
+
+    fn check_opened(&self, folder: &Path, acknowledged: Lsn) -> Outcome {
+        let opened = match open(options(folder), NOW) {
+            Ok(opened) => opened,
+            Err(error) => return Outcome::Refused(with_causes(&error)),
+        };
+        let last = opened.book.lsn - 1;
+        let views = self.check_views(&opened, last, acknowledged);
+        let Opened { running, views: open_views, journal, .. } = opened;
+        running.close();
+        // They hold the database, which tidies up in the background.
+        drop((open_views, journal));
+        match views {
+            Ok(Ok(())) => self.check_events(folder, last),
+            Ok(Err(silent)) => Outcome::Silent(silent),
+            Err(fault) => Outcome::Detected(with_causes(&fault)),
+        }
+    }
+
+    fn check_views(
+        &self,
+        opened: &Opened,
+        last: Lsn,
+        acknowledged: Lsn,
+    ) -> Result<Result<(), String>, ViewFault> {
+        if last < acknowledged {
+            return Ok(Err(format!("ends at {last}, but {acknowledged} was acknowledged")));
+        }
+        if last > self.last() {
+            return Ok(Err(format!("ends at {last}, but {} was the last", self.last())));
+        }
+        let mut expected = self.at(last);
+        let epoch = expected.book.epoch + 1;
+        let version = env!("CARGO_PKG_VERSION").into();
+        expected.book.apply(&Event::EngineStarted { epoch, time: NOW, version }, last + 1);
+        if opened.book != expected.book {
+            return Ok(Err(format!("what is open after {last} differs")));
+        }
+        for batch in expected.finished.iter().chain(expected.book.batches.values()) {
+            if let Err(what) = compare(&opened.views, batch)? {
+                let id = batch.summary.accepted.batch;
+                return Ok(Err(format!("{what} of {id} differs after {last}")));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Reads the whole journal: older events are not read by a start.
+    fn check_events(&self, folder: &Path, last: Lsn) -> Outcome {
+        let store = match Store::open_read_only(folder) {
+            Ok(store) => store,
+            Err(error) => return Outcome::Detected(error.to_string()),
+        };
+        let mut found = Vec::new();
+        for group in Groups::after(&store, Position::default(), None) {
+            match group {
+                Ok(group) => found.extend(group.events),
+                Err(damaged) => return Outcome::Detected(damaged.to_string()),
+            }
+        }
+        // The last one is this start's own.
+        let found = found.split_last().map_or(&found[..], |(_, found)| found);
+        if found == &self.0[..last as usize] {
+            Outcome::Same(last)
+        } else {
+            Outcome::Silent(format!("the events up to {last} differ"))
+        }
+    }
+}
+
+/// Whether the views say of a batch what it is; if not, what they say wrong.
+fn compare(views: &Views, batch: &Batch) -> Result<Result<(), &'static str>, ViewFault> {
+    let accepted = &batch.summary.accepted;
+    if views.batch(accepted.batch)?.as_ref() != Some(&batch.summary) {
+        return Ok(Err("the summary"));
+    }
+    if views.batch_by_key(&accepted.account, &accepted.idempotency_key)? != Some(accepted.batch) {
+        return Ok(Err("the idempotency key"));
+    }
+    for payment in &batch.payments {
+        if views.payment(payment.id)?.as_ref() != Some(payment) {
+            return Ok(Err("a payment"));
+        }
+        let paid = matches!(payment.state, State::Succeeded { .. });
+        let claim = payment.claims_hash().then_some(Claim { payment: payment.id, paid });
+        if views.hash_claim(payment.order.payment_hash)? != claim {
+            return Ok(Err("the claim of a hash"));
+        }
+        if let Some(reference) = &payment.order.reference
+            && !views.by_reference(&reference.bytes)?.contains(&payment.id)
+        {
+            return Ok(Err("a reference"));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// An error with everything below it.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(cause) = below {
+        text = format!("{text}: {cause}");
+        below = cause.source();
+    }
+    text
+}
+
+/// A refusal without what differs between two of a kind: numbers and paths.
+pub fn kind_of_refusal(text: &str) -> String {
+    let mut kind = String::new();
+    for word in text.split(' ') {
+        if word.contains('/') {
+            kind += "PATH";
+        } else if word.chars().any(|c| c.is_ascii_digit()) {
+            kind += "N";
+        } else {
+            kind += word;
+        }
+        kind.push(' ');
+    }
+    kind.trim_end().chars().take(90).collect()
+}

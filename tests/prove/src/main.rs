@@ -1,0 +1,59 @@
+//! `fulgurite-prove`: runs the proofs of exactly-once on a user's own machine.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use fulgurite_prove::{bit_flips, power_loss, recording, workers::Share};
+
+/// Proves on this machine what Fulgurite promises.
+#[derive(Debug, Parser)]
+#[command(name = "fulgurite-prove", version, max_term_width = 100, after_help = EXITS)]
+struct Cli {
+    /// Prints one JSON object in place of the page.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXITS: &str = "\
+Exit codes:
+    0  the proof ran, and nothing was wrong
+    1  something was wrong: the page says what
+   74  the proof could not be run to its end";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Rebuilds states of the disk that a crash of the machine could leave, and opens each.
+    PowerLoss(power_loss::Args),
+    /// Flips single bits of a journal's files: each is detected or harmless.
+    BitFlips(bit_flips::Args),
+    /// Writes a journal, for `power-loss` and `bit-flips`.
+    #[command(hide = true)]
+    Record(recording::Args),
+    /// Opens states of `power-loss`.
+    #[command(hide = true)]
+    PowerLossShare(Share),
+    /// Opens journals with flipped bits.
+    #[command(hide = true)]
+    BitFlipsShare(Share),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let page = match cli.command {
+        Command::PowerLoss(args) => power_loss::run(&args).map(Some),
+        Command::BitFlips(args) => bit_flips::run(&args).map(Some),
+        Command::Record(args) => recording::play(&args).map(|()| None),
+        Command::PowerLossShare(share) => power_loss::work(&share).map(|()| None),
+        Command::BitFlipsShare(share) => bit_flips::work(&share).map(|()| None),
+    };
+    match page {
+        Ok(Some(page)) => page.print(cli.json),
+        Ok(None) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(74)
+        }
+    }
+}

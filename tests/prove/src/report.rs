@@ -1,0 +1,133 @@
+//! What a proof prints at its end: one page for people, or one JSON object.
+
+use std::{collections::BTreeMap, process::ExitCode};
+
+use serde_json::{Map, Value};
+
+/// One page: named tables of lines, what was wrong, and what it does not claim.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    title: String,
+    tables: Vec<(String, Vec<(String, Value)>)>,
+    wrong: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Page {
+    /// An empty page.
+    pub fn new(title: impl Into<String>) -> Page {
+        Page { title: title.into(), ..Page::default() }
+    }
+
+    /// Adds a table of lines: what, and how much.
+    pub fn table(
+        &mut self,
+        name: &str,
+        lines: impl IntoIterator<Item = (impl Into<String>, impl Into<Value>)>,
+    ) {
+        let lines = lines.into_iter().map(|(what, value)| (what.into(), value.into()));
+        self.tables.push((name.to_owned(), lines.collect()));
+    }
+
+    /// Adds something that must not be.
+    pub fn wrong(&mut self, what: impl Into<String>) {
+        self.wrong.push(what.into());
+    }
+
+    /// Adds a line of prose.
+    pub fn note(&mut self, what: impl Into<String>) {
+        self.notes.push(what.into());
+    }
+
+    /// Whether nothing was wrong.
+    pub fn is_clean(&self) -> bool {
+        self.wrong.is_empty()
+    }
+
+    /// The number in a table's line; 0 when there is none.
+    pub fn count(&self, table: &str, line: &str) -> u64 {
+        let lines = self.tables.iter().find(|(name, _)| name == table).map(|(_, lines)| lines);
+        let found = lines.and_then(|lines| lines.iter().find(|(what, _)| what == line));
+        found.and_then(|(_, value)| value.as_u64()).unwrap_or(0)
+    }
+
+    /// The page as text.
+    pub fn text(&self) -> String {
+        let mut text = format!("{}\n", self.title);
+        for (name, lines) in &self.tables {
+            text += &format!("\n{name}\n");
+            let width = lines.iter().map(|(what, _)| what.chars().count()).max().unwrap_or(0);
+            for (what, value) in lines {
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                text += &format!("  {what:width$}  {value}\n");
+            }
+        }
+        for note in &self.notes {
+            text += &format!("\n{note}\n");
+        }
+        if !self.wrong.is_empty() {
+            text += &format!("\nWRONG ({}):\n", self.wrong.len());
+            self.wrong.iter().take(20).for_each(|line| text += &format!("  {line}\n"));
+        }
+        text
+    }
+
+    /// The page as one JSON object.
+    pub fn json(&self) -> Value {
+        let mut all = Map::new();
+        all.insert("title".into(), self.title.clone().into());
+        for (name, lines) in &self.tables {
+            all.insert(name.clone(), Value::Object(lines.iter().cloned().collect()));
+        }
+        all.insert("notes".into(), self.notes.clone().into());
+        all.insert("wrong".into(), self.wrong.clone().into());
+        Value::Object(all)
+    }
+
+    /// Prints it; the exit code says whether all was right.
+    pub fn print(&self, as_json: bool) -> ExitCode {
+        if as_json {
+            println!("{}", self.json());
+        } else {
+            print!("{}", self.text());
+        }
+        ExitCode::from(u8::from(!self.is_clean()))
+    }
+}
+
+/// How often each thing was seen.
+#[derive(Clone, Debug, Default)]
+pub struct Counts(BTreeMap<String, u64>);
+
+impl Counts {
+    /// Counts one more.
+    pub fn add(&mut self, what: impl Into<String>) {
+        *self.0.entry(what.into()).or_default() += 1;
+    }
+
+    /// Adds another's.
+    pub fn merge(&mut self, other: Counts) {
+        for (what, count) in other.0 {
+            *self.0.entry(what).or_default() += count;
+        }
+    }
+
+    /// Whether nothing was seen.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How often this was seen.
+    pub fn of(&self, what: &str) -> u64 {
+        self.0.get(what).copied().unwrap_or(0)
+    }
+}
+
+impl IntoIterator for Counts {
+    type Item = (String, u64);
+    type IntoIter = std::collections::btree_map::IntoIter<String, u64>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}

@@ -1,0 +1,154 @@
+//! Checks in processes of their own: an engine whose journal cannot be written ends its process,
+//! and what damaged files do to RocksDB must not end the proof.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    num::NonZero,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+};
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+use crate::content::Outcome;
+
+/// What one worker does; a process that the prover starts.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Share {
+    /// The folder of the recording.
+    #[arg(long)]
+    pub recording: PathBuf,
+    /// Decides everything.
+    #[arg(long)]
+    pub seed: u64,
+    /// How many checks there are in all.
+    #[arg(long)]
+    pub total: u32,
+    /// The place of this worker's first check.
+    #[arg(long)]
+    pub first: u32,
+    /// Its next one is so many places on.
+    #[arg(long)]
+    pub step: u32,
+}
+
+impl Share {
+    /// The places of this worker's checks.
+    pub fn places(&self) -> impl Iterator<Item = u32> {
+        (self.first..self.total).step_by(self.step as usize)
+    }
+}
+
+/// Says that the check at this place begins.
+///
+/// # Errors
+/// When the prover is gone.
+pub fn begin(place: u32) -> Result<()> {
+    Ok(writeln!(std::io::stdout(), "{place}")?)
+}
+
+/// Says how it ended.
+///
+/// # Errors
+/// When the prover is gone.
+pub fn end(outcome: &Outcome) -> Result<()> {
+    let (kind, text) = match outcome {
+        Outcome::Same(lsn) => ("same", lsn.to_string()),
+        Outcome::Refused(text) => ("refused", text.replace('\n', " ")),
+        Outcome::Detected(text) => ("detected", text.replace('\n', " ")),
+        Outcome::Silent(text) => ("silent", text.replace('\n', " ")),
+    };
+    Ok(writeln!(std::io::stdout(), "{kind}\t{text}")?)
+}
+
+/// Runs `total` checks as the subcommand `name` of `program`, and calls `note` with the place and
+/// outcome of each.
+///
+/// # Errors
+/// When a worker cannot be started, or ends without a check to blame.
+pub fn run(
+    program: &Path,
+    name: &str,
+    (recording, seed, total): (&Path, u64, u32),
+    mut note: impl FnMut(u32, Outcome),
+) -> Result<()> {
+    let step = thread::available_parallelism().map_or(1, NonZero::get) as u32;
+    let (sender, receiver) = std::sync::mpsc::channel();
+    thread::scope(|scope| {
+        let worker = |first| {
+            let sender = sender.clone();
+            scope.spawn(move || {
+                let mut share = Share { recording: recording.to_owned(), seed, total, first, step };
+                while share.first < total {
+                    let last = work(program, name, &share, |place, outcome| {
+                        sender.send((place, outcome)).map_err(|_| anyhow!("the prover is gone"))
+                    })?;
+                    share.first = last + step;
+                }
+                Ok::<_, anyhow::Error>(())
+            })
+        };
+        let started: Vec<_> = (0..step).map(worker).collect();
+        drop(sender);
+        receiver.into_iter().for_each(|(place, outcome)| note(place, outcome));
+        started.into_iter().try_for_each(|thread| {
+            thread.join().map_err(|_| anyhow!("a thread of the proof panicked"))?
+        })
+    })
+}
+
+/// Runs one worker to its end; the place of the last check that it began.
+fn work(
+    program: &Path,
+    name: &str,
+    share: &Share,
+    mut note: impl FnMut(u32, Outcome) -> Result<()>,
+) -> Result<u32> {
+    let mut command = Command::new(program);
+    command.arg(name).arg("--recording").arg(&share.recording);
+    command.args(["--seed", &share.seed.to_string(), "--total", &share.total.to_string()]);
+    command.args(["--first", &share.first.to_string(), "--step", &share.step.to_string()]);
+    command.env("RUST_BACKTRACE", "0").stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("starting a worker")?;
+    let mut said = child.stderr.take().context("no errors")?;
+    let errors = thread::spawn(move || {
+        let mut text = String::new();
+        said.read_to_string(&mut text).map(|_| text)
+    });
+    let (mut begun, mut last) = (None, None);
+    for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
+        let line = line?;
+        if let Some((kind, text)) = line.split_once('\t') {
+            let place = begun.take().context("a check ended that did not begin")?;
+            note(place, outcome(kind, text)?)?;
+        } else {
+            begun = Some(line.parse::<u32>()?);
+            last = begun;
+        }
+    }
+    let status = child.wait()?;
+    let errors = errors.join().map_err(|_| anyhow!("a thread of the proof panicked"))??;
+    let words = errors.lines().last().unwrap_or_default().to_owned();
+    if let Some(place) = begun {
+        let outcome = match status.code() {
+            Some(74) => Outcome::Refused(words),
+            _ => Outcome::Silent(format!("the process ended: {status}: {words}")),
+        };
+        note(place, outcome)?;
+    } else {
+        ensure!(status.success(), "a worker failed: {status}: {words}");
+    }
+    last.context("a worker did nothing")
+}
+
+fn outcome(kind: &str, text: &str) -> Result<Outcome> {
+    Ok(match kind {
+        "same" => Outcome::Same(text.parse()?),
+        "refused" => Outcome::Refused(text.to_owned()),
+        "detected" => Outcome::Detected(text.to_owned()),
+        "silent" => Outcome::Silent(text.to_owned()),
+        other => return Err(anyhow!("an unknown outcome: {other}")),
+    })
+}
