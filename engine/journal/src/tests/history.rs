@@ -183,7 +183,7 @@ impl History {
     }
 
     fn now(&self) -> UnixMs {
-        NOW.plus_ms(i64::try_from(self.book.lsn).unwrap())
+        NOW.plus_ms(i64::try_from(self.book.lsn).expect("a short history"))
     }
 
     /// SplitMix64.

@@ -255,7 +255,7 @@ impl<'a> Disk<'a> {
         let end = torn.next_multiple_of(SECTOR).min(offset + range.len());
         if !whole && random.one_in(2) {
             bytes.resize(bytes.len().max(end), 0);
-            bytes[torn..end].iter_mut().for_each(|byte| *byte = random.next() as u8);
+            bytes[torn..end].iter_mut().for_each(|byte| *byte = random.draw() as u8);
         }
     }
 }
