@@ -15,6 +15,7 @@ pub mod fingerprint;
 pub mod grpc;
 pub mod http;
 pub mod intake;
+pub mod operate;
 pub mod problem;
 pub mod query;
 pub mod serve;

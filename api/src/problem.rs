@@ -14,7 +14,8 @@ use fulgurite_core::{
     payment,
 };
 use fulgurite_runtime::{
-    engine::{CancelRefused, Requested},
+    engine::{PaymentRefused, Requested},
+    operator::ResolveRefused,
     upload::Busy,
 };
 use tonic::{Code as Grpc, Status};
@@ -75,12 +76,19 @@ codes! {
     BatchNotFound "BATCH_NOT_FOUND" NotFound 404 Retry::No, "there is no such batch";
     PaymentNotFound "PAYMENT_NOT_FOUND" NotFound 404 Retry::No, "there is no such payment";
     IdempotencyKeyReused "IDEMPOTENCY_KEY_REUSED" AlreadyExists 422 Retry::No, "the key belongs to other content: a new order needs a new key";
-    HashClaimed "HASH_CLAIMED" AlreadyExists 409 Retry::No, "another payment for the same payment hash is open";
+    HashClaimed "HASH_CLAIMED" AlreadyExists 409 Retry::No, "another payment owns the same payment hash: it is open, or a person resolved it";
     AlreadyPaid "ALREADY_PAID" AlreadyExists 409 Retry::No, "the same payment hash has been paid";
     BatchFinished "BATCH_FINISHED" FailedPrecondition 409 Retry::No, "the batch is finished";
     BatchCancelling "BATCH_CANCELLING" FailedPrecondition 409 Retry::No, "the batch is being cancelled";
     PaymentFinished "PAYMENT_FINISHED" FailedPrecondition 409 Retry::No, "the payment is final";
     PaymentInFlight "PAYMENT_IN_FLIGHT" FailedPrecondition 409 Retry::No, "an attempt is under way and cannot be taken back";
+    PaymentNotUnresolved "PAYMENT_NOT_UNRESOLVED" FailedPrecondition 409 Retry::No, "the payment is not unresolved: it ends by itself";
+    PreimageWrong "PREIMAGE_WRONG" InvalidArgument 422 Retry::No, "the preimage is not the one of this payment: nothing was decided";
+    PaymentMayLive "PAYMENT_MAY_LIVE" FailedPrecondition 409 Retry::No, "an HTLC of the payment may live: it may still be paid";
+    PaidAtNode "PAID_AT_NODE" FailedPrecondition 409 Retry::No, "the node says that the payment is paid";
+    NodeAway "NODE_AWAY" FailedPrecondition 409 Retry::No, "the node cannot be asked now";
+    NodeAnswers "NODE_ANSWERS" FailedPrecondition 409 Retry::No, "the node answers: it is not lost";
+    ConfirmationRequired "CONFIRMATION_REQUIRED" FailedPrecondition 409 Retry::No, "the decision is for ever: say it once more with the confirmation";
     UploadIncomplete "UPLOAD_INCOMPLETE" Aborted 409 Retry::SameKey, "the upload ended before its commit or has a gap; nothing was accepted: send all again with the same key";
     UploadTimeout "UPLOAD_TIMEOUT" Aborted 408 Retry::SameKey, "the upload took too long; nothing was accepted: send all again with the same key";
     Overloaded "OVERLOADED" ResourceExhausted 429 Retry::After(1_000), "too much waits: try again";
@@ -274,20 +282,36 @@ impl From<Unchecked> for Problem {
     }
 }
 
-impl From<CancelRefused> for Problem {
-    fn from(refused: CancelRefused) -> Problem {
-        match refused {
-            CancelRefused::Refused(payment::Refusal::AlreadyFinal) => {
-                Problem::new(Code::PaymentFinished)
-            }
+impl From<PaymentRefused> for Problem {
+    fn from(refused: PaymentRefused) -> Problem {
+        use payment::Refusal;
+        let code = match refused {
+            PaymentRefused::Refused(Refusal::AlreadyFinal) => Code::PaymentFinished,
             // What is unresolved may be paid: it is under way for all that anybody knows.
-            CancelRefused::Refused(payment::Refusal::InFlight | payment::Refusal::Unresolved) => {
-                Problem::new(Code::PaymentInFlight)
+            PaymentRefused::Refused(Refusal::InFlight | Refusal::Unresolved) => {
+                Code::PaymentInFlight
             }
-            // A cancel is refused for no other reason.
-            CancelRefused::Refused(_) => Problem::new(Code::Internal),
-            CancelRefused::Busy(busy) => busy.into(),
-        }
+            PaymentRefused::Refused(Refusal::NotUnresolved) => Code::PaymentNotUnresolved,
+            PaymentRefused::Refused(Refusal::WrongPreimage) => Code::PreimageWrong,
+            // Nobody outside can ask for what else is refused.
+            PaymentRefused::Refused(_) => Code::Internal,
+            PaymentRefused::Busy(busy) => return busy.into(),
+        };
+        Problem::new(code)
+    }
+}
+
+impl From<ResolveRefused> for Problem {
+    fn from(refused: ResolveRefused) -> Problem {
+        let code = match refused {
+            ResolveRefused::Payment(refused) => return refused.into(),
+            ResolveRefused::MayLive(_) => Code::PaymentMayLive,
+            ResolveRefused::PaidAtNode(_) => Code::PaidAtNode,
+            ResolveRefused::NodeAway(_) => Code::NodeAway,
+            ResolveRefused::NodeAnswers(_) => Code::NodeAnswers,
+            ResolveRefused::Unconfirmed(_) => Code::ConfirmationRequired,
+        };
+        Problem::of(code, refused.to_string())
     }
 }
 

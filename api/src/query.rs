@@ -2,7 +2,7 @@
 
 use fulgurite_core::{BatchId, PaymentHash, PaymentId, batch, batch::Summary};
 use fulgurite_proto::fulgurite::v1;
-use fulgurite_runtime::engine::{Among, CancelRefused, Requested, StateFilter};
+use fulgurite_runtime::engine::{Among, PaymentRefused, Requested, StateFilter};
 use prost::Message;
 
 use crate::{
@@ -45,7 +45,8 @@ fn no_batch(id: &str) -> Problem {
     Problem::of(Code::BatchNotFound, format!("there is no batch {id}"))
 }
 
-fn no_payment(id: &str) -> Problem {
+/// There is no payment with this id.
+pub fn no_payment(id: &str) -> Problem {
     Problem::of(Code::PaymentNotFound, format!("there is no payment {id}"))
 }
 
@@ -191,7 +192,7 @@ pub fn get_payment(doors: &Doors, request: &v1::GetPaymentRequest) -> Result<v1:
 /// Cancels a payment that has no attempt under way; one that is cancelled is answered as it is.
 pub async fn cancel_payment(doors: &Doors, id: &str) -> Result<v1::Payment, Problem> {
     let found = doors.engine.cancel_payment(payment_id(id)?).await;
-    if let Err(CancelRefused::Refused(_)) = &found {
+    if let Err(PaymentRefused::Refused(_)) = &found {
         // Who looks at the payment now sees why.
         until_readable(doors, doors.engine.newest()).await?;
     }

@@ -14,6 +14,7 @@ pub mod regtest;
 pub mod scenarios;
 pub mod scenarios_late;
 pub mod scenarios_meaning;
+pub mod scenarios_operator;
 pub mod upload;
 pub mod world;
 pub mod written;

@@ -127,6 +127,15 @@ impl Peer {
         Ok(self.lightning().lookup_invoice(hash).await?.into_inner().state())
     }
 
+    /// The preimage of an invoice of this node.
+    ///
+    /// # Errors
+    /// When the node does not know it.
+    pub async fn preimage(&self, payment_hash: [u8; 32]) -> Result<Vec<u8>> {
+        let hash = PaymentHash { r_hash: payment_hash.to_vec() };
+        Ok(self.lightning().lookup_invoice(hash).await?.into_inner().r_preimage)
+    }
+
     /// How many of these invoices are settled, by the receiver's own books.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use crate::{
     engine::{Engine, ResultRow, Submit},
     peer::Peer,
     regtest::{Invoice, plain_payment, until},
+    scenarios_operator::a_person_ends_what_is_stuck,
     world::{Receiver, World},
 };
 
@@ -101,7 +102,7 @@ pub async fn a_batch_outlives_its_node(
     let far = far_peer.invoices(far, AMOUNT_MSAT).await?;
     // Goes on in the section of the sends.
     let soon = "payment_timeout_s = 5\nstuck_after_s = 1\n[batch]\nattempts_max = 20\n";
-    let engine = Engine::start(folder, &[world.payer()], soon)?;
+    let mut engine = Engine::start(folder, &[world.payer()], soon)?;
     let all: Vec<Invoice> = near.iter().chain(&far).cloned().collect();
     let submit = engine.submit("batch", &all)?;
     wait_settled((&near_peer, &near), (&far_peer, &far), all.len() / 3).await?;
@@ -125,6 +126,9 @@ pub async fn a_batch_outlives_its_node(
         }
     }
     ensure!(code == Some(if stuck > 0 { 5 } else { 0 }), "exit code {code:?}, {stuck} stuck");
+    if stuck > 0 {
+        a_person_ends_what_is_stuck(world, &mut engine, &rows, &all).await?;
+    }
     Ok(stuck)
 }
 

@@ -9,7 +9,7 @@ use fulgurite_core::{
     BatchId, Event, FeePolicy, Msat, Order, PaymentHash, PaymentId, Preimage, UnixMs,
     event::{
         AttemptStarted, Contradiction, Failure, NeverSent, Next, PauseReason, PaymentChange,
-        SendBounds,
+        Resolution, SendBounds, Verdict,
     },
     order::{Accepted, BatchOptions, Priority, RefusedRow, RowReason, Sealed},
     port::FailureReason,
@@ -175,6 +175,13 @@ fn changes() -> Vec<(String, PaymentChange)> {
         all.push((format!("contradicted_{}", contradiction as u8), change));
     }
     all.push(("attempt_stuck".into(), PaymentChange::AttemptStuck { attempt }));
+    for (name, verdict) in
+        [("resolved_paid", Verdict::Paid(preimage)), ("resolved_not_paid", Verdict::NotPaid)]
+    {
+        let (by, reason) = (Sealed::plain("ada"), Sealed::plain("no HTLC lives"));
+        let resolution = Arc::new(Resolution { verdict, by, reason });
+        all.push((name.into(), PaymentChange::Resolved(resolution)));
+    }
     all
 }
 

@@ -15,6 +15,7 @@ mod options;
 mod payment;
 pub mod progress;
 mod refusals;
+mod resolve;
 pub mod results;
 pub mod sim;
 pub mod submit;

@@ -12,7 +12,7 @@ use super::{
     exit::{Exit, Fault},
     human::{self, Column, Side, sat},
     options::{self, OptionArgs},
-    print_line, print_outcome, words,
+    print_line, print_outcome, resolve, words,
 };
 use crate::wire;
 
@@ -43,6 +43,8 @@ pub enum PaymentCommand {
         #[arg(value_name = "PAYMENT")]
         payment_id: String,
     },
+    /// Ends an unresolved payment as you say, for ever: it is never paid again.
+    Resolve(resolve::ResolveArgs),
     /// Lists the payments of a batch, or those with a hash or a reference.
     List(ListArgs),
 }
@@ -119,6 +121,7 @@ pub async fn run(to: To, command: PaymentCommand) -> Result<Exit, Fault> {
             show(&answer.payment.unwrap_or_default(), to.json, print_line);
             Ok(Exit::SUCCESS)
         }
+        PaymentCommand::Resolve(args) => resolve::run(&to, args).await,
         PaymentCommand::List(args) => list(&to, args).await,
     }
 }
@@ -238,7 +241,7 @@ fn line(payment: &proto::Payment) -> String {
 }
 
 /// Prints a payment: an object, or what a person wants to know of it.
-fn show(payment: &proto::Payment, as_json: bool, print: fn(&str)) {
+pub fn show(payment: &proto::Payment, as_json: bool, print: fn(&str)) {
     if as_json {
         print(&wire::json::payment(payment).to_string());
     } else {

@@ -3,7 +3,7 @@
 use fulgurite_proto::fulgurite::v1::{self, payment_service_server::PaymentService};
 use tonic::{Request, Response, Status};
 
-use crate::{Doors, intake, query};
+use crate::{Doors, intake, operate, query};
 
 /// The service.
 pub struct Payments(pub Doors);
@@ -31,6 +31,14 @@ impl PaymentService for Payments {
     ) -> Result<Response<v1::CancelPaymentResponse>, Status> {
         let payment = query::cancel_payment(&self.0, &request.get_ref().payment_id).await?;
         Ok(Response::new(v1::CancelPaymentResponse { payment: Some(payment) }))
+    }
+
+    async fn resolve_payment(
+        &self,
+        request: Request<v1::ResolvePaymentRequest>,
+    ) -> Result<Response<v1::ResolvePaymentResponse>, Status> {
+        let payment = operate::resolve_payment(&self.0, request.into_inner()).await?;
+        Ok(Response::new(v1::ResolvePaymentResponse { payment: Some(payment) }))
     }
 
     async fn list_payments(

@@ -8,6 +8,7 @@ mod batches;
 mod engine;
 mod guard;
 mod openapi;
+mod operate;
 mod operations;
 mod pages;
 mod params;

@@ -3,10 +3,11 @@
 
 use axum::routing::MethodRouter;
 
-use super::openapi::schema::{ERROR_CODE, NOTHING, PAYMENT_REQUEST};
+use super::openapi::schema::{ERROR_CODE, NOTHING, PAYMENT_REQUEST, RESOLUTION};
 use crate::{Doors, problem::Code};
 
 mod documentation;
+mod operating;
 mod ordering;
 mod reading;
 
@@ -118,7 +119,8 @@ pub const EVERYWHERE: &[Code] = &[
 
 /// Every operation.
 pub fn all() -> impl Iterator<Item = &'static Operation> + Clone {
-    ordering::OPERATIONS.iter().chain(reading::OPERATIONS).chain(documentation::OPERATIONS)
+    let changing = ordering::OPERATIONS.iter().chain(operating::OPERATIONS);
+    changing.chain(reading::OPERATIONS).chain(documentation::OPERATIONS)
 }
 
 const PAYMENTS: &str = "Payments";

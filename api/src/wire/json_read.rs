@@ -29,6 +29,26 @@ pub fn payment_order(text: &[u8]) -> Result<v1::PaymentOrder, Vec<Violation>> {
     fields.finish(order)
 }
 
+/// Reads how a person says that a payment ended; its id is in the path.
+pub fn resolution(text: &[u8]) -> Result<v1::ResolvePaymentRequest, Vec<Violation>> {
+    use v1::resolve_payment_request::{NotPaid, Verdict};
+    let mut fields = Fields::parse(text)?;
+    let preimage = fields.text("preimage");
+    let not_paid = fields.object("not_paid").map(|mut inner| {
+        let reason = inner.text("reason").unwrap_or_default();
+        let confirm = inner.truth("confirm").unwrap_or_default();
+        let node_lost = inner.truth("node_lost").unwrap_or_default();
+        fields.take_errors(inner);
+        NotPaid { reason, confirm, node_lost }
+    });
+    let by = fields.text("by").unwrap_or_default();
+    if preimage.is_some() && not_paid.is_some() {
+        fields.refuse("not_paid", "is not allowed beside preimage");
+    }
+    let verdict = preimage.map(Verdict::Preimage).or(not_paid.map(Verdict::NotPaid));
+    fields.finish(v1::ResolvePaymentRequest { verdict, by, ..Default::default() })
+}
+
 /// Reads an object that has no fields.
 pub fn no_fields(text: &[u8]) -> Result<(), Vec<Violation>> {
     Fields::parse(text)?.finish(())

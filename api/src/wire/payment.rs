@@ -151,6 +151,7 @@ fn node_code(end: AttemptEnd) -> &'static str {
         AttemptEnd::NeverSent(NeverSent::Invalid) => "NEVER_SENT_INVALID",
         AttemptEnd::NeverSent(NeverSent::Withdrawn) => "NEVER_SENT_WITHDRAWN",
         AttemptEnd::NeverSent(NeverSent::NotDelivered) => "NEVER_SENT_NOT_DELIVERED",
+        AttemptEnd::Resolved => "RESOLVED_BY_OPERATOR",
         AttemptEnd::Contradicted(Contradiction::WrongPreimage) => "WRONG_PREIMAGE",
         AttemptEnd::Contradicted(Contradiction::PaidTooMuch) => "PAID_TOO_MUCH",
         AttemptEnd::Contradicted(Contradiction::SucceededAfterFinal) => "SUCCEEDED_AFTER_FINAL",

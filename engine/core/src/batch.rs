@@ -322,7 +322,7 @@ impl Batch {
         *self.summary.counts.of(&payment.state) -= 1;
         let effect = payment.apply(change, time, lsn);
         *self.summary.counts.of(&payment.state) += 1;
-        if let PaymentChange::AttemptSettled { fee_paid, .. } = change {
+        if let PaymentState::Succeeded { fee_paid, .. } = &payment.state {
             self.summary.amount_succeeded =
                 self.summary.amount_succeeded.saturating_add(payment.order.amount);
             self.summary.fee_paid = self.summary.fee_paid.saturating_add(*fee_paid);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     amount::Msat,
     id::{BatchId, NodeName, PaymentId, Preimage},
-    order::{Accepted, Order},
+    order::{Accepted, Order, Sealed},
     port::FailureReason,
     time::UnixMs,
 };
@@ -172,6 +172,28 @@ pub enum PaymentChange {
         /// What is impossible.
         contradiction: Contradiction,
     },
+    /// A person decided how an unresolved payment ended (rule E20): final.
+    Resolved(Arc<Resolution>),
+}
+
+/// What a person decided about an unresolved payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolution {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Who decided.
+    pub by: Sealed,
+    /// Why; empty where the proof says it.
+    pub reason: Sealed,
+}
+
+/// How a person says that a payment ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Paid: here is the proof.
+    Paid(Preimage),
+    /// Not paid, and nothing of it can start any more. Its hash stays claimed for ever.
+    NotPaid,
 }
 
 /// Everything that an attempt is, enough to rebuild its reservations (rule E4).

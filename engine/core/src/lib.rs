@@ -18,6 +18,7 @@ pub mod order;
 pub mod payment;
 pub mod port;
 pub mod queue;
+pub mod resolve;
 pub mod retry;
 pub mod schedule;
 #[cfg(test)]

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! AttemptStuck takes InFlight to Stuck, which ends in the same ways; to a client both Stuck and
-//! Unresolved are `unresolved`.
+//! Unresolved are `unresolved`. A person may end them: Resolved takes them to Succeeded or Failed.
 //!
 //! The same struct serves the actor that decides and the read model that clients see: both apply
 //! the same events.
@@ -29,7 +29,7 @@ pub use self::{
 };
 use crate::{
     amount::Msat,
-    event::{AttemptStarted, Contradiction, Next, PaymentChange},
+    event::{AttemptStarted, Contradiction, Failure, Next, PaymentChange, Resolution, Verdict},
     id::{AttemptId, PaymentId, Preimage},
     order::Order,
     port::Lsn,
@@ -72,6 +72,9 @@ impl Payment {
     ) -> Result<PaymentChange, Refusal> {
         match &self.state {
             State::Queued { not_before } => self.decide_queued(input, *not_before, terms, now),
+            State::Stuck(_) | State::Unresolved { .. } if matches!(input, Input::Resolve(_)) => {
+                self.decide_resolved(input)
+            }
             State::Stuck(_) if matches!(input, Input::Stuck { .. }) => Err(Refusal::Unresolved),
             State::InFlight(current) | State::Stuck(current) => {
                 self.decide_in_flight(input, current, terms, now)
@@ -89,6 +92,7 @@ impl Payment {
                 | Input::NeverSent { .. }
                 | Input::Stuck { .. }
                 | Input::Contradicted { .. }
+                | Input::Resolve(_)
                 | Input::Cancel
                 | Input::Expire => Err(Refusal::AlreadyFinal),
             },
@@ -111,6 +115,7 @@ impl Payment {
             Input::Cancel => Ok(PaymentChange::Cancelled),
             Input::Expire if now > start_until => Ok(PaymentChange::Failed(too_late)),
             Input::Expire => Err(Refusal::NotExpired),
+            Input::Resolve(_) => Err(Refusal::NotUnresolved),
             // An attempt that ended as failed and is paid after all (rule E14).
             Input::Settled { attempt, .. } => Ok(PaymentChange::Contradicted {
                 attempt: *attempt,
@@ -139,6 +144,7 @@ impl Payment {
         };
         match *input {
             Input::Start(_) | Input::Cancel | Input::Expire => Err(Refusal::InFlight),
+            Input::Resolve(_) => Err(Refusal::NotUnresolved),
             // Every attempt of a payment has the same hash: a proof counts whichever it names.
             Input::Settled { preimage, amount, fee_paid, .. } => {
                 Ok(self.settled(current, preimage, amount, fee_paid))
@@ -160,6 +166,21 @@ impl Payment {
             Input::Stuck { attempt } => Ok(PaymentChange::AttemptStuck { attempt: over(attempt)? }),
             Input::Contradicted { attempt, contradiction } => {
                 Ok(PaymentChange::Contradicted { attempt: over(attempt)?, contradiction })
+            }
+        }
+    }
+
+    /// Rule E20: a proof is checked; a "not paid" was checked by whoever asked the node.
+    fn decide_resolved(&self, input: &Input) -> Result<PaymentChange, Refusal> {
+        let Input::Resolve(resolution) = input else {
+            return Err(Refusal::Unresolved);
+        };
+        match resolution.verdict {
+            Verdict::Paid(preimage) if preimage.payment_hash() != self.order.payment_hash => {
+                Err(Refusal::WrongPreimage)
+            }
+            Verdict::Paid(_) | Verdict::NotPaid => {
+                Ok(PaymentChange::Resolved(Arc::clone(resolution)))
             }
         }
     }
@@ -251,7 +272,28 @@ impl Payment {
                 self.state = State::Unresolved { attempt: *attempt, contradiction: *contradiction };
                 Some(Effect::Alarm)
             }
+            PaymentChange::Resolved(resolution) => {
+                self.resolve(resolution, time);
+                Some(Effect::Finished)
+            }
         }
+    }
+
+    fn resolve(&mut self, resolution: &Resolution, time: UnixMs) {
+        let unresolved = matches!(self.state, State::Stuck(_) | State::Unresolved { .. });
+        assert!(unresolved, "{}: a person decides about what is unresolved alone", self.id);
+        // What an attempt ended with by a contradiction stays on record.
+        if self.state.open_attempt().is_some() {
+            self.end_attempt(AttemptEnd::Resolved, time);
+        }
+        self.state = match resolution.verdict {
+            Verdict::Paid(preimage) => {
+                assert_eq!(preimage.payment_hash(), self.order.payment_hash, "{}", self.id);
+                // What it cost is in the node's books alone.
+                State::Succeeded { preimage, fee_paid: Msat::ZERO }
+            }
+            Verdict::NotPaid => State::Failed(Failure::OperatorDecision),
+        };
     }
 
     fn assert_in_flight(&self, attempt: u16) {
@@ -303,8 +345,30 @@ impl Payment {
     }
 
     /// True while nobody else may pay the hash (rule E2): always but after failed or cancelled.
+    /// What a person called not paid keeps it for ever: a person can be wrong.
     pub fn claims_hash(&self) -> bool {
-        !matches!(self.state, State::Failed(_) | State::Cancelled)
+        match self.state {
+            State::Failed(Failure::OperatorDecision) => true,
+            State::Failed(_) | State::Cancelled => false,
+            State::Queued { .. }
+            | State::InFlight(_)
+            | State::Stuck(_)
+            | State::Unresolved { .. }
+            | State::Succeeded { .. } => true,
+        }
+    }
+
+    /// It ended as this input wants it to: to ask twice is no error.
+    pub fn stands_as(&self, input: &Input) -> bool {
+        match (input, &self.state) {
+            (Input::Cancel, State::Cancelled) => true,
+            (Input::Resolve(resolution), state) => match (resolution.verdict, state) {
+                (Verdict::Paid(proof), State::Succeeded { preimage, .. }) => proof == *preimage,
+                (Verdict::NotPaid, State::Failed(Failure::OperatorDecision)) => true,
+                _ => false,
+            },
+            _ => false,
+        }
     }
 
     /// When it became final.

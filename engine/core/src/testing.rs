@@ -8,6 +8,7 @@ use crate::{
     event::AttemptStarted,
     id::{BatchId, PaymentHash, Preimage},
     order::{Accepted, BatchOptions, Order, Priority},
+    port::ChannelInfo,
     retry::{RetryPolicy, Terms},
     time::UnixMs,
 };
@@ -109,6 +110,23 @@ pub fn attempt(number: u16) -> Arc<AttemptStarted> {
         timeout_seconds: 30,
         send_until: NOW.plus_ms(3_585_000),
     })
+}
+
+/// A channel without HTLCs.
+pub fn channel() -> ChannelInfo {
+    ChannelInfo {
+        short_channel_id: 7,
+        remote_pubkey: "02".into(),
+        active: true,
+        capacity: AMOUNT,
+        local_balance: AMOUNT,
+        reserve: Msat::ZERO,
+        commit_fee: Msat::ZERO,
+        max_accepted_htlcs: 483,
+        max_in_flight: AMOUNT,
+        dust_limit: Msat::ZERO,
+        outgoing: [].into(),
+    }
 }
 
 /// Three attempts, no deadline.

@@ -11,7 +11,7 @@ use fulgurite_core::{
     BatchId, Event, FeePolicy, Msat, Order, PaymentId, Preimage, UnixMs,
     batch::{self, Batch, Counts},
     book::Book,
-    event::{AttemptStarted, Contradiction, NeverSent},
+    event::{AttemptStarted, Contradiction, Failure, NeverSent},
     order::{Accepted, BatchOptions, Priority},
     payment::{AttemptEnd, Effect, Input, Payment, Refusal, State},
     port::FailureReason,
@@ -277,7 +277,12 @@ fn check(before: &Batch, after: &Batch) {
             | State::Stuck(_)
             | State::Unresolved { .. } => {}
         }
-        assert_eq!(new.claims_hash(), !matches!(new.state, State::Failed(_) | State::Cancelled));
+        let freed = match new.state {
+            State::Failed(failure) => failure != Failure::OperatorDecision,
+            State::Cancelled => true,
+            _ => false,
+        };
+        assert_eq!(new.claims_hash(), !freed);
         match &new.state {
             State::Queued { .. } => counts.queued += 1,
             State::InFlight(attempt) => {

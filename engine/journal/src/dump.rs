@@ -9,7 +9,7 @@ use std::{
 
 use fulgurite_core::{
     Event, Lsn, Order, PaymentId,
-    event::{AttemptStarted, Next, PaymentChange},
+    event::{AttemptStarted, Next, PaymentChange, Verdict},
     order::{Accepted, RefusedRow, Sealed},
 };
 use serde_json::{Map, Value, json};
@@ -98,7 +98,7 @@ pub fn event_json(event: &Event, with_content: bool) -> Map<String, Value> {
             json!({ "event": "batch_finished", "batch": batch.to_string(), "time_ms": time })
         }
         Event::Payment { payment, time, change } => {
-            let mut value = change_json(*payment, change);
+            let mut value = change_json(*payment, change, with_content);
             value["time_ms"] = json!(time);
             value
         }
@@ -114,7 +114,7 @@ pub fn event_json(event: &Event, with_content: bool) -> Map<String, Value> {
     object(value)
 }
 
-fn change_json(payment: PaymentId, change: &PaymentChange) -> Value {
+fn change_json(payment: PaymentId, change: &PaymentChange, with_content: bool) -> Value {
     let mut value = match change {
         PaymentChange::AttemptStarted(attempt) => attempt_json(attempt),
         PaymentChange::AttemptSettled { attempt, preimage: _, fee_paid } => {
@@ -138,6 +138,15 @@ fn change_json(payment: PaymentId, change: &PaymentChange) -> Value {
         PaymentChange::Contradicted { attempt, contradiction } => json!({
             "event": "contradicted", "attempt": attempt, "contradiction": name(contradiction),
         }),
+        PaymentChange::Resolved(resolution) => {
+            let paid = matches!(resolution.verdict, Verdict::Paid(_));
+            let mut value = json!({ "event": "resolved", "paid": paid });
+            if with_content {
+                value["by"] = json!(text(&resolution.by));
+                value["reason"] = json!(text(&resolution.reason));
+            }
+            value
+        }
     };
     value["payment"] = json!(payment.to_string());
     value

@@ -52,10 +52,16 @@ pub struct Claim {
 /// What a final payment's hash row says of it.
 const SUCCEEDED: u8 = 1;
 const NOT_PAID: u8 = 2;
+/// Not paid, by a person's word: claimed for ever all the same.
+const RESOLVED: u8 = 3;
 
 /// The value of a final payment's hash row.
 pub(crate) fn hash_row(payment: &Payment) -> [u8; 1] {
-    if matches!(payment.state, State::Succeeded { .. }) { [SUCCEEDED] } else { [NOT_PAID] }
+    match payment.state {
+        State::Succeeded { .. } => [SUCCEEDED],
+        _ if payment.claims_hash() => [RESOLVED],
+        _ => [NOT_PAID],
+    }
 }
 
 impl Views {
@@ -177,8 +183,9 @@ impl Views {
         }
         let mut claim = None;
         self.scan_prefix(Family::Hashes, &hash.0, |key, value| {
-            if value == [SUCCEEDED] {
-                claim = keys::payment_at_end(key).map(|payment| Claim { payment, paid: true });
+            if value == [SUCCEEDED] || value == [RESOLVED] {
+                let paid = value == [SUCCEEDED];
+                claim = keys::payment_at_end(key).map(|payment| Claim { payment, paid });
             }
             Ok(claim.is_none())
         })?;

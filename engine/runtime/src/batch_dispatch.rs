@@ -18,7 +18,7 @@ use fulgurite_core::{
 
 use crate::{
     batch_work::BatchWork,
-    message::{CancelPayment, NodeMessage, Place, Placed},
+    message::{NodeMessage, PaymentRequest, Place, Placed},
     release::Release,
     slot::{Board, NodeSlot},
 };
@@ -107,9 +107,9 @@ impl BatchWork {
         self.shared.intake.closed(rows.len());
     }
 
-    /// Cancels one payment, if it has no attempt under way.
-    pub(crate) fn cancel_payment(&mut self, request: CancelPayment, time: UnixMs) {
-        let CancelPayment { payment, reply } = request;
+    /// Cancels or resolves one payment, if the rules allow it.
+    pub(crate) fn payment_request(&mut self, request: PaymentRequest, time: UnixMs) {
+        let PaymentRequest { payment, input, reply } = request;
         let Some(work) = self.batches.get(&payment.batch()) else {
             // Finished meanwhile: what the views say.
             return;
@@ -117,19 +117,25 @@ impl BatchWork {
         let Some(found) = work.batch.payment(payment) else {
             return;
         };
-        let decided = found.decide(&Input::Cancel, &work.batch.terms(self.shared.retry), time);
+        let decided = found.decide(&input, &work.batch.terms(self.shared.retry), time);
         let (lsn, answer) = match decided {
             Ok(change) => {
-                let mut cancelled = found.clone();
-                self.withdraw(AttemptId { payment, number: cancelled.next_attempt() });
-                let Some(lsn) = self.payment(payment, &Input::Cancel, time) else {
+                let mut changed = found.clone();
+                let open = changed.state.open_attempt().cloned();
+                self.withdraw(AttemptId { payment, number: changed.next_attempt() });
+                let Some(lsn) = self.payment(payment, &input, time) else {
                     return;
                 };
-                cancelled.apply(&change, time, lsn);
-                (lsn, Ok(cancelled))
+                changed.apply(&change, time, lsn);
+                if let Some(node) = open.as_ref().and_then(|at| self.shared.node_index(&at.node)) {
+                    let number = open.map_or(0, |attempt| attempt.attempt);
+                    let message = NodeMessage::Resolved(AttemptId { payment, number });
+                    self.shared.nodes[node].inbox.deliver(message);
+                }
+                (lsn, Ok(changed))
             }
             // To ask twice is no error.
-            Err(Refusal::AlreadyFinal) if found.state == State::Cancelled => {
+            Err(Refusal::AlreadyFinal) if found.stands_as(&input) => {
                 (self.shared.journal.last(), Ok(found.clone()))
             }
             // What a refusal rests on may not be durable yet (rule E1).

@@ -125,7 +125,7 @@ impl BatchWork {
         match message {
             BatchMessage::Adopt(batch) => self.adopt(*batch, time),
             BatchMessage::Request(request) => self.request(request, time),
-            BatchMessage::CancelPayment(request) => self.cancel_payment(request, time),
+            BatchMessage::PaymentRequest(request) => self.payment_request(request, time),
             BatchMessage::Grant(grant) => self.grant(grant, time),
             BatchMessage::Returned(placed) => self.returned(placed),
             BatchMessage::Outcome(attempt, outcome) => self.outcome(attempt, outcome, time),

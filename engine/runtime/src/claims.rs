@@ -86,7 +86,7 @@ pub(crate) fn claimed(row: u32, order: &Order, owner: PaymentId, paid: bool) -> 
     } else {
         (
             RowReason::HashClaimed,
-            format!("this invoice ({hash}) is already being paid by {owner}: look at that one"),
+            format!("this invoice ({hash}) belongs to {owner}, open or resolved: look at that one"),
         )
     };
     RefusedRow {

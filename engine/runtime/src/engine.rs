@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use crate::{
     claims::claimed,
     intake,
-    message::{BatchMessage, CancelPayment, Request},
+    message::{BatchMessage, PaymentRequest, Request},
     metrics::Metrics,
     slot::{BatchSlot, Shared},
     status::{Load, NodeStatus, Readiness},
@@ -263,7 +263,7 @@ impl Engine {
     }
 
     /// Cancels a payment that has no attempt under way. `None` without such a payment.
-    pub async fn cancel_payment(&self, id: PaymentId) -> Result<Option<Payment>, CancelRefused> {
+    pub async fn cancel_payment(&self, id: PaymentId) -> Result<Option<Payment>, PaymentRefused> {
         let Some(slot) = self.slot_of(id.batch()).await else {
             return match self.payment(id) {
                 // The views are behind what the batch knew when it ended.
@@ -277,16 +277,29 @@ impl Engine {
         if self.payment(id).is_none() {
             return Ok(None);
         }
-        let (reply, answer) = oneshot::channel();
-        let request = BatchMessage::CancelPayment(CancelPayment { payment: id, reply });
-        slot.inbox.offer(request).map_err(|_| Busy::Overloaded)?;
         drop(slot);
-        let answer = answer.await.map_err(|_| Busy::UnknownOutcome)?;
-        Ok(Some(answer?))
+        Ok(Some(self.ask_batch(id, payment::Input::Cancel).await?))
+    }
+
+    /// Hands an input about a payment to its batch's actor. Its answer is durable.
+    pub(crate) async fn ask_batch(
+        &self,
+        payment: PaymentId,
+        input: payment::Input,
+    ) -> Result<Payment, PaymentRefused> {
+        let Some(slot) = self.slot_of(payment.batch()).await else {
+            return Err(Busy::UnknownOutcome.into());
+        };
+        let (reply, answer) = oneshot::channel();
+        let request = PaymentRequest { payment, input, reply };
+        slot.inbox.offer(BatchMessage::PaymentRequest(request)).map_err(|_| Busy::Overloaded)?;
+        // With the last hold on its inbox, a request that nobody reads any more is dropped too.
+        drop(slot);
+        Ok(answer.await.map_err(|_| Busy::UnknownOutcome)??)
     }
 
     /// The slot of an open batch. One that was just accepted gets its slot in a moment.
-    async fn slot_of(&self, batch: BatchId) -> Option<Arc<BatchSlot>> {
+    pub(crate) async fn slot_of(&self, batch: BatchId) -> Option<Arc<BatchSlot>> {
         for _ in 0..100 {
             let slot = self.shared.directory.get(&batch).map(|slot| Arc::clone(slot.value()));
             let open =
@@ -363,9 +376,9 @@ pub(crate) fn is_outcome(state: &State) -> bool {
     }
 }
 
-/// Why a payment was not cancelled.
+/// Why a request on a payment changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CancelRefused {
+pub enum PaymentRefused {
     /// The rules refuse it.
     #[error(transparent)]
     Refused(#[from] payment::Refusal),

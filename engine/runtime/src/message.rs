@@ -9,6 +9,7 @@ use fulgurite_core::{
     order::Priority,
     payment::{self, Payment},
     port::{ChannelInfo, NodeEvent},
+    resolve::{Finding, Wanted},
     tracker::Outcome,
 };
 use tokio::sync::oneshot;
@@ -21,8 +22,8 @@ pub enum BatchMessage {
     Adopt(Box<Batch>),
     /// Somebody wants something of the batch.
     Request(Request),
-    /// Somebody wants a payment cancelled.
-    CancelPayment(CancelPayment),
+    /// Somebody wants something of a payment.
+    PaymentRequest(PaymentRequest),
     /// A node has room for an order that waited there.
     Grant(Grant),
     /// A node gives an order back that waited there.
@@ -53,12 +54,26 @@ pub struct Request {
     pub reply: oneshot::Sender<Result<Summary, batch::Refusal>>,
 }
 
-/// A payment that is to be cancelled, and where the answer goes.
-pub struct CancelPayment {
+/// A payment that is to be cancelled or resolved, and where the answer goes.
+pub struct PaymentRequest {
     /// Which payment.
     pub payment: PaymentId,
+    /// What is wanted.
+    pub input: payment::Input,
     /// Answered when what it rests on is durable: the payment, or why it cannot be.
     pub reply: oneshot::Sender<Result<Payment, payment::Refusal>>,
+}
+
+/// What must be seen of an unresolved payment before a person may call it not paid (rule E20).
+pub struct Inspect {
+    /// Its last attempt.
+    pub attempt: AttemptId,
+    /// What is looked for.
+    pub wanted: Wanted,
+    /// Nothing of it was sent after this, by the engine's clock: the fence goes from here.
+    pub sent_until: UnixMs,
+    /// Dropped when the node's actor dies.
+    pub reply: oneshot::Sender<Finding>,
 }
 
 /// Which order waits where: an order that moves gets a new number, so that an old grant shows.
@@ -138,6 +153,10 @@ pub enum NodeMessage {
         /// The incarnation that counts now.
         incarnation: u32,
     },
+    /// A person wants to call an unresolved payment not paid: what is there to see?
+    Inspect(Box<Inspect>),
+    /// A person decided how the attempt's payment ended: it is watched no more.
+    Resolved(AttemptId),
     /// The adapter reports.
     Event(NodeEvent),
     /// A channel has reserved, or not.

@@ -24,6 +24,7 @@ use crate::{
     clock::now,
     message::{BatchMessage, NodeMessage, Place, Placed, Start},
     metrics::Stage,
+    node_inspect::Inspecting,
     slot::{BatchSlot, NodeSlot, Shared},
 };
 
@@ -50,6 +51,8 @@ pub struct NodeWork {
     pub(crate) looked: UnixMs,
     /// The next report of the channels is for them.
     pub(crate) looking: bool,
+    /// What a person wants to call not paid (rule E20).
+    pub(crate) inspecting: Vec<Inspecting>,
     /// Attempts from before a restart that wait for the node's clock to be known.
     resumed: Vec<Start>,
     pub(crate) queue: Queue<Place>,
@@ -98,6 +101,7 @@ impl NodeWork {
             fencing: Vec::new(),
             looked: now(),
             looking: false,
+            inspecting: Vec::new(),
             resumed: Vec::new(),
             queue: Queue::default(),
             reserving: HashMap::new(),
@@ -139,6 +143,7 @@ impl NodeWork {
         if self.fence.up_to() > before {
             self.shared.metrics.fence_raised(&self.slot.name);
             self.fence_is_up(time);
+            self.inspect_behind_fence();
         }
         self.tick_waiting(time);
         self.look_for_suspects(time);
@@ -168,6 +173,8 @@ impl NodeWork {
                 self.input(attempt, fulgurite_core::tracker::Input::Permission(granted), time);
             }
             NodeMessage::BatchReborn { slot, incarnation } => self.batch_reborn(slot, incarnation),
+            NodeMessage::Inspect(inspect) => self.inspect(*inspect, time),
+            NodeMessage::Resolved(attempt) => drop(self.tracked.remove(&attempt)),
             NodeMessage::Event(event) => self.event(event, time),
             NodeMessage::Reserved { placed, channel, reserved } => {
                 self.reserved(placed, channel, reserved);
@@ -233,14 +240,19 @@ impl NodeWork {
                 self.node.connection(false);
                 self.slot.status.lock().problem = reason;
                 self.return_queued();
+                self.inspect_no_more();
             }
             NodeEvent::Channels(channels) => {
+                self.inspect_channels(&channels);
                 if self.channels.reported(channels) {
                     self.restore_reservations();
                 }
                 self.look(time);
             }
             NodeEvent::Send { send, report } => self.sent(send, report, time),
+            NodeEvent::Track { call, report } if self.inspected(call, &report) => {
+                // It may be news for its tracker too, which asks for itself.
+            }
             NodeEvent::Track { call, report } => {
                 let input = fulgurite_core::tracker::Input::Track(call.number, report);
                 self.input(call.attempt, input, time);

@@ -13,6 +13,8 @@ use crate::{problem::Code, wire::json as wire};
 const SCHEMAS: &str = "#/components/schemas/";
 /// What `POST /v1/payments` takes: an order with the `options` beside it.
 pub const PAYMENT_REQUEST: &str = "PaymentRequest";
+/// What resolves a payment.
+pub const RESOLUTION: &str = "Resolution";
 /// The body of a request that takes nothing.
 pub const NOTHING: &str = "Nothing";
 /// Every refusal.
@@ -76,6 +78,8 @@ pub fn all(contract: &Contract) -> Map<String, Value> {
     schemas.insert("FeePolicyInput".into(), read(contract, "FeePolicy"));
     schemas.insert("BatchOptionsInput".into(), read(contract, "BatchOptions"));
     schemas.insert(PAYMENT_REQUEST.into(), payment_request(contract));
+    schemas.insert("NotPaid".into(), not_paid(contract));
+    schemas.insert(RESOLUTION.into(), resolution(contract));
     schemas.insert(NOTHING.into(), nothing());
     schemas.insert(PROBLEM.into(), problem());
     schemas.insert(ERROR_CODE.into(), error_code());
@@ -152,6 +156,25 @@ fn payment_request(contract: &Contract) -> Value {
     let mut options = reference("BatchOptionsInput");
     options["description"] = "Options, as for a batch.".into();
     schema["properties"]["options"] = options;
+    schema
+}
+
+fn not_paid(contract: &Contract) -> Value {
+    let mut schema = read(contract, "ResolvePaymentRequest.NotPaid");
+    schema["required"] = json!(["reason"]);
+    schema
+}
+
+fn resolution(contract: &Contract) -> Value {
+    let mut schema = read(contract, "ResolvePaymentRequest");
+    let mut not_paid = reference("NotPaid");
+    not_paid["description"] = "Not paid; instead of `preimage`.".into();
+    schema["properties"]["not_paid"] = not_paid;
+    schema["required"] = json!(["by"]);
+    // It is in the path.
+    if let Some(properties) = schema["properties"].as_object_mut() {
+        properties.remove("payment_id");
+    }
     schema
 }
 

@@ -192,6 +192,26 @@ fn every_field_that_is_described_is_read() {
     }
 }
 
+#[test]
+fn every_field_of_a_resolution_is_read() {
+    let contract = Contract::new();
+    let schemas = &document()["components"]["schemas"];
+    let mut request = sample(&schemas[schema::RESOLUTION]["properties"]);
+    let preimage = request.as_object_mut().and_then(|fields| fields.remove("preimage"));
+    request["not_paid"] = sample(&schemas["NotPaid"]["properties"]);
+    let read = |value: &Value| json_read::resolution(value.to_string().as_bytes());
+    let found = read(&request).expect("a request");
+    let Some(v1::resolve_payment_request::Verdict::NotPaid(not_paid)) = &found.verdict else {
+        panic!("not paid: {found:?}");
+    };
+    let fields = &contract.messages["ResolvePaymentRequest.NotPaid"].fields;
+    let expected: BTreeSet<_> = fields.iter().map(|field| field.number).collect();
+    assert_eq!(numbers(&not_paid.encode_to_vec()), expected);
+    assert_eq!(found.by, "x");
+    request["preimage"] = preimage.expect("a preimage");
+    assert!(read(&request).is_err(), "one of both");
+}
+
 /// A value for each property.
 fn sample(properties: &Value) -> Value {
     let properties = properties.as_object().expect("properties").iter();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     amount::Msat,
-    event::{AttemptStarted, Contradiction, NeverSent},
+    event::{AttemptStarted, Contradiction, NeverSent, Resolution},
     id::{AttemptId, Preimage},
     port::FailureReason,
     time::UnixMs,
@@ -53,6 +53,9 @@ pub enum Input {
         /// What.
         contradiction: Contradiction,
     },
+    /// A person says how it ended (rule E20). Whoever passes on `NotPaid` has seen the fence, and
+    /// that no HTLC lives.
+    Resolve(Arc<Resolution>),
     /// Somebody wants it cancelled.
     Cancel,
     /// Time has passed: fail it when it can no longer start.
@@ -86,6 +89,12 @@ pub enum Refusal {
     /// A person has to decide (rule E20).
     #[error("the payment is unresolved")]
     Unresolved,
+    /// Only what is unresolved is for a person to decide.
+    #[error("the payment is not unresolved")]
+    NotUnresolved,
+    /// The preimage's SHA-256 is not the payment hash: it proves nothing.
+    #[error("the preimage is not the one of this payment")]
+    WrongPreimage,
     /// The input speaks of another attempt.
     #[error("attempt {0} is not the one in flight")]
     StaleAttempt(u16),

@@ -71,6 +71,8 @@ pub enum AttemptEnd {
     NeverSent(NeverSent),
     /// What the node said cannot be.
     Contradicted(Contradiction),
+    /// A person decided (rule E20).
+    Resolved,
 }
 
 impl State {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     event::{Failure, NeverSent},
+    order::Sealed,
     port::FailureReason,
     testing::{AMOUNT, FEE_LIMIT, NOW, attempt, batch_id, hash, order, preimage, terms},
 };
@@ -46,10 +47,19 @@ fn input(what: &str) -> Input {
         "contradicted" => {
             Input::Contradicted { attempt: number, contradiction: Contradiction::Forgotten }
         }
+        "paid" => resolve(Verdict::Paid(preimage(1))),
+        "misproved" => resolve(Verdict::Paid(preimage(2))),
+        "unpaid" => resolve(Verdict::NotPaid),
+        "stuck" => Input::Stuck { attempt: number },
         "cancel" => Input::Cancel,
         "expire" => Input::Expire,
         _ => panic!("no such input: {what}"),
     }
+}
+
+fn resolve(verdict: Verdict) -> Input {
+    let (by, reason) = (Sealed::plain("ada"), Sealed::plain("looked at the channels"));
+    Input::Resolve(Arc::new(Resolution { verdict, by, reason }))
 }
 
 /// Each input comes a minute after the one before, so that no retry is too early.
@@ -166,6 +176,36 @@ fn what_cannot_be_makes_it_unresolved_for_good() {
         assert!(payment.claims_hash() && !payment.is_final());
         assert_eq!(payment.resume(), None);
     }
+}
+
+#[test]
+#[rustfmt::skip]
+fn a_person_ends_what_is_unresolved_and_nothing_else() {
+    for (what, state, claims) in [("paid", "succeeded", true), ("unpaid", "failed", true)] {
+        let again = ("settled 1", if what == "paid" { "AlreadyFinal" } else { "SucceededAfterFinal" });
+        let table = [
+            (what,        "NotUnresolved"),
+            ("start 1",   "send 1"),
+            (what,        "NotUnresolved"),
+            ("forged 1",  "WrongPreimage"),
+            ("misproved", "WrongPreimage"),
+            (what,        state),
+            ("start 2",   "AlreadyFinal"),
+            (what,        "AlreadyFinal"),
+        ];
+        let payment = play(order(1), &terms(), &table);
+        assert_eq!(payment.claims_hash(), claims, "{what}: for ever");
+        let kept = AttemptEnd::Contradicted(Contradiction::WrongPreimage);
+        assert_eq!(payment.attempts[0].end, kept, "what the node said stays on record");
+        // A person can be wrong: a proof that comes later is a contradiction.
+        play(order(1), &terms(), &[&table[..], &[again]].concat());
+    }
+    let payment = play(order(1), &terms(), &[
+        ("start 1", "send 1"), ("stuck 1", "Some(Stuck)"), ("misproved", "WrongPreimage"),
+        ("unpaid", "failed"),
+    ]);
+    assert_eq!(payment.state, State::Failed(Failure::OperatorDecision));
+    assert_eq!(payment.attempts[0].end, AttemptEnd::Resolved);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bincode::{BorrowDecode, Encode};
 use fulgurite_core::{
     Event, Preimage, UnixMs,
-    event::{AttemptStarted, PaymentChange, SendBounds},
+    event::{AttemptStarted, PaymentChange, Resolution, SendBounds, Verdict},
 };
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
         NextV1, batch, contradiction, failure, failure_reason, failure_reason_number, never_sent,
         pause_reason, payment,
     },
-    order_v1::{OrderV1, msat, rows_from_wire, rows_to_wire},
+    order_v1::{OrderV1, SealedV1, msat, rows_from_wire, rows_to_wire},
 };
 
 #[derive(Encode, BorrowDecode)]
@@ -44,6 +44,7 @@ pub(super) enum ChangeV1<'a> {
     Cancelled,
     Contradicted { attempt: u16, contradiction: u8 },
     AttemptStuck { attempt: u16 },
+    Resolved { preimage: Option<[u8; 32]>, by: SealedV1<'a>, reason: SealedV1<'a> },
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -171,6 +172,14 @@ impl<'a> From<&'a PaymentChange> for ChangeV1<'a> {
             PaymentChange::Contradicted { attempt, contradiction } => {
                 ChangeV1::Contradicted { attempt: *attempt, contradiction: *contradiction as u8 }
             }
+            PaymentChange::Resolved(resolution) => {
+                let Resolution { verdict, by, reason } = &**resolution;
+                let preimage = match verdict {
+                    Verdict::Paid(preimage) => Some(preimage.0),
+                    Verdict::NotPaid => None,
+                };
+                ChangeV1::Resolved { preimage, by: by.into(), reason: reason.into() }
+            }
         }
     }
 }
@@ -204,6 +213,12 @@ impl TryFrom<ChangeV1<'_>> for PaymentChange {
             ChangeV1::AttemptStuck { attempt } => PaymentChange::AttemptStuck { attempt },
             ChangeV1::Contradicted { attempt, contradiction: number } => {
                 PaymentChange::Contradicted { attempt, contradiction: contradiction(number)? }
+            }
+            ChangeV1::Resolved { preimage, by, reason } => {
+                let paid = |preimage| Verdict::Paid(Preimage(preimage));
+                let verdict = preimage.map_or(Verdict::NotPaid, paid);
+                let (by, reason) = (by.into(), reason.into());
+                PaymentChange::Resolved(Arc::new(Resolution { verdict, by, reason }))
             }
         })
     }

@@ -56,6 +56,7 @@ enum AttemptEndV1 {
     Failed(u8),
     NeverSent(u8),
     Contradicted(u8),
+    Resolved,
 }
 
 impl<'a> From<&'a Payment> for PaymentV1<'a> {
@@ -135,6 +136,7 @@ impl<'a> From<&'a Attempt> for AttemptV1<'a> {
             AttemptEnd::Failed(reason) => AttemptEndV1::Failed(failure_reason_number(reason)),
             AttemptEnd::NeverSent(cause) => AttemptEndV1::NeverSent(cause as u8),
             AttemptEnd::Contradicted(number) => AttemptEndV1::Contradicted(number as u8),
+            AttemptEnd::Resolved => AttemptEndV1::Resolved,
         };
         AttemptV1 {
             number: attempt.number,
@@ -156,6 +158,7 @@ impl TryFrom<AttemptV1<'_>> for Attempt {
             AttemptEndV1::Failed(reason) => AttemptEnd::Failed(failure_reason(reason)?),
             AttemptEndV1::NeverSent(cause) => AttemptEnd::NeverSent(never_sent(cause)?),
             AttemptEndV1::Contradicted(what) => AttemptEnd::Contradicted(contradiction(what)?),
+            AttemptEndV1::Resolved => AttemptEnd::Resolved,
         };
         Ok(Attempt {
             number: attempt.number,

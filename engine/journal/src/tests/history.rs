@@ -6,7 +6,10 @@ use fulgurite_core::{
     BatchId, Event, FeePolicy, Msat, Order, PaymentHash, PaymentId, Preimage, UnixMs,
     batch::{self, Batch},
     book::{Book, Changed},
-    event::{AttemptStarted, Contradiction, Failure, NeverSent, Next, PaymentChange, SendBounds},
+    event::{
+        AttemptStarted, Contradiction, Failure, NeverSent, Next, PaymentChange, Resolution,
+        SendBounds, Verdict,
+    },
     order::{Accepted, BatchOptions, Priority, RefusedRow, RowReason, Sealed},
     payment::{Payment, State},
     port::FailureReason,
@@ -238,6 +241,13 @@ fn change(payment: &Payment, choice: usize, now: UnixMs) -> Option<PaymentChange
         }
         (State::InFlight(_) | State::Stuck(_), _) => {
             PaymentChange::Contradicted { attempt, contradiction: said[choice % said.len()] }
+        }
+        // A person decides (rule E20); what they call not paid keeps its hash.
+        (State::Unresolved { .. }, 0..50) => {
+            let paid = Verdict::Paid(preimage(payment.id));
+            let verdict = if choice.is_multiple_of(2) { paid } else { Verdict::NotPaid };
+            let (by, reason) = (Sealed::plain("ada"), Sealed::plain("looked"));
+            PaymentChange::Resolved(Arc::new(Resolution { verdict, by, reason }))
         }
         // Declared not paid, and paid after all: it leaves a final state.
         (State::Failed(_), 0..5) => PaymentChange::Contradicted { attempt, contradiction },

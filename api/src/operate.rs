@@ -1,0 +1,70 @@
+//! What operators decide: how an unresolved payment ended. The same answers at both doors.
+
+use fulgurite_core::{Preimage, order::Sealed};
+use fulgurite_proto::fulgurite::v1::{self, resolve_payment_request::Verdict};
+use fulgurite_runtime::{
+    engine::PaymentRefused,
+    operator::{ResolveRefused, Wish},
+};
+
+use crate::{
+    Doors,
+    intake::until_readable,
+    problem::{Problem, invalid},
+    query,
+    wire::{self, payment::View},
+};
+
+/// The most bytes of a name.
+const BY_BYTES_MAX: usize = 255;
+/// The most bytes of a reason.
+const REASON_BYTES_MAX: usize = 1_000;
+
+/// Ends an unresolved payment as a person says (rule E20).
+pub async fn resolve_payment(
+    doors: &Doors,
+    request: v1::ResolvePaymentRequest,
+) -> Result<v1::Payment, Problem> {
+    let id = query::payment_id(&request.payment_id)?;
+    let by = text("by", &request.by, BY_BYTES_MAX)?;
+    let wish = wish(request.verdict)?;
+    let found = doors.engine.resolve_payment(id, by, wish).await;
+    if let Err(ResolveRefused::Payment(PaymentRefused::Refused(_))) = &found {
+        // Who looks at the payment now sees why.
+        until_readable(doors, doors.engine.newest()).await?;
+    }
+    let found = found?.ok_or_else(|| query::no_payment(&request.payment_id))?;
+    until_readable(doors, found.version).await?;
+    Ok(wire::payment::to_proto(&found, View::Full))
+}
+
+fn wish(verdict: Option<Verdict>) -> Result<Wish, Problem> {
+    match verdict {
+        Some(Verdict::Preimage(text)) => {
+            let mut preimage = [0; 32];
+            hex::decode_to_slice(&text, &mut preimage)
+                .map_err(|_| invalid("preimage", "must be 32 bytes in hex"))?;
+            Ok(Wish::Paid(Preimage(preimage)))
+        }
+        Some(Verdict::NotPaid(v1::resolve_payment_request::NotPaid {
+            reason,
+            confirm,
+            node_lost,
+        })) => {
+            let reason = text("not_paid.reason", &reason, REASON_BYTES_MAX)?;
+            Ok(Wish::NotPaid { reason, confirm, node_lost })
+        }
+        None => Err(invalid("verdict", "is required: preimage or not_paid")),
+    }
+}
+
+/// What a person wrote, for the journal.
+fn text(field: &str, text: &str, bytes_max: usize) -> Result<Sealed, Problem> {
+    if text.trim().is_empty() {
+        return Err(invalid(field, "is required"));
+    }
+    if text.len() > bytes_max {
+        return Err(invalid(field, &format!("is {} bytes long: {bytes_max} at most", text.len())));
+    }
+    Ok(Sealed::plain(text))
+}

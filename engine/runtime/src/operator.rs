@@ -1,0 +1,177 @@
+//! What a person decides: how an unresolved payment ended (rule E20).
+
+use std::sync::Arc;
+
+use fulgurite_core::{
+    AttemptId, PaymentId, Preimage,
+    event::{Failure, Resolution, Verdict},
+    order::Sealed,
+    payment::{self, Payment, State},
+    resolve::{Finding, Wanted},
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    engine::{Engine, PaymentRefused},
+    message::{Inspect, NodeMessage},
+    upload::Busy,
+};
+
+/// How a person wants to end an unresolved payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Paid: the proof.
+    Paid(Preimage),
+    /// Not paid.
+    NotPaid {
+        /// Why, for the journal.
+        reason: Sealed,
+        /// The second confirmation.
+        confirm: bool,
+        /// The node is lost for ever: nobody can be asked.
+        node_lost: bool,
+    },
+}
+
+/// Why a payment was not resolved.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveRefused {
+    /// The rules refuse it, or the engine takes nothing now.
+    #[error(transparent)]
+    Payment(#[from] PaymentRefused),
+    /// An HTLC of it may live, or the node is still at it.
+    #[error("an HTLC of it may live at {0}: it may still be paid")]
+    MayLive(Arc<str>),
+    /// The node says that it is paid.
+    #[error("{0} says that it is paid: resolve it with its preimage")]
+    PaidAtNode(Arc<str>),
+    /// The node cannot be asked.
+    #[error("{0} cannot be asked now")]
+    NodeAway(Arc<str>),
+    /// The node is there: it is not lost.
+    #[error("{0} answers: it is not lost")]
+    NodeAnswers(Arc<str>),
+    /// Everything was checked; the person must say it once more.
+    #[error("{0}")]
+    Unconfirmed(String),
+}
+
+impl From<Busy> for ResolveRefused {
+    fn from(busy: Busy) -> ResolveRefused {
+        ResolveRefused::Payment(busy.into())
+    }
+}
+
+impl From<payment::Refusal> for ResolveRefused {
+    fn from(refusal: payment::Refusal) -> ResolveRefused {
+        ResolveRefused::Payment(refusal.into())
+    }
+}
+
+impl Engine {
+    /// Ends an unresolved payment as a person says. `Ok(None)` without such a payment. "Not paid"
+    /// waits for the fence, which takes about 35 s, once.
+    pub async fn resolve_payment(
+        &self,
+        id: PaymentId,
+        by: Sealed,
+        wish: Wish,
+    ) -> Result<Option<Payment>, ResolveRefused> {
+        let Some(found) = self.payment(id) else {
+            return Ok(None);
+        };
+        let (verdict, reason) = match wish {
+            Wish::Paid(preimage) => (Verdict::Paid(preimage), Sealed::plain("")),
+            Wish::NotPaid { reason, confirm, node_lost } => {
+                if found.state == State::Failed(Failure::OperatorDecision) {
+                    return Ok(Some(found));
+                }
+                self.may_be_called_not_paid(&found, confirm, node_lost).await?;
+                (Verdict::NotPaid, reason)
+            }
+        };
+        let resolution = Arc::new(Resolution { verdict, by, reason });
+        let input = payment::Input::Resolve(resolution);
+        if found.is_final() {
+            return if found.stands_as(&input) {
+                Ok(Some(found))
+            } else {
+                Err(payment::Refusal::AlreadyFinal.into())
+            };
+        }
+        Ok(Some(self.ask_batch(id, input).await?))
+    }
+
+    async fn may_be_called_not_paid(
+        &self,
+        payment: &Payment,
+        confirm: bool,
+        node_lost: bool,
+    ) -> Result<(), ResolveRefused> {
+        let stuck = match payment.state {
+            State::Stuck(_) => true,
+            State::Unresolved { .. } => false,
+            State::Queued { .. } | State::InFlight(_) => {
+                return Err(payment::Refusal::NotUnresolved.into());
+            }
+            State::Succeeded { .. } | State::Failed(_) | State::Cancelled => {
+                return Err(payment::Refusal::AlreadyFinal.into());
+            }
+        };
+        let last = payment.attempts.last();
+        let node: Arc<str> = last.map_or_else(|| "".into(), |attempt| Arc::clone(&attempt.node));
+        let checked = if node_lost {
+            self.is_lost(&node)?;
+            format!("{node} was not asked: whether it paid is your word alone")
+        } else {
+            self.look(payment, &node, stuck).await?;
+            format!("{node} has no HTLC of it, and nothing of it can start there any more")
+        };
+        if confirm {
+            return Ok(());
+        }
+        Err(ResolveRefused::Unconfirmed(format!(
+            "{checked}; to call it not paid for ever, send the same with `confirm`"
+        )))
+    }
+
+    fn is_lost(&self, node: &Arc<str>) -> Result<(), ResolveRefused> {
+        let configured = self.shared.node_index(node).map(|index| &self.shared.nodes[index]);
+        match configured {
+            Some(slot) if slot.status.lock().connected => {
+                Err(ResolveRefused::NodeAnswers(Arc::clone(node)))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn look(
+        &self,
+        payment: &Payment,
+        node: &Arc<str>,
+        stuck: bool,
+    ) -> Result<(), ResolveRefused> {
+        let away = || ResolveRefused::NodeAway(Arc::clone(node));
+        let index = self.shared.node_index(node).ok_or_else(away)?;
+        let attempt = payment.state.open_attempt();
+        let reserved = attempt.map(|at| at.channels.iter().map(|&(channel, _)| channel).collect());
+        let number = u16::try_from(payment.attempts.len()).unwrap_or(u16::MAX);
+        let wanted = Wanted {
+            payment_hash: payment.order.payment_hash,
+            reserved: reserved.unwrap_or_default(),
+            stuck,
+        };
+        let (reply, finding) = oneshot::channel();
+        let attempt = AttemptId { payment: payment.id, number };
+        // Since it became unresolved, nothing was sent.
+        let inspect = Inspect { attempt, wanted, sent_until: payment.updated, reply };
+        let message = NodeMessage::Inspect(Box::new(inspect));
+        self.shared.nodes[index].inbox.offer(message).map_err(|_| Busy::Overloaded)?;
+        match finding.await.map_err(|_| Busy::UnknownOutcome)? {
+            Finding::Nothing => Ok(()),
+            Finding::Paid => Err(ResolveRefused::PaidAtNode(Arc::clone(node))),
+            Finding::MayLive => Err(ResolveRefused::MayLive(Arc::clone(node))),
+            Finding::Unreachable => Err(away()),
+        }
+    }
+}
