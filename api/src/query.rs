@@ -90,25 +90,32 @@ pub fn list_batches(
     let bound = Bound::to(&[&bytes_of(&wanted), &[u8::from(request.include_single)]]);
     let last = position(Kind::Batches, bound, &request.page_token)?;
     let mut before = last.map(BatchId::from_uuid);
-    let (mut batches, mut scanned) = (Vec::new(), 0);
+    let (mut batches, mut bytes, mut scanned) = (Vec::new(), 0, 0);
     let more = loop {
         let found = doors.engine.batches(before, request.include_single, size + 1);
         let is_end = found.len() <= size;
         scanned += found.len();
+        let mut is_full = false;
         for batch in &found {
             if batches.len() == size {
                 break;
             }
-            before = Some(batch.accepted.batch);
             if matches(batch) {
-                batches.push(wire::batch::to_proto(batch));
+                let message = wire::batch::to_proto(batch);
+                bytes += message.encoded_len();
+                is_full = bytes > PAGE_BYTES_MAX && !batches.is_empty();
+                if is_full {
+                    break;
+                }
+                batches.push(message);
             }
+            before = Some(batch.accepted.batch);
         }
         let all_seen = before == found.last().map(|last| last.accepted.batch) || found.is_empty();
         if is_end && all_seen {
             break false;
         }
-        if batches.len() == size || scanned >= BATCHES_SCANNED_MAX {
+        if is_full || batches.len() == size || scanned >= BATCHES_SCANNED_MAX {
             break true;
         }
     };

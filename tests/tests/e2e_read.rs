@@ -9,13 +9,12 @@ use fulgurite_proto::fulgurite::v1::{
     payment::State, upload_batch_request::Content,
 };
 use fulgurite_tests::{
-    doors::{Stage, chunk, messages, orders, reason},
+    doors::{Stage, messages, orders, reason},
     regtest::until,
 };
 use futures::{StreamExt, stream};
 use prost_types::Timestamp;
 use tonic::Status;
-use tonic_types::StatusExt;
 
 const AMOUNT_MSAT: u64 = 1_000_000;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -264,71 +263,25 @@ async fn several_payments_of_a_hash(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_too_slow_too_much_or_not_said_is_refused() -> Result<()> {
-    let limits = "[limits]\nupload_silence_s_max = 1\nopen_payments_max = 1_000\n";
-    let stage = Stage::set(1.0, limits).await?;
-    let rows = orders(&stage.near.invoices(1, AMOUNT_MSAT).await?);
-    let whole = messages("key", &rows, paused());
-    let silent = stream::iter(whole[..2].to_vec()).chain(stream::pending());
-    ensure!(reason(stage.upload_stream(silent).await) == "UPLOAD_TIMEOUT", "U5");
-    ensure!(reason(stage.batch("key").await) == "BATCH_NOT_FOUND", "U5 left something");
-    type Change = fn(&mut proto::upload_batch_request::Header);
-    let headers: [(&str, Change, &str); 9] = [
-        ("no key", |h| h.idempotency_key.clear(), "IDEMPOTENCY_KEY_MISSING"),
-        ("a long key", |h| h.idempotency_key = "k".repeat(256), "IDEMPOTENCY_KEY_MISSING"),
-        ("a blank key", |h| h.idempotency_key = "a b".into(), "IDEMPOTENCY_KEY_MISSING"),
-        ("U4: too many", |h| h.order_count = 1_001, "TOO_MANY_OPEN"),
-        ("less than none", |h| h.order_count = -1, "INVALID_FIELD"),
-        ("a long text", |h| h.description = "d".repeat(1_025), "INVALID_FIELD"),
-        ("a long digest", |h| h.content_digest = "d".repeat(256), "INVALID_FIELD"),
-        (
-            "a nameless pair",
-            |h| h.metadata = [(String::new(), String::new())].into(),
-            "INVALID_FIELD",
-        ),
-        (
-            "an option out of range",
-            |h| h.options = Some(BatchOptions { in_flight_max: Some(0), ..paused() }),
-            "INVALID_FIELD",
-        ),
-    ];
-    for (what, change, wanted) in headers {
-        let mut contents = whole.clone();
+async fn a_page_is_never_larger_than_clients_read() -> Result<()> {
+    let stage = Stage::set(1.0, "").await?;
+    let rows = orders(&stage.near.invoices(300, AMOUNT_MSAT).await?);
+    let metadata = (0..32).map(|at| (format!("{at:064}"), "v".repeat(512)));
+    let metadata: std::collections::HashMap<_, _> = metadata.collect();
+    let (stage, metadata) = (&stage, &metadata);
+    let uploads = stream::iter(rows.chunks(1).enumerate()).map(async |(at, row)| {
+        let mut contents = messages(&format!("large-{at}"), row, paused());
         if let Content::Header(header) = &mut contents[0] {
-            change(header);
+            header.metadata.clone_from(metadata);
         }
-        let answer = stage.upload(contents).await;
-        let retry = answer.as_ref().err().and_then(StatusExt::get_details_retry_info);
-        ensure!(retry.is_some() == (wanted == "TOO_MANY_OPEN"), "{what}: {retry:?}");
-        let answer = reason(answer);
-        ensure!(answer == wanted, "{what}: {answer}");
-    }
-    for (what, contents) in [
-        ("no header", whole[1..].to_vec()),
-        ("two headers", vec![whole[0].clone(), whole[0].clone()]),
-        ("no orders", vec![whole[0].clone(), messages("", &[], paused()).swap_remove(2)]),
-    ] {
-        let answer = reason(stage.upload(contents).await);
-        ensure!(answer == "INVALID_FIELD", "{what}: {answer}");
-    }
-    let single = |order, options| proto::CreatePaymentRequest {
-        idempotency_key: "single".into(),
-        order,
-        options,
-        validate_only: false,
-    };
-    let keep = BatchOptions { accept_valid: Some(true), ..Default::default() };
-    for (what, request) in [
-        ("no order", single(None, None)),
-        ("an option of batches", single(Some(rows[0].clone()), Some(keep))),
-    ] {
-        let answer = reason(stage.payments()?.create_payment(request).await);
-        ensure!(answer == "INVALID_FIELD", "{what}: {answer}");
-    }
-    // A gap within the stream, too.
-    let gap = vec![whole[0].clone(), chunk(2, &rows)];
-    ensure!(reason(stage.upload(gap).await) == "UPLOAD_INCOMPLETE", "a gap");
-    ensure!(!stage.upload(whole).await?.replayed, "I2: a refusal bound the key");
+        stage.upload(contents).await
+    });
+    let uploaded: Vec<_> = uploads.buffer_unordered(8).collect().await;
+    ensure!(uploaded.iter().all(Result::is_ok), "{uploaded:?}");
+    // 300 batches of 19 KB each: more than the 4 MiB that a client decodes.
+    let most = proto::ListBatchesRequest { page_size: 1_000, ..Default::default() };
+    let ids: BTreeSet<String> = all(stage, most).await?.into_iter().collect();
+    ensure!(ids.len() == 300, "{} of 300 batches", ids.len());
     Ok(())
 }
 

@@ -125,7 +125,7 @@ async fn bad_rows(stage: &Stage) -> Result<Vec<Bad>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_reason_is_told_with_its_field_and_what_it_points_at() -> Result<()> {
     // Good rows are of 1,000 sat: these fit, and no more of 30,000.
-    let stage = Stage::set(1.0, "[check]\nbatch_amount_sat_max = 30_000\n").await?;
+    let mut stage = Stage::set(1.0, "[check]\nbatch_amount_sat_max = 30_000\n").await?;
     let invoices = stage.near.invoices(6, AMOUNT_MSAT).await?;
     let valid = orders(&invoices);
     let paid = stage.create("paid", &valid[0], Default::default()).await?;
@@ -170,14 +170,14 @@ async fn every_reason_is_told_with_its_field_and_what_it_points_at() -> Result<(
     let seen: std::collections::BTreeSet<i32> = found.iter().map(|row| row.reason).collect();
     ensure!(seen == (1..=20).collect(), "reasons without a row: {seen:?}");
 
-    same_verdicts(&stage, (&rows, &found)).await?;
+    same_verdicts(&mut stage, (&rows, &found)).await?;
     as_single_orders(&stage, &table).await
 }
 
 /// `validate_only` says the same and writes nothing; `accept_valid` keeps the good row and lists
 /// the others for ever.
 async fn same_verdicts(
-    stage: &Stage,
+    stage: &mut Stage,
     (rows, found): (&[PaymentOrder], &[proto::RefusedRow]),
 ) -> Result<()> {
     let texts = |rows: &[proto::RefusedRow]| {
@@ -222,6 +222,8 @@ async fn same_verdicts(
     ensure!(validated.fingerprint == kept.batch.fingerprint, "{validated:?}");
     let repeated = stage.upload(messages("bad", rows, keep)).await?;
     ensure!(repeated.replayed && texts(&repeated.refused) == texts(found), "I3: the same rows");
+    // They are journaled with the batch.
+    stage.engine.restart()?;
     let (mut listed, mut page_token) = (Vec::new(), String::new());
     loop {
         let batch_id = kept.batch.batch_id.clone();
@@ -322,6 +324,30 @@ async fn a_hundred_thousand_bad_rows_are_all_listed_in_flat_memory() -> Result<(
     }
     let (_, end) = refused(&stage, header[..1].to_vec()).await?;
     ensure!(end == "BATCH_TOO_LARGE", "U4: {end}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_validated_payment_is_not_written() -> Result<()> {
+    let stage = Stage::set(1.0, "").await?;
+    let invoices: Vec<Invoice> = stage.near.invoices(1, AMOUNT_MSAT).await?;
+    let order = Some(PaymentOrder { reference: "r".into(), ..orders(&invoices).swap_remove(0) });
+    let request = proto::CreatePaymentRequest {
+        idempotency_key: "one".into(),
+        order: order.clone(),
+        validate_only: true,
+        ..Default::default()
+    };
+    let only = stage.payments()?.create_payment(request.clone()).await?.into_inner();
+    let only = only.payment.context("a payment")?;
+    ensure!(only.payment_id.is_empty() && only.create_time.is_none(), "written: {only:?}");
+    ensure!(only.payment_hash == hex::encode(invoices[0].payment_hash), "{only:?}");
+    ensure!((only.amount_msat, only.fee_limit_msat) == (1_000_000, 15_000), "{only:?}");
+    ensure!((only.reference.as_str(), only.row) == ("r", 1), "{only:?}");
+    ensure!(reason(stage.batch("one").await) == "BATCH_NOT_FOUND", "the key is bound");
+    let request = proto::CreatePaymentRequest { validate_only: false, ..request };
+    let created = stage.payments()?.create_payment(request).await?.into_inner();
+    ensure!(!created.replayed, "ordered by what was only validated");
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use fulgurite_proto::fulgurite::v1::{
     self as proto, WatchBatchResponse, batch_service_client::BatchServiceClient, event::Object,
     payment::State,
 };
+use fulgurite_sim::Knobs;
 use fulgurite_tests::{
     doors::{Stage, messages, orders, reason},
     regtest::until,
@@ -289,5 +290,50 @@ async fn a_watch_that_cannot_go_on_says_so() -> Result<()> {
     stage.engine.terminate()?;
     let ended = stream.message().await;
     ensure!(reason(ended) == "STOPPING", "the end of an engine");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_unresolved_is_told_and_keeps_the_watch_open() -> Result<()> {
+    // Behind the section of the sends: what a node shows in flight for ever is seen after 2 s.
+    let sends = "payment_timeout_s = 1\nstuck_after_s = 1\n";
+    let knobs = Knobs { zombie_share: 1.0, ..Knobs::default() };
+    let stage = Stage::start(knobs, (sends, "")).await?;
+    let invoices = stage.near.invoices(1, AMOUNT_MSAT).await?;
+    let batch = stage.upload(messages("stuck", &orders(&invoices), Default::default())).await?;
+    let request = proto::WatchBatchRequest {
+        batch_id: batch.batch.batch_id,
+        outcomes_only: true,
+        ..Default::default()
+    };
+    let mut cursor = String::new();
+    for again in [false, true] {
+        let mut stream = stage.batches()?.watch_batch(request.clone()).await?.into_inner();
+        let told = loop {
+            let message = stream.message().await?.context("W2: ended without an outcome")?;
+            ensure!(message.batch.is_none_or(|batch| batch.finish_time.is_none()), "finished");
+            cursor = message.cursor;
+            if let Some(event) = message.events.into_iter().next() {
+                break event;
+            }
+        };
+        ensure!(told.r#type == "payment.unresolved", "{again}: {told:?}");
+        let Some(Object::Payment(payment)) = told.object else { bail!("no payment") };
+        ensure!(
+            payment.state() == State::Unresolved && payment.finish_time.is_none(),
+            "{payment:?}"
+        );
+        let cancelled = reason(stage.cancel(&payment.payment_id).await);
+        ensure!(cancelled == "PAYMENT_IN_FLIGHT", "{cancelled}");
+    }
+    // Behind it there is nothing, and no end.
+    let request = proto::WatchBatchRequest { cursor, ..request };
+    let mut stream = stage.batches()?.watch_batch(request).await?.into_inner();
+    let first = stream.message().await?.context("the batch")?;
+    ensure!(first.events.is_empty() && first.batch.is_some(), "W3: {first:?}");
+    let counts = first.batch.and_then(|batch| batch.counts).unwrap_or_default();
+    ensure!(counts.unresolved_count == 1, "{counts:?}");
+    let more = tokio::time::timeout(Duration::from_secs(1), stream.message()).await;
+    ensure!(!matches!(more, Ok(Ok(None) | Err(_))), "W2: the watch ended: {more:?}");
     Ok(())
 }

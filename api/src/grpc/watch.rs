@@ -22,6 +22,8 @@ use crate::{
 
 /// The most events of a message.
 const EVENTS_MAX: usize = 256;
+/// The same with every attempt of every payment, which can be many: clients decode 4 MiB.
+const FULL_EVENTS_MAX: usize = 128;
 /// The batch is sent at most this often.
 const BATCH_PERIOD: Duration = Duration::from_secs(1);
 /// The batch is sent at least this often; the contract says 15 s.
@@ -94,8 +96,12 @@ impl Watch {
     async fn changes(&mut self) -> Result<Changes, Problem> {
         let gone = || Problem::new(Code::StreamRecycled);
         let mut watcher = self.watcher.take().ok_or_else(gone)?;
+        let limit = match self.view {
+            View::Basic => EVENTS_MAX,
+            View::Full => FULL_EVENTS_MAX,
+        };
         let read = move || {
-            let changes = watcher.next(EVENTS_MAX);
+            let changes = watcher.next(limit);
             (watcher, changes)
         };
         let (watcher, changes) = tokio::task::spawn_blocking(read).await.map_err(|_| gone())?;
