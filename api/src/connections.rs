@@ -4,7 +4,7 @@
 //! on each must not be able to keep them: a place is held only so long as the peer goes on.
 
 use std::{
-    io,
+    io::{self, Write},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -60,7 +60,7 @@ impl Incoming {
             match self.listener.accept().await {
                 Ok((stream, _)) => match Arc::clone(&self.places).try_acquire_owned() {
                     Ok(place) => return Connection::new(stream, place, &self.allowed),
-                    Err(_) => self.refuse(&stream),
+                    Err(_) => self.refuse(stream),
                 },
                 Err(fault) if is_of_one_connection(&fault) => {}
                 Err(fault) => {
@@ -71,9 +71,12 @@ impl Incoming {
         }
     }
 
-    fn refuse(&self, stream: &TcpStream) {
-        // What does not fit into an empty send buffer is not worth waiting for.
-        let _ = stream.try_write(self.allowed.farewell);
+    fn refuse(&self, stream: TcpStream) {
+        // The send buffer is empty, and what does not fit into it is not worth waiting for.
+        let told = stream.into_std().and_then(|mut it| it.write(self.allowed.farewell));
+        if let Err(fault) = told {
+            tracing::debug!(error = %fault, "a connection went before it was closed");
+        }
         tracing::debug!(reason = "too many connections", "a connection is closed at once");
     }
 

@@ -8,6 +8,7 @@
 //!
 //! Whatever goes wrong, the last line on standard error says what to do.
 
+mod files;
 mod gauges;
 mod options;
 
@@ -21,7 +22,7 @@ use clap::Args;
 use fulgurite_config::Config;
 use fulgurite_runtime::Engine;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
 };
@@ -35,6 +36,8 @@ const DOOR_THREADS: usize = 2;
 const CALLS_MAX: Duration = Duration::from_millis(1_500);
 /// Then the journal gets so long to be flushed: together below 5 s.
 const FLUSH_MAX: Duration = Duration::from_secs(3);
+/// Connections that wait to be taken; the kernel has a maximum of its own (`somaxconn`).
+const QUEUE_MAX: u32 = 4_096;
 /// How often the identity keys of our nodes are read again.
 const KEYS_EVERY: Duration = Duration::from_millis(100);
 /// How often an operator is told that anybody may come in.
@@ -100,7 +103,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let mut signal = StopSignal::new()
         .map_err(|error| misconfigured(format!("no signals can be received: {error}")))?;
     let admin = admin::Admin::new();
-    let listener = bind("admin.listen", config.admin.listen).await?;
+    let listener = bind("admin.listen", config.admin.listen)?;
     tokio::spawn(admin::serve(listener, admin.clone()));
     let mut opening = std::pin::pin!(open_engine(&config));
     let engine = tokio::select! {
@@ -154,11 +157,11 @@ async fn open_doors(config: &Config, engine: &Engine) -> Result<(Doors, JoinSet<
     });
     let checker = Checker::start(options::rules(config), record)
         .map_err(|error| misconfigured(format!("the invoice check does not start: {error}")))?;
-    let limits = options::limits(config);
+    let limits = files::within(options::limits(config), files::raise());
     let doors = Doors::new(engine.clone(), checker, limits, options::batch(config));
     gauges::register(engine, &doors, config.access.allow_unauthenticated_network);
-    let grpc = bind("grpc.listen", config.grpc.listen).await?;
-    let http = bind("http.listen", config.http.listen).await?;
+    let grpc = bind("grpc.listen", config.grpc.listen)?;
+    let http = bind("http.listen", config.http.listen)?;
     let mut open = JoinSet::new();
     open.spawn(crate::grpc::serve(grpc, doors.clone()));
     open.spawn(crate::http::serve(http, doors.clone()));
@@ -196,9 +199,17 @@ async fn warn_of_open_network() {
     }
 }
 
-async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
-    let bound = TcpListener::bind(address).await;
-    let listener = bound.map_err(|error| {
+/// A listener as tokio makes it, but with a longer queue: where a burst of clients overflows it, they
+/// believe that they are connected, and nobody answers them.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(QUEUE_MAX)
+}
+
+fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    let listener = listen(address).map_err(|error| {
         misconfigured(format!(
             "{address} cannot be opened: {error}; end what has it, or set another {key}"
         ))

@@ -23,7 +23,7 @@ use tonic::{
 use tonic_types::StatusExt;
 
 use crate::{
-    engine::Engine,
+    engine::{Engine, Sections},
     peer::Peer,
     regtest::{Invoice, until},
     upload::{Uploaded, upload_over},
@@ -59,10 +59,18 @@ impl Stage {
     /// # Errors
     /// When one of them does not start.
     pub async fn start(knobs: Knobs, (extra, grpc): (&str, &str)) -> Result<Stage> {
+        Stage::with(knobs, Sections { extra, grpc, ..Sections::default() }).await
+    }
+
+    /// The same, with lines in the sections of both doors.
+    ///
+    /// # Errors
+    /// When one of them does not start.
+    pub async fn with(knobs: Knobs, sections: Sections<'_>) -> Result<Stage> {
         let folder = tempfile::tempdir()?;
         let world = World::simulated(folder.path(), 5, knobs).await?;
         let home = folder.path().join("engine");
-        let engine = Engine::start_with(&home, &[world.payer()], (extra, grpc))?;
+        let engine = Engine::start_with(&home, &[world.payer()], sections)?;
         let near = world.receiver(Receiver::Near).await?;
         Ok(Stage { world, engine, near, folder })
     }

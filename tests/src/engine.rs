@@ -39,6 +39,17 @@ pub struct Engine {
     child: Option<Child>,
 }
 
+/// Lines of a configuration, whole.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sections<'a> {
+    /// Sections of their own.
+    pub extra: &'a str,
+    /// In the section of the gRPC door.
+    pub grpc: &'a str,
+    /// In the section of the HTTP door.
+    pub http: &'a str,
+}
+
 /// One line of a results file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResultRow {
@@ -74,17 +85,17 @@ impl Engine {
     /// # Errors
     /// When it does not become ready.
     pub fn start(folder: &Path, nodes: &[NodeEntry], extra: &str) -> Result<Engine> {
-        Engine::start_with(folder, nodes, (extra, ""))
+        Engine::start_with(folder, nodes, Sections { extra, ..Sections::default() })
     }
 
-    /// The same, with `in_grpc` in the section of its gRPC door.
+    /// The same, with lines in the sections of its doors too.
     ///
     /// # Errors
     /// When it does not become ready.
     pub fn start_with(
         folder: &Path,
         nodes: &[NodeEntry],
-        (extra, in_grpc): (&str, &str),
+        Sections { extra, grpc: in_grpc, http: in_http }: Sections<'_>,
     ) -> Result<Engine> {
         let [grpc, http, admin] = free_ports()?;
         // The disk of a test may be nearly full; a test of that says so itself.
@@ -92,7 +103,10 @@ impl Engine {
         let journal = if is_set { "" } else { "[journal]\ndisk_floor_mb = 0\n" };
         let mut config = format!(
             "[engine]\ndata_dir = \"journal\"\n[grpc]\nlisten = \"{grpc}\"\n{in_grpc}[http]\n\
-             listen = \"{http}\"\n[admin]\nlisten = \"{admin}\"\n{journal}\
+             listen = \"{http}\"
+{in_http}[admin]
+listen = \"{admin}\"
+{journal}\
              [sends]\nexpiry_s = 3\ndeadline_ms = 3000\nfence_margin_ms = 1000\n{extra}\n"
         );
         for node in nodes {

@@ -5,7 +5,7 @@ use fulgurite_proto::fulgurite::v1::{self, batch_options, payment_order};
 use prost_types::Timestamp;
 use serde_json::{Map, Value};
 
-use super::time;
+use super::{json_text, time};
 use crate::problem::Violation;
 
 /// Reads a payment order with the `options` beside it, as `POST /v1/payments` takes it.
@@ -99,11 +99,12 @@ struct Fields {
 impl Fields {
     fn parse(text: &[u8]) -> Result<Fields, Vec<Violation>> {
         let error = |message: String| vec![Violation { field: String::new(), message }];
-        match serde_json::from_slice(text) {
+        match json_text::parse(text) {
             Ok(Value::Object(left)) => {
                 Ok(Fields { left, pointer: String::new(), errors: Vec::new() })
             }
             Ok(_) => Err(error("must be an object".into())),
+            Err(fault) if fault.is_data() => Err(error(format!("cannot be read: {fault}"))),
             Err(fault) => Err(error(format!("is not JSON: {fault}"))),
         }
     }
@@ -159,7 +160,7 @@ impl Fields {
 
     fn large(&mut self, name: &str) -> Option<i64> {
         let value = match self.take(name)? {
-            Value::Number(number) => number.as_i64(),
+            Value::Number(number) => integer(&number),
             // `parse` takes a plus sign, the contract does not.
             Value::String(text) if !text.starts_with('+') => text.parse().ok(),
             _ => None,
@@ -172,7 +173,7 @@ impl Fields {
 
     fn small(&mut self, name: &str) -> Option<i32> {
         let value = match self.take(name)? {
-            Value::Number(number) => number.as_i64().and_then(|value| i32::try_from(value).ok()),
+            Value::Number(number) => integer(&number).and_then(|it| i32::try_from(it).ok()),
             _ => None,
         };
         if value.is_none() {
@@ -218,6 +219,13 @@ impl Fields {
     }
 }
 
+/// An integer, also one that is written like 16.0, as far as JSON readers agree on it (2^53).
+fn integer(number: &serde_json::Number) -> Option<i64> {
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    let is_exact = |value: &f64| value.fract() == 0.0 && value.abs() <= EXACT_MAX;
+    number.as_i64().or_else(|| number.as_f64().filter(is_exact).map(|value| value as i64))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,6 +243,25 @@ mod tests {
         assert_eq!(options.attempts_max, Some(3));
         assert_eq!(options.fee_policy.map(|policy| policy.base_msat), Some(1));
         assert_eq!(options.start_paused, None);
+    }
+
+    #[test]
+    fn an_integer_may_be_written_in_each_way_that_means_one() {
+        for (text, expected) in [
+            ("16", Some(16)),
+            ("16.0", Some(16)),
+            ("1.6e1", Some(16)),
+            ("\"16\"", Some(16)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("16.5", None),
+            ("1e300", None),
+            ("9223372036854775808", None),
+            ("\"16.0\"", None),
+        ] {
+            let read = payment_order(format!("{{\"amount_msat\": {text}}}").as_bytes());
+            let amount = read.ok().and_then(|order| order.amount);
+            assert_eq!(amount, expected.map(payment_order::Amount::AmountMsat), "{text}");
+        }
     }
 
     #[test]
@@ -261,6 +288,8 @@ mod tests {
         for text in ["", "[]", "1", "{", "null"] {
             assert!(payment_order(text.as_bytes()).is_err(), "{text}");
         }
+        // A name that is there twice: readers differ in which one they take.
+        assert!(payment_order(br#"{"bolt11": "x", "bolt11": "y"}"#).is_err());
         // `options` are not part of a line of a file.
         assert!(payment_order(br#"{"bolt11": "x", "options": {}}"#).is_err());
     }

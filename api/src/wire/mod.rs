@@ -4,6 +4,7 @@ pub mod batch;
 pub mod event;
 pub mod json;
 pub mod json_read;
+pub mod json_text;
 pub mod node;
 pub mod options;
 pub mod payment;

@@ -119,9 +119,9 @@ fn read(contract: &Contract, name: &str) -> Value {
     })
 }
 
-/// A field as the engine reads it.
+/// A field as the engine reads it: `null` is as if it were absent.
 fn taken(field: &Field) -> Value {
-    let one = match &field.kind {
+    let mut one = match &field.kind {
         Kind::Small => json!({
             "type": "integer", "format": "int32", "minimum": 0, "maximum": i32::MAX,
         }),
@@ -130,11 +130,22 @@ fn taken(field: &Field) -> Value {
             "minimum": 0, "maximum": i64::MAX,
         }),
         Kind::Object(name) => reference(&format!("{name}Input")),
-        Kind::Text | Kind::Truth | Kind::Time | Kind::Pairs | Kind::Word(_) => {
-            return written(field);
-        }
+        Kind::Text | Kind::Truth | Kind::Time | Kind::Pairs | Kind::Word(_) => written(field),
     };
+    match one["type"].take() {
+        Value::Null => one = json!({ "anyOf": [reference_of(&one), { "type": "null" }] }),
+        Value::Array(mut kinds) => {
+            kinds.push("null".into());
+            one["type"] = kinds.into();
+        }
+        kind => one["type"] = json!([kind, "null"]),
+    }
     described(field, one)
+}
+
+/// The reference alone, without a description beside it.
+fn reference_of(schema: &Value) -> Value {
+    json!({ "$ref": schema["$ref"] })
 }
 
 fn described(field: &Field, one: Value) -> Value {
@@ -151,9 +162,10 @@ fn payment_request(contract: &Contract) -> Value {
     let mut schema = read(contract, "PaymentOrder");
     // One kind of destination is known so far.
     schema["required"] = json!(["bolt11"]);
+    schema["properties"]["bolt11"]["type"] = "string".into();
     schema["properties"]["bolt11"]["maxLength"] = 7_089.into();
     schema["properties"]["reference"]["maxLength"] = 255.into();
-    let mut options = reference("BatchOptionsInput");
+    let mut options = json!({ "anyOf": [reference("BatchOptionsInput"), { "type": "null" }] });
     options["description"] = "Options, as for a batch.".into();
     schema["properties"]["options"] = options;
     schema

@@ -66,7 +66,10 @@ fn varint(bytes: &mut Vec<u8>, mut value: u32) {
 
 /// What does not fit the schema: the place and why.
 fn misfits(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
-    let mut schema = schema;
+    let mut schema = match schema["anyOf"].get(0) {
+        Some(first) => first,
+        None => schema,
+    };
     while let Some(name) = schema["$ref"].as_str() {
         schema = document().pointer(name.trim_start_matches('#')).expect("a schema");
     }
@@ -216,16 +219,16 @@ fn every_field_of_a_resolution_is_read() {
 fn sample(properties: &Value) -> Value {
     let properties = properties.as_object().expect("properties").iter();
     let values = properties.map(|(name, schema)| {
-        let value = match (&schema["type"], schema["format"].as_str()) {
-            (_, Some("date-time")) => json!("2030-01-31T12:00:00Z"),
-            (Value::String(kind), _) if kind == "integer" => json!(1),
-            (Value::String(kind), _) if kind == "boolean" => json!(true),
-            (Value::Array(_), _) => json!("1"),
-            _ if schema["$ref"].as_str().is_some_and(|at| at.ends_with("Priority")) => {
-                json!("high")
-            }
-            _ if schema["$ref"].is_string() => json!({}),
-            _ => json!("x"),
+        let at = schema["anyOf"][0]["$ref"].as_str().unwrap_or_default();
+        let kind = schema["type"].get(0).unwrap_or(&schema["type"]).as_str().unwrap_or_default();
+        let value = match (kind, schema["format"].as_str().unwrap_or_default()) {
+            (_, "date-time") => json!("2030-01-31T12:00:00Z"),
+            (_, "int64") => json!("1"),
+            ("integer", _) => json!(1),
+            ("boolean", _) => json!(true),
+            ("string", _) => json!("x"),
+            _ if at.ends_with("Priority") => json!("high"),
+            _ => json!({}),
         };
         (name.clone(), value)
     });

@@ -232,17 +232,21 @@ fn holds(schema: &Value) -> String {
     if let Some(at) = schema["$ref"].as_str() {
         return schema_link(at);
     }
-    let format = text_of(&schema["format"]);
-    match (&schema["type"], format) {
-        (Value::Array(_), _) => "integer, or a decimal string".to_owned(),
-        (Value::String(kind), _) if kind == "array" => {
-            format!("list of {}", holds(&schema["items"]))
-        }
-        (Value::String(kind), "int64") if kind == "string" => "decimal string".to_owned(),
-        (Value::String(kind), "date-time") if kind == "string" => "time".to_owned(),
-        (Value::String(kind), _) if kind == "object" => "pairs of strings".to_owned(),
-        (Value::String(kind), _) => kind.clone(),
-        _ => String::new(),
+    if let Some(first) = schema["anyOf"].get(0) {
+        return holds(first);
+    }
+    let kind = match &schema["type"] {
+        Value::Array(kinds) if kinds.iter().any(|kind| kind == "integer") => "number or string",
+        Value::Array(kinds) => kinds.first().map(text_of).unwrap_or_default(),
+        kind => text_of(kind),
+    };
+    match (kind, text_of(&schema["format"])) {
+        ("number or string", "int64") => "integer, or a decimal string".to_owned(),
+        ("string", "int64") => "decimal string".to_owned(),
+        ("string", "date-time") => "time".to_owned(),
+        ("object", _) => "pairs of strings".to_owned(),
+        ("array", _) => format!("list of {}", holds(&schema["items"])),
+        (kind, _) => kind.to_owned(),
     }
 }
 
