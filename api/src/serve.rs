@@ -199,8 +199,8 @@ async fn warn_of_open_network() {
     }
 }
 
-/// A listener as tokio makes it, but with a longer queue: where a burst of clients overflows it, they
-/// believe that they are connected, and nobody answers them.
+/// A listener as tokio makes it, but with a longer queue: clients whose burst overflows it believe
+/// that they are connected, and nobody answers them.
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
