@@ -174,15 +174,17 @@ fn payment_request(contract: &Contract) -> Value {
 fn not_paid(contract: &Contract) -> Value {
     let mut schema = read(contract, "ResolvePaymentRequest.NotPaid");
     schema["required"] = json!(["reason"]);
+    schema["properties"]["reason"]["type"] = "string".into();
     schema
 }
 
 fn resolution(contract: &Contract) -> Value {
     let mut schema = read(contract, "ResolvePaymentRequest");
-    let mut not_paid = reference("NotPaid");
+    let mut not_paid = json!({ "anyOf": [reference("NotPaid"), { "type": "null" }] });
     not_paid["description"] = "Not paid; instead of `preimage`.".into();
     schema["properties"]["not_paid"] = not_paid;
     schema["required"] = json!(["by"]);
+    schema["properties"]["by"]["type"] = "string".into();
     // It is in the path.
     if let Some(properties) = schema["properties"].as_object_mut() {
         properties.remove("payment_id");
