@@ -139,6 +139,11 @@ listen = \"{admin}\"
         Ok(())
     }
 
+    /// Where it and its configuration are kept.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.join("engine.log")
     }
@@ -280,7 +285,8 @@ listen = \"{admin}\"
         self.admin
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// A command of the command line that talks to this engine, without standard input.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(arguments).env("FULGURITE_ENDPOINT", self.endpoint()).stdin(Stdio::null());
         command

@@ -1,5 +1,6 @@
 //! End-to-end, golden, real-lnd and tidy tests.
 
+pub mod cli;
 pub mod clients;
 pub mod cut;
 pub mod descriptors;

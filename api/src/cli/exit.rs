@@ -11,16 +11,19 @@ use crate::problem::{Code, Retry};
 /// What `--help` says about them.
 pub const HELP: &str = "\
 Exit codes:
-    0  all succeeded; with --no-wait or without --wait: all was accepted
-    1  the batch or payment is final, and some of it failed, was cancelled or refused
+    0  all succeeded; with --no-wait, and without --wait: all was accepted
+    1  the batch or payment is final, and some of it failed, was cancelled or
+       refused
     2  the command line cannot be used, or a file cannot be opened
     3  refused, or the file has bad rows: nothing was accepted
-    4  the engine was not reached or the outcome is unknown: run the same command again
+    4  the engine was not reached or the outcome is unknown: run the same
+       command again
     5  only payments that a person must resolve are left
-   74  something of this machine failed, such as writing the results or standard output;
-       it says nothing of payments, and what was accepted goes on
+   74  something of this machine failed, such as writing the results or standard
+       output; it says nothing of payments, and what was accepted goes on
   130  interrupted; what was accepted goes on
-`serve` has codes of its own: docs/configuration.md";
+`config check` has 78, `journal verify` 0, 1, 2 and `serve` codes of its own:
+docs/cli.md";
 
 /// The exit code of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,8 @@
 mod batch;
 pub mod client;
 mod config;
+#[cfg(test)]
+mod docs;
 mod engine;
 pub mod exit;
 mod human;
@@ -32,7 +34,7 @@ use exit::{Exit, Fault};
 
 /// Pays many Lightning invoices, each exactly once.
 #[derive(Debug, Parser)]
-#[command(name = "fulgurite", version, max_term_width = 100, after_help = exit::HELP)]
+#[command(name = "fulgurite", version, max_term_width = 80, after_help = exit::HELP)]
 struct Cli {
     #[command(flatten)]
     remote: Remote,
@@ -42,6 +44,7 @@ struct Cli {
 
 /// Where the engine is, and how answers are shown.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
 pub struct Remote {
     /// The engine's gRPC address.
     #[arg(
@@ -52,7 +55,7 @@ pub struct Remote {
         value_name = "URL"
     )]
     pub endpoint: String,
-    /// Prints one JSON object a line, as the HTTP API has them; problems on standard error.
+    /// Prints one JSON object a line, as the HTTP API has them; problems go to standard error.
     #[arg(long, global = true)]
     pub json: bool,
     /// Gives up when an engine that was there stays away for so many seconds.

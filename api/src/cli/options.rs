@@ -7,6 +7,7 @@ use super::{exit::Fault, input};
 
 /// The options that batches and single payments have; what is not given is the engine's default.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "How it is paid (default: as the engine is configured)")]
 pub struct OptionArgs {
     /// Accepts and pays nothing before `batch resume`.
     #[arg(long = "paused")]

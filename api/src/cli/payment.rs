@@ -99,7 +99,7 @@ struct Among {
     #[arg(long, value_name = "HASH")]
     hash: Option<String>,
     /// With this reference.
-    #[arg(long)]
+    #[arg(long, value_name = "TEXT")]
     reference: Option<String>,
 }
 
