@@ -46,6 +46,9 @@ pub enum PaymentCommand {
     /// Ends an unresolved payment as you say, for ever: it is never paid again.
     Resolve(resolve::ResolveArgs),
     /// Lists the payments of a batch, or those with a hash or a reference.
+    #[command(
+        override_usage = "fulgurite payment list [OPTIONS] <--batch|--hash|--reference> <IT>"
+    )]
     List(ListArgs),
 }
 
