@@ -337,7 +337,8 @@ async fn follow(to: &To, batch: &proto::Batch) -> Result<Followed, Fault> {
             let (id, node) = (&payment.payment_id, &payment.node);
             to.say(&format!("  row {} {id} at {node}", payment.row));
         });
-        to.say("fulgurite payment get ID shows what the node said; ask the recipient too");
+        to.say("fulgurite payment get ID shows what the node said; ask the recipient too. Then:");
+        to.say("fulgurite payment resolve ID");
     }
     Ok(Followed::Ended(watched))
 }
