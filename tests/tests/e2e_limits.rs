@@ -1,12 +1,13 @@
 //! Uploads and orders that are too slow, too much, or not said as they must be: each is refused
 //! with its code and leaves nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use fulgurite_proto::fulgurite::v1::{self as proto, BatchOptions, upload_batch_request::Content};
 use fulgurite_tests::doors::{Stage, chunk, messages, orders, reason};
 use futures::{StreamExt, stream};
+use tokio_stream::wrappers::IntervalStream;
 use tonic_types::StatusExt;
 
 const AMOUNT_MSAT: u64 = 1_000_000;
@@ -94,5 +95,63 @@ async fn what_is_not_said_as_it_must_be_is_refused() -> Result<()> {
     // A gap within the stream, too.
     let gap = vec![whole[0].clone(), chunk(2, &rows)];
     ensure!(reason(stage.upload(gap).await) == "UPLOAD_INCOMPLETE", "a gap");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_takes_too_long_in_all_is_ended() -> Result<()> {
+    let stage = Stage::set(1.0, "[limits]\nupload_s_max = 10\n").await?;
+    let rows = orders(&stage.near.invoices(100, AMOUNT_MSAT).await?);
+    let header = stream::iter(messages("slow", &rows, paused())).take(1);
+    // Never silent for long, and never at its end: a row each second.
+    let ticks = tokio::time::interval(Duration::from_secs(1));
+    let chunks = (1..).zip(rows).map(|(row, order)| chunk(row, &[order]));
+    let chunks = IntervalStream::new(ticks).zip(stream::iter(chunks.collect::<Vec<_>>()));
+    let started = Instant::now();
+    let slow = stage.upload_stream(header.chain(chunks.map(|(_, chunk)| chunk)));
+    ensure!(reason(slow.await) == "UPLOAD_TIMEOUT", "U5");
+    ensure!(started.elapsed() >= Duration::from_secs(9), "after {:?}", started.elapsed());
+    ensure!(reason(stage.batch("slow").await) == "BATCH_NOT_FOUND", "U5 left something");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_token_is_of_its_request_alone() -> Result<()> {
+    let stage = Stage::set(1.0, "").await?;
+    let mut rows = orders(&stage.near.invoices(3, AMOUNT_MSAT).await?);
+    rows.extend([proto::PaymentOrder::default(), proto::PaymentOrder::default()]);
+    let keep = BatchOptions { accept_valid: Some(true), ..paused() };
+    let batch_id = stage.upload(messages("pages", &rows, keep)).await?.batch.batch_id;
+    let payments = proto::ListPaymentsRequest {
+        batch_id: batch_id.clone(),
+        page_size: 2,
+        ..Default::default()
+    };
+    let refused =
+        proto::ListRefusedRowsRequest { batch_id, page_size: 1, page_token: String::new() };
+    let page = stage.payments()?.list_payments(payments.clone()).await?.into_inner();
+    let rows = stage.batches()?.list_refused_rows(refused.clone()).await?.into_inner();
+    ensure!((page.payments.len(), rows.rows.len()) == (2, 1), "{page:?} {rows:?}");
+    let (of_payments, of_rows) = (page.next_page_token, rows.next_page_token);
+    let states = vec![proto::payment::State::Queued.into()];
+    for (what, page_token, states) in
+        [("of other states", of_payments.clone(), states), ("of refused rows", of_rows, vec![])]
+    {
+        let request = proto::ListPaymentsRequest { page_token, states, ..payments.clone() };
+        let answer = reason(stage.payments()?.list_payments(request).await);
+        ensure!(answer == "PAGE_TOKEN_MISMATCH", "{what}: {answer}");
+    }
+    let request =
+        proto::ListRefusedRowsRequest { page_token: of_payments.clone(), ..refused.clone() };
+    let answer = reason(stage.batches()?.list_refused_rows(request).await);
+    ensure!(answer == "PAGE_TOKEN_MISMATCH", "of payments: {answer}");
+    let request = proto::ListRefusedRowsRequest { batch_id: "bat_1".into(), ..refused };
+    let answer = reason(stage.batches()?.list_refused_rows(request).await);
+    ensure!(answer == "BATCH_NOT_FOUND", "{answer}");
+    // A size above the most is the most.
+    let request =
+        proto::ListPaymentsRequest { page_token: of_payments, page_size: 1_000_000, ..payments };
+    let rest = stage.payments()?.list_payments(request).await?.into_inner();
+    ensure!(rest.payments.len() == 1 && rest.next_page_token.is_empty(), "{rest:?}");
     Ok(())
 }

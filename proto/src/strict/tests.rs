@@ -115,7 +115,7 @@ fn an_unknown_field_is_named_wherever_it_is() {
 
 #[test]
 fn every_request_of_every_method_is_strict() {
-    assert_eq!(SHAPES.requests.len(), 14);
+    assert!(SHAPES.requests.len() >= 14, "{}", SHAPES.requests.len());
     for name in SHAPES.requests.keys() {
         // Field 2,047: no message will have it soon.
         assert_eq!(path(name, &[0xf8, 0x7f, 1]), "2047", "{name}");
