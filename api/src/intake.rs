@@ -18,6 +18,7 @@ use crate::{
     doors::now,
     fingerprint::Fingerprint,
     problem::{Code, Problem, invalid, order_refused},
+    query,
     wire::{self, payment::View},
 };
 
@@ -195,7 +196,7 @@ pub async fn create_payment(
 async fn created(doors: &Doors, payment: PaymentId, version: Lsn) -> Result<v1::Payment, Problem> {
     until_readable(doors, version).await?;
     let found = doors.engine.payment(payment).ok_or(Problem::new(Code::UnknownOutcome))?;
-    Ok(wire::payment::to_proto(&found, View::Basic))
+    Ok(query::shown(doors, &found, View::Basic))
 }
 
 /// Waits until the read model covers `version`: who was answered can read what was accepted. How

@@ -12,7 +12,7 @@ use crate::{
     intake::until_readable,
     problem::{Problem, invalid},
     query,
-    wire::{self, payment::View},
+    wire::payment::View,
 };
 
 /// The most bytes of a name.
@@ -35,7 +35,7 @@ pub async fn resolve_payment(
     }
     let found = found?.ok_or_else(|| query::no_payment(&request.payment_id))?;
     until_readable(doors, found.version).await?;
-    Ok(wire::payment::to_proto(&found, View::Full))
+    Ok(query::shown(doors, &found, View::Full))
 }
 
 fn wish(verdict: Option<Verdict>) -> Result<Wish, Problem> {

@@ -1,6 +1,6 @@
 //! Reading: payments, batches, refused rows, nodes. The same answers at both doors.
 
-use fulgurite_core::{BatchId, PaymentHash, PaymentId, batch, batch::Summary};
+use fulgurite_core::{BatchId, PaymentHash, PaymentId, batch, batch::Summary, payment::Payment};
 use fulgurite_proto::fulgurite::v1;
 use fulgurite_runtime::engine::{Among, PaymentRefused, Requested, StateFilter};
 use prost::Message;
@@ -188,12 +188,23 @@ pub fn payment_id(text: &str) -> Result<PaymentId, Problem> {
     text.parse().map_err(|_| no_payment(text))
 }
 
+/// The payment as a message, with what is known of it right now beyond the journal.
+pub fn shown(doors: &Doors, payment: &Payment, view: View) -> v1::Payment {
+    let contact = doors.engine.contact(payment);
+    let mut message = wire::payment::to_proto(payment, view);
+    message.htlc_expiry_height = wire::count(contact.htlc_expiry_height);
+    if message.outcome_unknown_since.is_none() {
+        message.outcome_unknown_since = contact.lost_since.map(wire::time::to_proto);
+    }
+    message
+}
+
 /// A payment by its id.
 pub fn get_payment(doors: &Doors, request: &v1::GetPaymentRequest) -> Result<v1::Payment, Problem> {
     let view = view(request.view)?;
     let id = payment_id(&request.payment_id)?;
     let found = doors.engine.payment(id).ok_or_else(|| no_payment(&request.payment_id))?;
-    Ok(wire::payment::to_proto(&found, view))
+    Ok(shown(doors, &found, view))
 }
 
 /// Cancels a payment that has no attempt under way; one that is cancelled is answered as it is.
@@ -205,7 +216,7 @@ pub async fn cancel_payment(doors: &Doors, id: &str) -> Result<v1::Payment, Prob
     }
     let found = found?.ok_or_else(|| no_payment(id))?;
     until_readable(doors, found.version).await?;
-    Ok(wire::payment::to_proto(&found, View::Full))
+    Ok(shown(doors, &found, View::Full))
 }
 
 /// A page of payments.
@@ -236,7 +247,7 @@ pub fn list_payments(
     let found = doors.engine.payments(&among, &states, after, size + 1);
     let (mut payments, mut bytes, mut last) = (Vec::new(), 0, None);
     for payment in found.iter().take(size) {
-        let message = wire::payment::to_proto(payment, view);
+        let message = shown(doors, payment, view);
         bytes += message.encoded_len();
         if bytes > PAGE_BYTES_MAX && !payments.is_empty() {
             break;

@@ -103,10 +103,7 @@ impl Engine {
         let journal = if is_set { "" } else { "[journal]\ndisk_floor_mb = 0\n" };
         let mut config = format!(
             "[engine]\ndata_dir = \"journal\"\n[grpc]\nlisten = \"{grpc}\"\n{in_grpc}[http]\n\
-             listen = \"{http}\"
-{in_http}[admin]
-listen = \"{admin}\"
-{journal}\
+             listen = \"{http}\"\n{in_http}[admin]\nlisten = \"{admin}\"\n{journal}\
              [sends]\nexpiry_s = 3\ndeadline_ms = 3000\nfence_margin_ms = 1000\n{extra}\n"
         );
         for node in nodes {

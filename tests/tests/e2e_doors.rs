@@ -321,7 +321,8 @@ async fn a_payment_in_flight_is_not_cancelled() -> Result<()> {
         let refused = reason(stage.cancel(&held_id).await);
         ensure!(refused == "PAYMENT_IN_FLIGHT", "{refused}");
     }
-    ensure!(stage.payment(&held_id).await? == before, "something was recorded");
+    let after = stage.payment(&held_id).await?;
+    ensure!(after.version == before.version, "something was recorded: {after:?}");
     let cancelled = stage.cancel(&ids[0]).await?;
     ensure!(cancelled.state() == State::Cancelled, "{cancelled:?}");
     stage.engine.restart()?;

@@ -282,7 +282,7 @@ impl Tracker {
     ) -> Option<Action> {
         match payment.status {
             PaymentStatus::InFlight => {
-                self.liveness.reported(&payment.first_hops);
+                self.liveness.reported(payment);
                 None
             }
             PaymentStatus::Succeeded { preimage, fee_paid } => {

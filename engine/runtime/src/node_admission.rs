@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use fulgurite_core::{
-    Msat, UnixMs,
+    AttemptId, Msat, UnixMs,
     channel::{Pick, Room, pick},
 };
 
@@ -11,7 +11,7 @@ use crate::{
     clock::now,
     message::{BatchMessage, Grant, Place, Placed},
     metrics::Stage,
-    node_work::{Granted, NodeWork, Reserving},
+    node_work::{Granted, NodeWork, Reserving, Tracked},
 };
 
 /// How many orders that find no channel are looked past for one that does.
@@ -137,6 +137,14 @@ impl NodeWork {
 
     /// Writes the operator's view; less often than `publish`.
     pub fn publish_status(&mut self) {
+        let expiry = |(attempt, tracked): (&AttemptId, &Tracked)| {
+            let height = tracked.tracker.htlc_expiry_height();
+            (height > 0).then_some((*attempt, height))
+        };
+        let mut expiries = self.slot.htlc_expiries.lock();
+        expiries.clear();
+        expiries.extend(self.tracked.iter().filter_map(expiry));
+        drop(expiries);
         let measured_rate = self.node.measured_rate(now());
         let (spendable, active_channels) = self.channels.spendable();
         let mut status = self.slot.status.lock();
@@ -150,6 +158,9 @@ impl NodeWork {
         status.spendable = spendable;
         if status.connected {
             status.problem.clear();
+            status.disconnected_since = None;
+        } else {
+            status.disconnected_since.get_or_insert_with(now);
         }
         if let Some(info) = &self.info {
             status.identity_pubkey =

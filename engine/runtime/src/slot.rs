@@ -157,6 +157,8 @@ pub struct NodeSlot {
     pub board: Mutex<Board>,
     /// What operators see of it.
     pub status: Mutex<NodeStatus>,
+    /// The heights by which its payments in flight come back, where they are known.
+    pub htlc_expiries: Mutex<HashMap<AttemptId, u32>>,
     /// What the node said of itself last; `None` while it is not connected.
     pub last_info: Mutex<Option<NodeInfo>>,
     /// Grows with every actor that is built on the slot (rule E8).
@@ -176,6 +178,7 @@ impl NodeSlot {
             limits,
             inbox: Inbox::new(sizes),
             board: Mutex::new(Board::default()),
+            htlc_expiries: Mutex::default(),
             last_info: Mutex::new(None),
             incarnation: AtomicU32::new(0),
             number: Mutex::new(0),

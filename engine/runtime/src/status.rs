@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use fulgurite_core::Msat;
+use fulgurite_core::{Msat, UnixMs};
+
+use crate::clock::now;
 
 /// A node as the engine sees it.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub struct NodeStatus {
     pub connected: bool,
     /// Why it is not connected; empty when it is.
     pub problem: String,
+    /// Since when it is not connected, at the earliest the engine's start; `None` while it is.
+    pub disconnected_since: Option<UnixMs>,
     /// The circuit breaker's state: `closed`, `open` or `half_open`.
     pub breaker: &'static str,
     /// How many payments may be in flight there now.
@@ -87,6 +91,7 @@ impl NodeStatus {
             version: String::new(),
             connected: false,
             problem: "not connected yet".to_owned(),
+            disconnected_since: Some(now()),
             breaker: "closed",
             window: 0,
             in_flight: 0,

@@ -9,7 +9,11 @@
 //! channeldb/channel.go `ActiveHtlcs`), so a channel proves nothing while its peer is away.
 
 use super::{Action, Context, Phase, Tracker};
-use crate::{id::PaymentHash, port::ChannelInfo, time::UnixMs};
+use crate::{
+    id::PaymentHash,
+    port::{ChannelInfo, PaymentReport},
+    time::UnixMs,
+};
 
 /// The least time between the two looks that make a payment stuck, in milliseconds: a result on
 /// its way from the channel to the payment is long there by then.
@@ -20,16 +24,19 @@ const LOOKS_APART_MS: i64 = 10_000;
 pub(super) struct Liveness {
     /// The first hops of its HTLCs, by the node's last word.
     first_hops: Vec<u64>,
+    /// The height by which the last of them comes back, by the same word; 0 when it has none.
+    htlc_expiry_height: u32,
     /// When a look at the channels first found nothing.
     nothing_since: Option<UnixMs>,
     pub(super) is_stuck: bool,
 }
 
 impl Liveness {
-    pub(super) fn reported(&mut self, first_hops: &[u64]) {
-        if self.first_hops != first_hops {
+    pub(super) fn reported(&mut self, payment: &PaymentReport) {
+        self.htlc_expiry_height = payment.htlc_expiry_height;
+        if self.first_hops != payment.first_hops {
             self.first_hops.clear();
-            self.first_hops.extend_from_slice(first_hops);
+            self.first_hops.extend_from_slice(&payment.first_hops);
             self.nothing_since = None;
         }
     }
@@ -53,6 +60,12 @@ impl Tracker {
     pub fn stuck(mut self) -> Tracker {
         self.liveness.is_stuck = true;
         self
+    }
+
+    /// The block height by which what is in flight comes back at the latest, by the node's last
+    /// word; 0 when it is not known.
+    pub fn htlc_expiry_height(&self) -> u32 {
+        self.liveness.htlc_expiry_height
     }
 
     /// It was found stuck.

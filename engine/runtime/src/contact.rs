@@ -1,0 +1,35 @@
+//! What is known of a payment in flight beyond the journal. It changes no state: it is looked up
+//! for whoever asks for the payment.
+
+use fulgurite_core::{
+    AttemptId, UnixMs,
+    payment::{Payment, State},
+};
+
+use crate::engine::Engine;
+
+/// How a payment in flight can be followed right now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contact {
+    /// Since when its node cannot be asked; `None` while it can, or when nothing is in flight.
+    pub lost_since: Option<UnixMs>,
+    /// The block height by which what is in flight comes back at the latest; 0 when unknown.
+    pub htlc_expiry_height: u32,
+}
+
+impl Engine {
+    /// What is known of this payment's attempt right now.
+    pub fn contact(&self, payment: &Payment) -> Contact {
+        let (State::InFlight(started) | State::Stuck(started)) = &payment.state else {
+            return Contact::default();
+        };
+        let Some(node) = self.shared.nodes.iter().find(|node| node.name == started.node) else {
+            // It is not configured any more.
+            return Contact { lost_since: Some(payment.updated), htlc_expiry_height: 0 };
+        };
+        let attempt = AttemptId { payment: payment.id, number: started.attempt };
+        let lost_since = node.status.lock().disconnected_since;
+        let height = node.htlc_expiries.lock().get(&attempt).copied();
+        Contact { lost_since, htlc_expiry_height: height.unwrap_or(0) }
+    }
+}
