@@ -1,17 +1,22 @@
 //! The engine as a process: started, killed, asked through its own command line.
 
 use std::{
+    ffi::OsString,
     fs,
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::regtest::{Invoice, free_port};
+pub use crate::results::ResultRow;
+use crate::{
+    regtest::{Invoice, free_port},
+    results,
+};
 
 const READY_MAX: Duration = Duration::from_secs(60);
 
@@ -36,6 +41,7 @@ pub struct Engine {
     grpc: SocketAddr,
     http: SocketAddr,
     admin: SocketAddr,
+    environment: Vec<(&'static str, OsString)>,
     child: Option<Child>,
 }
 
@@ -50,30 +56,17 @@ pub struct Sections<'a> {
     pub http: &'a str,
 }
 
-/// One line of a results file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResultRow {
-    /// The payment's id; empty for a refused row.
-    pub payment_id: String,
-    /// The payment hash in hex.
-    pub payment_hash: String,
-    /// Its state.
-    pub state: String,
-    /// Why it failed or was refused.
-    pub reason: String,
-    /// The same for a person.
-    pub message: String,
-    /// What it cost.
-    pub fee_msat: u64,
-}
-
-/// The `fulgurite` program: `bin/` of the workspace, or `FULGURITE_BIN`.
+/// The `fulgurite` program: `FULGURITE_BIN`, or beside this program, or `bin/` of the workspace.
 ///
 /// # Errors
 /// When it was not built.
 pub fn program() -> Result<PathBuf> {
-    let default = crate::root().join("bin/fulgurite");
-    let path = std::env::var_os("FULGURITE_BIN").map_or(default, PathBuf::from);
+    let beside = std::env::current_exe()?.with_file_name("fulgurite");
+    let path = match std::env::var_os("FULGURITE_BIN") {
+        Some(named) => PathBuf::from(named),
+        None if beside.exists() => beside,
+        None => crate::root().join("bin/fulgurite"),
+    };
     ensure!(path.exists(), "{} is missing: run `make build`", path.display());
     Ok(path.canonicalize()?)
 }
@@ -93,6 +86,21 @@ impl Engine {
     /// # Errors
     /// When it does not become ready.
     pub fn start_with(
+        folder: &Path,
+        nodes: &[NodeEntry],
+        sections: Sections<'_>,
+    ) -> Result<Engine> {
+        let mut engine = Engine::prepare(folder, nodes, sections)?;
+        engine.spawn()?;
+        engine.wait_ready()?;
+        Ok(engine)
+    }
+
+    /// The same, but it is not started yet.
+    ///
+    /// # Errors
+    /// When its configuration cannot be written.
+    pub fn prepare(
         folder: &Path,
         nodes: &[NodeEntry],
         Sections { extra, grpc: in_grpc, http: in_http }: Sections<'_>,
@@ -115,11 +123,21 @@ impl Engine {
         }
         fs::create_dir_all(folder)?;
         fs::write(folder.join("fulgurite.toml"), config)?;
-        let folder = folder.to_owned();
-        let mut engine = Engine { program: program()?, folder, grpc, http, admin, child: None };
-        engine.spawn()?;
-        engine.wait_ready()?;
-        Ok(engine)
+        let (program, folder, environment) = (program()?, folder.to_owned(), Vec::new());
+        Ok(Engine { program, folder, grpc, http, admin, environment, child: None })
+    }
+
+    /// What is in the environment of the processes that are started from now on.
+    pub fn set_environment(&mut self, environment: Vec<(&'static str, OsString)>) {
+        self.environment = environment;
+    }
+
+    /// How the process ended, if it did by itself.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.as_mut().map(Child::try_wait).transpose()?.flatten())
     }
 
     /// Starts the process.
@@ -132,6 +150,7 @@ impl Engine {
         command.arg("serve").arg("--config").arg(self.folder.join("fulgurite.toml"));
         command.args(["--parent", &std::process::id().to_string()]);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.child = Some(command.spawn().context("starting the engine")?);
         Ok(())
     }
@@ -357,32 +376,8 @@ impl Submit {
         let text = fs::read_to_string(&self.results).with_context(|| {
             format!("no results; it said: {}", String::from_utf8_lossy(&output.stderr))
         })?;
-        Ok((output.status.code(), read_results(&text)?))
+        Ok((output.status.code(), results::read(&text)?))
     }
-}
-
-fn read_results(text: &str) -> Result<Vec<ResultRow>> {
-    let mut reader = csv::Reader::from_reader(text.as_bytes());
-    let header = reader.headers()?.clone();
-    let column = |name: &str| {
-        header.iter().position(|column| column == name).with_context(|| format!("no {name} column"))
-    };
-    let [id, hash, state] = [column("payment_id")?, column("payment_hash")?, column("state")?];
-    let [reason, message, fee] = [column("reason")?, column("message")?, column("fee_msat")?];
-    let mut rows = Vec::new();
-    for row in reader.records() {
-        let row = row?;
-        let text = |at: usize| row.get(at).unwrap_or_default().to_owned();
-        rows.push(ResultRow {
-            payment_id: text(id),
-            payment_hash: text(hash),
-            state: text(state),
-            reason: text(reason),
-            message: text(message),
-            fee_msat: text(fee).parse().unwrap_or(0),
-        });
-    }
-    Ok(rows)
 }
 
 fn free_ports() -> Result<[SocketAddr; 3]> {

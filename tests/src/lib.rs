@@ -12,6 +12,7 @@ pub mod odd;
 pub mod peer;
 pub mod raw;
 pub mod regtest;
+pub mod results;
 pub mod scenarios;
 pub mod scenarios_late;
 pub mod scenarios_meaning;
@@ -27,6 +28,8 @@ use std::path::PathBuf;
 /// # Panics
 /// Outside of `cargo test`.
 pub fn root() -> PathBuf {
-    let tests = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs the tests");
-    PathBuf::from(tests).parent().expect("tests lies in the root").to_owned()
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs the tests");
+    let package = PathBuf::from(package);
+    let root = package.ancestors().find(|folder| folder.join("Cargo.lock").exists());
+    root.expect("packages lie below the root").to_owned()
 }

@@ -154,6 +154,14 @@ impl Store {
         self.db.write(batch)
     }
 
+    /// Errors out when the database is no longer where it was opened.
+    pub fn check_place(&self) -> io::Result<()> {
+        let current = database(&self.folder).join("CURRENT");
+        std::fs::metadata(&current).map(drop).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", current.display()))
+        })
+    }
+
     /// How many bytes the engine may still write on the journal's disk.
     pub fn free_bytes(&self) -> io::Result<u64> {
         free_bytes(&self.folder)

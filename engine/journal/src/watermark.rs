@@ -13,10 +13,10 @@
 //! ```
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::FileExt,
-    path::Path,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::{Path, PathBuf},
 };
 
 use crate::record::Position;
@@ -28,6 +28,7 @@ const SLOT_LEN: usize = 64;
 #[derive(Debug)]
 pub struct WatermarkFile {
     file: File,
+    path: PathBuf,
     /// The slot that is written next, 0 or 1.
     next: u64,
 }
@@ -41,13 +42,24 @@ impl WatermarkFile {
         let [first, second] = slots.map(|slot| slot.map(|position| position.lsn));
         // The older slot is overwritten first.
         let next = u64::from(first > second);
-        Ok((WatermarkFile { file, next }, newest(slots)))
+        Ok((WatermarkFile { file, path: path.to_owned(), next }, newest(slots)))
     }
 
     /// The position in a file that is only read. `None` when there is no file or nothing whole.
     pub fn read(path: &Path) -> Option<Position> {
         let file = File::open(path).ok()?;
         newest([0, 1].map(|slot| read_slot(&file, slot)))
+    }
+
+    /// Errors out when the file is no longer where it was opened: whoever removes or moves a
+    /// folder leaves us writing into files that no start will find.
+    pub fn check_place(&self) -> io::Result<()> {
+        let (opened, found) = (self.file.metadata()?, fs::metadata(&self.path)?);
+        if (opened.ino(), opened.dev()) == (found.ino(), found.dev()) {
+            return Ok(());
+        }
+        let path = self.path.display();
+        Err(io::Error::other(format!("{path} is not the file that was opened")))
     }
 
     /// Writes a position, without syncing it.
@@ -97,6 +109,19 @@ mod tests {
             file.write(at(2 * lsn + 1)).unwrap();
             assert_eq!(WatermarkFile::read(&path), Some(at(2 * lsn + 1)));
         }
+    }
+
+    #[test]
+    fn a_file_that_was_removed_or_replaced_is_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("watermark");
+        let (file, _) = WatermarkFile::open(&path).unwrap();
+        file.check_place().unwrap();
+        fs::rename(&path, folder.path().join("away")).unwrap();
+        assert_eq!(file.check_place().unwrap_err().kind(), io::ErrorKind::NotFound);
+        let (another, _) = WatermarkFile::open(&path).unwrap();
+        another.check_place().unwrap();
+        assert!(file.check_place().unwrap_err().to_string().contains("not the file"));
     }
 
     #[test]

@@ -89,6 +89,9 @@ impl Writer {
             self.fault.end("a journal write or its sync failed", &error);
         }
         let took = start.elapsed();
+        if let Err(error) = self.check_place() {
+            self.fault.end("the journal's folder was removed or moved: bring it back", &error);
+        }
         self.position = header.end();
         if let Err(error) = self.watermark.write(self.position) {
             self.fault.end("the journal's watermark could not be written", &error);
@@ -102,6 +105,12 @@ impl Writer {
             self.fault.end("the projector is gone", &error);
         }
         bytes.shrink_to(4 * PAYLOAD_ENOUGH);
+    }
+
+    /// What was written can be found again under the names that the next start looks for.
+    fn check_place(&self) -> std::io::Result<()> {
+        self.watermark.check_place()?;
+        self.store.check_place()
     }
 
     fn count(&self, events: u64, bytes: usize, took: Duration) {

@@ -4,7 +4,10 @@
 //! `fulgurite-prove --help` lists the proofs; `make test` runs a slice of each.
 
 pub mod bit_flips;
+pub mod client;
 pub mod content;
+pub mod crash;
+pub mod disk_errors;
 pub mod history;
 pub mod power_loss;
 pub mod preload;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use fulgurite_prove::{bit_flips, power_loss, recording, workers::Share};
+use fulgurite_prove::{bit_flips, crash, disk_errors, power_loss, recording, workers::Share};
 
 /// Proves on this machine what Fulgurite promises.
 #[derive(Debug, Parser)]
@@ -28,6 +28,10 @@ enum Command {
     PowerLoss(power_loss::Args),
     /// Flips single bits of a journal's files: each is detected or harmless.
     BitFlips(bit_flips::Args),
+    /// Kills engine and nodes under load, thousands of times.
+    Crash(crash::Args),
+    /// Fails the disk under a working engine, and before its start.
+    DiskErrors(disk_errors::Args),
     /// Writes a journal, for `power-loss` and `bit-flips`.
     #[command(hide = true)]
     Record(recording::Args),
@@ -44,6 +48,8 @@ fn main() -> ExitCode {
     let page = match cli.command {
         Command::PowerLoss(args) => power_loss::run(&args).map(Some),
         Command::BitFlips(args) => bit_flips::run(&args).map(Some),
+        Command::Crash(args) => crash::run(&args).map(Some),
+        Command::DiskErrors(args) => disk_errors::run(&args).map(Some),
         Command::Record(args) => recording::play(&args).map(|()| None),
         Command::PowerLossShare(share) => power_loss::work(&share).map(|()| None),
         Command::BitFlipsShare(share) => bit_flips::work(&share).map(|()| None),

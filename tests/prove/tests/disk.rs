@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use fulgurite_prove::{bit_flips, power_loss};
+use fulgurite_prove::{bit_flips, disk_errors, power_loss};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_fulgurite-prove"))
@@ -25,4 +25,11 @@ fn no_flipped_bit_is_silent() {
     for seen in [bit_flips::REFUSED, bit_flips::HARMLESS] {
         assert!(page.count("flips", seen) > 0, "{}", page.text());
     }
+}
+
+#[test]
+fn a_disk_that_fails_ends_the_engine_and_harms_nothing() {
+    let page = disk_errors::run(&disk_errors::Args::default()).unwrap();
+    assert!(page.is_clean(), "{}", page.text());
+    println!("{}", page.text());
 }

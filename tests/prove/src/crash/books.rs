@@ -1,0 +1,174 @@
+//! The nodes' own books against what the engine says.
+
+use std::{collections::HashMap, path::Path};
+
+use anyhow::Result;
+use fulgurite_proto::fulgurite::v1::{self as proto, payment::State};
+use fulgurite_sim::{BookEntry, Status, read_books};
+
+/// The nodes' payments by payment hash, in hex.
+#[derive(Debug, Default)]
+pub struct Books(HashMap<String, Vec<BookEntry>>);
+
+/// What the nodes paid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Payments.
+    pub payments: u64,
+    /// Without fees, in millisatoshi.
+    pub amount_msat: u64,
+    /// Fees, in millisatoshi.
+    pub fee_msat: u64,
+}
+
+impl Books {
+    /// Reads the books of the nodes in `dir`, which may run.
+    ///
+    /// # Errors
+    /// When a book cannot be read.
+    pub fn read(dir: &Path) -> Result<Books> {
+        let mut books = Books::default();
+        for entry in read_books(dir)? {
+            let hash = entry.payment_hash.map(|byte| format!("{byte:02x}")).concat();
+            books.0.entry(hash).or_default().push(entry);
+        }
+        Ok(books)
+    }
+
+    /// How many payments are in flight at the nodes.
+    pub fn in_flight(&self) -> u64 {
+        let open = |entry: &&BookEntry| is_open(entry);
+        self.0.values().flatten().filter(open).count() as u64
+    }
+
+    /// What was paid in all.
+    pub fn sums(&self) -> Sums {
+        let paid = self.0.values().flatten().filter(|entry| entry.status == Status::Succeeded);
+        paid.fold(Sums::default(), |sums, entry| Sums {
+            payments: sums.payments + 1,
+            amount_msat: sums.amount_msat + entry.amount_msat,
+            fee_msat: sums.fee_msat + entry.fee_msat,
+        })
+    }
+
+    /// Hashes that were paid more than once.
+    pub fn paid_twice(&self) -> Vec<&str> {
+        let paid = |entries: &[BookEntry]| {
+            entries.iter().filter(|entry| entry.status == Status::Succeeded).count()
+        };
+        let twice = self.0.iter().filter(|(_, entries)| paid(entries) > 1);
+        twice.map(|(hash, _)| hash.as_str()).collect()
+    }
+
+    /// What the books say against final payments.
+    pub fn compare<'a>(&self, finals: impl Iterator<Item = &'a proto::Payment>) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for payment in finals {
+            let entries = self.0.get(&payment.payment_hash).map_or(&[][..], Vec::as_slice);
+            let id = &payment.payment_id;
+            let paid = entries.iter().find(|entry| entry.status == Status::Succeeded);
+            match (payment.state(), paid) {
+                (State::Succeeded, None) => wrong.push(format!("{id} succeeded, no node paid it")),
+                (State::Succeeded, Some(paid)) => {
+                    let booked = (paid.amount_msat as i64, paid.fee_msat as i64);
+                    if booked != (payment.amount_msat, payment.fee_msat) {
+                        wrong.push(format!("{id}: amount or fee differ from {}'s", paid.node));
+                    }
+                }
+                (_, Some(paid)) => {
+                    wrong.push(format!("LOST: {id} is not paid, but {} paid it", paid.node));
+                }
+                (_, None) if entries.iter().any(is_open) => {
+                    wrong.push(format!("{id} is final and in flight at a node"));
+                }
+                (_, None) => {}
+            }
+            if entries.iter().any(|entry| entry.created_ns > finished_ns(payment)) {
+                wrong.push(format!("{id} was sent after its final state"));
+            }
+        }
+        wrong
+    }
+}
+
+fn is_open(entry: &BookEntry) -> bool {
+    !matches!(entry.status, Status::Succeeded | Status::Failed)
+}
+
+/// When it became final, in nanoseconds since 1970; all processes share one clock.
+fn finished_ns(payment: &proto::Payment) -> i64 {
+    let time = payment.finish_time.unwrap_or_default();
+    // The engine's times are cut to milliseconds.
+    time.seconds * 1_000_000_000 + i64::from(time.nanos) + 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use fulgurite_sim::FailureReason;
+
+    use super::*;
+
+    const FINISHED_S: i64 = 1_790_000_000;
+
+    fn books(entries: &[(&str, Status, i64)]) -> Books {
+        let mut books = Books::default();
+        for (at, (hash, status, created_s)) in entries.iter().enumerate() {
+            let entry = BookEntry {
+                node: format!("node-{at}"),
+                payment_hash: [0; 32],
+                status: *status,
+                reason: FailureReason::None,
+                amount_msat: 1_000,
+                fee_msat: 10,
+                payment_index: 1,
+                created_ns: created_s * 1_000_000_000,
+            };
+            books.0.entry((*hash).to_owned()).or_default().push(entry);
+        }
+        books
+    }
+
+    fn payment(hash: &str, state: State) -> proto::Payment {
+        let mut payment = proto::Payment {
+            payment_id: format!("pay_{hash}"),
+            payment_hash: hash.to_owned(),
+            amount_msat: 1_000,
+            fee_msat: 10,
+            finish_time: Some(Default::default()),
+            ..Default::default()
+        };
+        payment.set_state(state);
+        payment.finish_time.get_or_insert_default().seconds = FINISHED_S;
+        payment
+    }
+
+    fn said(entries: &[(&str, Status, i64)], payment: &proto::Payment) -> String {
+        books(entries).compare([payment].into_iter()).join("; ")
+    }
+
+    #[test]
+    fn what_agrees_is_not_reported() {
+        let before = FINISHED_S - 1;
+        let paid = payment("aa", State::Succeeded);
+        assert_eq!(said(&[("aa", Status::Succeeded, before)], &paid), "");
+        let failed = payment("aa", State::Failed);
+        assert_eq!(said(&[("aa", Status::Failed, before)], &failed), "");
+        assert_eq!(said(&[], &failed), "", "never sent");
+    }
+
+    #[test]
+    fn every_disagreement_is_seen() {
+        let before = FINISHED_S - 1;
+        let (paid, failed) = (payment("aa", State::Succeeded), payment("aa", State::Failed));
+        assert!(said(&[], &paid).contains("no node paid it"));
+        assert!(said(&[("aa", Status::Succeeded, before)], &failed).starts_with("LOST"));
+        assert!(said(&[("aa", Status::InFlight, before)], &failed).contains("in flight at a node"));
+        let late = [("aa", Status::Failed, FINISHED_S + 1)];
+        assert!(said(&late, &failed).contains("sent after its final state"));
+        let dearer = proto::Payment { fee_msat: 11, ..paid };
+        assert!(said(&[("aa", Status::Succeeded, before)], &dearer).contains("differ"));
+        let twice = [("aa", Status::Succeeded, before), ("aa", Status::Succeeded, before)];
+        assert_eq!(books(&twice).paid_twice(), ["aa"]);
+        assert_eq!(books(&twice).sums().payments, 2);
+    }
+}

@@ -1,0 +1,347 @@
+//! One cycle: load, kill, restart, repeat, compare.
+
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use fulgurite_journal::{Position, Verdict, verify};
+use fulgurite_sim::{FailMix, Knobs};
+use fulgurite_tests::engine::{self, Engine, Sections};
+use tempfile::TempDir;
+
+use super::{
+    books::Books,
+    fleet::Fleet,
+    ledger::Ledger,
+    plan::{Moment, Plan},
+};
+use crate::{
+    client::{Doors, Invoices, Request},
+    preload::{Point, Strings},
+    random::Random,
+    report::Counts,
+    scratch,
+};
+
+const NODES: usize = 3;
+/// A cycle in which the point is not passed is killed after this long.
+const POINT_MAX: Duration = Duration::from_millis(1_500);
+/// Single payments over each door in a cycle.
+const SINGLES: usize = 6;
+/// The journal is verified whole while the engine is dead, in every so-many-th cycle.
+const VERIFY_EVERY: u32 = 10;
+/// How many earlier requests are repeated in each cycle.
+const OLD_REPEATS: usize = 6;
+/// How many requests are repeated at once at the end.
+const REPEATS_AT_ONCE: usize = 50;
+
+/// What all cycles counted.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Kills of the engine, by when.
+    pub kills: Counts,
+    /// Points that a cycle waited for and that were not passed.
+    pub missed: Counts,
+    /// Kills of nodes.
+    pub node_kills: u64,
+    /// Payments in flight at the nodes at the engine's kills.
+    pub in_flight: u64,
+    /// The most of them at one kill.
+    pub in_flight_max: u64,
+    /// Requests repeated.
+    pub repeats: u64,
+    /// Of these, requests that had been acknowledged.
+    pub acknowledged: u64,
+    /// From a start to ready.
+    pub ready: Vec<Duration>,
+    /// Whatever must not be.
+    pub wrong: Vec<String>,
+}
+
+/// The engine, the nodes and what clients know.
+pub struct Proof {
+    fleet: Fleet,
+    engine: Engine,
+    strings: Strings,
+    invoices: Invoices,
+    random: Random,
+    seed: u64,
+    /// What clients were told.
+    pub ledger: Ledger,
+    /// What was counted.
+    pub found: Found,
+    verified: Position,
+    folder: TempDir,
+}
+
+fn knobs() -> Knobs {
+    Knobs {
+        latency_ms: 60.0,
+        latency_sigma: 0.6,
+        fail_share: 0.05,
+        // Some of them for good.
+        fail_mix: FailMix { incorrect_payment_details: 1.0, ..FailMix::default() },
+        drop_share: 0.01,
+        cut_silent_share: 0.01,
+        cut_first_share: 0.01,
+        cut_last_share: 0.01,
+        fee_base_msat: 1_000,
+        fee_ppm: 100,
+        ..Knobs::default()
+    }
+}
+
+impl Proof {
+    /// Starts nodes and engine.
+    ///
+    /// # Errors
+    /// When one does not start.
+    pub fn start(seed: u64) -> Result<Proof> {
+        let folder = scratch::on_disk()?;
+        let (program, dir) = (engine::program()?, folder.path().join("sim"));
+        let fleet = Fleet::start(program, dir, (NODES, seed), &knobs())?;
+        let home = folder.path().join("engine");
+        // Snapshots as often as an engine may take them.
+        let extra = "[journal]\ndisk_floor_mb = 0\nsnapshot_every_events = 1000\n";
+        let sections = Sections { extra, ..Sections::default() };
+        let mut engine = Engine::prepare(&home, &fleet.entries(), sections)?;
+        let strings = Strings::new(folder.path(), &home.join("journal"))?;
+        let doors = [engine.grpc().port(), engine.http().port()];
+        strings.set_ports(&doors, &fleet.ports()?)?;
+        engine.set_environment(strings.environment());
+        engine.spawn()?;
+        engine.wait_ready()?;
+        Ok(Proof {
+            fleet,
+            engine,
+            strings,
+            invoices: Invoices::new(seed),
+            random: Random::new(seed),
+            seed,
+            ledger: Ledger::default(),
+            found: Found::default(),
+            verified: Position::default(),
+            folder,
+        })
+    }
+
+    /// Where everything is, left behind for whoever looks into what was wrong.
+    pub fn keep(self) -> std::path::PathBuf {
+        self.folder.keep()
+    }
+
+    fn doors(&self) -> Doors {
+        Doors { grpc: self.engine.grpc(), http: self.engine.http() }
+    }
+
+    /// Plays one cycle.
+    ///
+    /// # Errors
+    /// When it cannot be played to its end; the engine's last words are in the error.
+    pub async fn cycle(&mut self, number: u32) -> Result<()> {
+        let plan = Plan::draw(number, NODES, &mut self.random);
+        let played = self.play(number, &plan).await;
+        played.with_context(|| {
+            format!("cycle {number}, {plan:?}; the engine said:\n{}", self.engine.last_words())
+        })
+    }
+
+    async fn play(&mut self, number: u32, plan: &Plan) -> Result<()> {
+        let from = self.ledger.len();
+        let requests = self.requests(number, plan.orders)?;
+        if let Some(Moment::Point(point, countdown)) = plan.engine
+            && !point.is_of_start()
+        {
+            self.strings.arm(point, countdown)?;
+        }
+        let doors = self.doors();
+        let sends: Vec<_> = requests
+            .into_iter()
+            .map(|request| {
+                tokio::spawn(async move {
+                    let accepted = request.send(doors).await.ok();
+                    (request, accepted)
+                })
+            })
+            .collect();
+        self.kill(plan).await?;
+        for send in sends {
+            let (request, accepted) = send.await?;
+            self.ledger.note(request, accepted);
+        }
+        if plan.engine.is_some() {
+            self.look_at_the_dead(number)?;
+            self.restart(plan).await?;
+        }
+        let old = self.random.below(from.saturating_sub(OLD_REPEATS).max(1));
+        let old = old..(old + OLD_REPEATS).min(from);
+        self.repeat(from..self.ledger.len()).await?;
+        self.repeat(old.clone()).await?;
+        self.ledger.read(doors, |at| old.contains(&at), &mut self.found.wrong).await?;
+        self.compare_books()
+    }
+
+    async fn repeat(&mut self, numbers: Range<usize>) -> Result<()> {
+        let seen = self.ledger.repeat(self.doors(), numbers, &mut self.found.wrong).await?;
+        self.found.repeats += seen.repeats;
+        self.found.acknowledged += seen.acknowledged;
+        Ok(())
+    }
+
+    /// A mixed batch, one row of it twice, and single payments over both doors.
+    fn requests(&mut self, number: u32, orders: usize) -> Result<Vec<Request>> {
+        let (seed, mut batch) = (self.seed, self.invoices.take(orders)?);
+        batch.push(batch[0].clone());
+        let mut requests = vec![Request::Batch(format!("batch-{seed}-{number}"), batch)];
+        for (at, invoice) in self.invoices.take(2 * SINGLES)?.into_iter().enumerate() {
+            let key = format!("single-{seed}-{number}-{at}");
+            requests.push(match at % 2 {
+                0 => Request::Grpc(key, invoice),
+                _ => Request::Http(key, invoice),
+            });
+        }
+        Ok(requests)
+    }
+
+    async fn kill(&mut self, plan: &Plan) -> Result<()> {
+        let name = match plan.engine {
+            None => None,
+            Some(Moment::Time(after)) => {
+                tokio::time::sleep(after).await;
+                Some("at a random time")
+            }
+            Some(Moment::Point(point, _)) if point.is_of_start() => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                Some("at a random time")
+            }
+            Some(Moment::Point(point, _)) => {
+                let hit = self.wait_dead(POINT_MAX).await?;
+                if !hit {
+                    self.found.missed.add(point.name());
+                }
+                Some(if hit { point.name() } else { "at a random time" })
+            }
+        };
+        if let Some((node, _)) = plan.node {
+            self.fleet.kill(node);
+            self.found.node_kills += 1;
+        }
+        if let Some(name) = name {
+            self.engine.kill9();
+            self.strings.disarm()?;
+            self.found.kills.add(name);
+        }
+        if let Some((node, away)) = plan.node {
+            tokio::time::sleep(away).await;
+            self.fleet.spawn(node)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the engine kills itself; whether it did.
+    async fn wait_dead(&mut self, max: Duration) -> Result<bool> {
+        let started = Instant::now();
+        while started.elapsed() < max {
+            if let Some(status) = self.engine.ended()? {
+                use std::os::unix::process::ExitStatusExt;
+                ensure!(status.signal() == Some(9), "it ended by itself: {status}");
+                return Ok(true);
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(false)
+    }
+
+    /// What is in flight, and whether the journal is whole.
+    fn look_at_the_dead(&mut self, number: u32) -> Result<()> {
+        let in_flight = Books::read(self.fleet.dir())?.in_flight();
+        self.found.in_flight += in_flight;
+        self.found.in_flight_max = self.found.in_flight_max.max(in_flight);
+        if number.is_multiple_of(VERIFY_EVERY) {
+            let report = verify(&self.folder.path().join("engine/journal"));
+            let grew = report.last_lsn >= self.verified.lsn;
+            if report.verdict != Verdict::Clean || !grew {
+                self.found.wrong.push(format!("cycle {number}: the journal is {report:?}"));
+            }
+            self.verified = report.position;
+        }
+        Ok(())
+    }
+
+    /// Starts the engine again; when the plan says so, it dies in its recovery first.
+    async fn restart(&mut self, plan: &Plan) -> Result<()> {
+        if let Some(Moment::Point(point, countdown)) = plan.engine
+            && point.is_of_start()
+        {
+            self.strings.arm(point, countdown)?;
+            self.engine.spawn()?;
+            if self.wait_dead(POINT_MAX).await? {
+                self.found.kills.add(point.name());
+            } else {
+                self.found.missed.add(point.name());
+            }
+            self.engine.kill9();
+            self.strings.disarm()?;
+        }
+        let started = Instant::now();
+        self.engine.spawn()?;
+        self.engine.wait_ready()?;
+        self.found.ready.push(started.elapsed());
+        Ok(())
+    }
+
+    fn compare_books(&mut self) -> Result<()> {
+        let books = Books::read(self.fleet.dir())?;
+        let twice = books.paid_twice().into_iter().map(|hash| format!("PAID TWICE: {hash}"));
+        self.found.wrong.extend(twice);
+        self.found.wrong.extend(books.compare(self.ledger.finals()));
+        Ok(())
+    }
+
+    /// Waits until every payment is final, repeats every request, compares everything, stops the
+    /// engine and verifies its journal. Returns how many requests are still open.
+    ///
+    /// # Errors
+    /// When it cannot be done to its end.
+    pub async fn finish(&mut self, patience: Duration) -> Result<usize> {
+        let (doors, started) = (self.doors(), Instant::now());
+        loop {
+            self.ledger.read(doors, |_| false, &mut self.found.wrong).await?;
+            if self.ledger.open() == 0 || started.elapsed() > patience {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        for first in (0..self.ledger.len()).step_by(REPEATS_AT_ONCE) {
+            self.repeat(first..(first + REPEATS_AT_ONCE).min(self.ledger.len())).await?;
+        }
+        self.ledger.read(doors, |_| true, &mut self.found.wrong).await?;
+        self.compare_books()?;
+        let (code, _) = self.engine.terminate()?;
+        ensure!(code == Some(0), "the engine does not stop in order: {code:?}");
+        let report = verify(&self.folder.path().join("engine/journal"));
+        if report.verdict != Verdict::Clean {
+            self.found.wrong.push(format!("the journal at the end is {report:?}"));
+        }
+        Ok(self.ledger.open())
+    }
+
+    /// The nodes' books.
+    ///
+    /// # Errors
+    /// When a book cannot be read.
+    pub fn books(&self) -> Result<Books> {
+        Books::read(self.fleet.dir())
+    }
+
+    /// How often each point was passed, over all lives of the engine.
+    ///
+    /// # Errors
+    /// When the control cannot be read.
+    pub fn passed(&self) -> Result<Vec<(&'static str, u32)>> {
+        let passed = |point: Point| Ok((point.name(), self.strings.passed(point)?));
+        Point::ALL.into_iter().map(passed).collect()
+    }
+}

@@ -1,0 +1,160 @@
+//! What clients were told, and what the engine must therefore know and say again.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use anyhow::Result;
+use fulgurite_proto::fulgurite::v1 as proto;
+
+use crate::client::{self, Accepted, Doors, Request};
+
+/// Every request that was ever sent.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    entries: Vec<Entry>,
+    /// Payments that were seen final, by id.
+    finals: BTreeMap<String, proto::Payment>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    request: Request,
+    accepted: Option<Accepted>,
+    /// Every payment of it was seen final.
+    is_final: bool,
+}
+
+/// What was counted while repeating and reading.
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use]
+pub struct Seen {
+    /// Requests that were repeated with the same key.
+    pub repeats: u64,
+    /// Of these, requests that had been acknowledged before.
+    pub acknowledged: u64,
+}
+
+impl Ledger {
+    /// Notes what a request was answered, if it was.
+    pub fn note(&mut self, request: Request, accepted: Option<Accepted>) {
+        self.entries.push(Entry { request, accepted, is_final: false });
+    }
+
+    /// How many requests there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Payments that were seen final.
+    pub fn finals(&self) -> impl Iterator<Item = &proto::Payment> {
+        self.finals.values()
+    }
+
+    /// How many requests have payments that were not seen final.
+    pub fn open(&self) -> usize {
+        self.entries.iter().filter(|entry| !entry.is_final).count()
+    }
+
+    /// Sends the requests with these numbers again, all at once, with their keys. What was
+    /// acknowledged must be answered the same, and as a repeat; what was not is accepted now.
+    ///
+    /// # Errors
+    /// When a request is not answered.
+    pub async fn repeat(
+        &mut self,
+        doors: Doors,
+        numbers: Range<usize>,
+        lost: &mut Vec<String>,
+    ) -> Result<Seen> {
+        let mut seen = Seen::default();
+        let sends: Vec<_> = self.entries[numbers.clone()]
+            .iter()
+            .map(|entry| {
+                let request = entry.request.clone();
+                tokio::spawn(async move { request.send(doors).await })
+            })
+            .collect();
+        for (entry, sent) in self.entries[numbers].iter_mut().zip(sends) {
+            let again = sent.await?;
+            let again = again.map_err(|error| error.context(entry.request.key().to_owned()))?;
+            seen.repeats += 1;
+            if let Some(before) = &entry.accepted {
+                seen.acknowledged += 1;
+                let key = entry.request.key();
+                if again.id != before.id || !again.replayed {
+                    let (was, is) = (&before.id, &again.id);
+                    lost.push(format!("LOST: {key} was {was}, and is {is} now"));
+                } else if again.refused != before.refused {
+                    lost.push(format!("{key}: other rows are refused now"));
+                }
+            }
+            entry.accepted = Some(again);
+        }
+        Ok(seen)
+    }
+
+    /// Reads every payment that was not seen final, and compares those that were, of some requests
+    /// (`of_final` says which numbers).
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn read(
+        &mut self,
+        doors: Doors,
+        of_final: impl Fn(usize) -> bool,
+        wrong: &mut Vec<String>,
+    ) -> Result<()> {
+        let channel = client::channel(doors.grpc)?;
+        for (number, entry) in self.entries.iter_mut().enumerate() {
+            let Some(accepted) = &entry.accepted else { continue };
+            if entry.is_final && !of_final(number) {
+                continue;
+            }
+            let payments = match &entry.request {
+                Request::Batch(..) => client::payments_of(&channel, &accepted.id).await,
+                _ => client::payment(&channel, &accepted.id).await.map(|payment| vec![payment]),
+            };
+            let key = entry.request.key();
+            let payments = match payments {
+                Ok(payments) => payments,
+                Err(status) if status.code() == tonic::Code::NotFound => {
+                    wrong.push(format!("LOST: {key} ({}) is not known", accepted.id));
+                    continue;
+                }
+                Err(status) => return Err(status.into()),
+            };
+            if payments.len() != rows(&entry.request, accepted) {
+                wrong.push(format!("LOST: {key} has {} payments", payments.len()));
+            }
+            entry.is_final = payments.iter().all(|payment| payment.finish_time.is_some());
+            payments.into_iter().for_each(|payment| see(&mut self.finals, payment, wrong));
+        }
+        Ok(())
+    }
+}
+
+/// A final payment must stay what it was.
+fn see(
+    finals: &mut BTreeMap<String, proto::Payment>,
+    payment: proto::Payment,
+    wrong: &mut Vec<String>,
+) {
+    let before = finals.get(&payment.payment_id);
+    if before.is_some_and(|before| *before != payment) {
+        wrong.push(format!("{} was final and changed", payment.payment_id));
+    }
+    if payment.finish_time.is_some() {
+        finals.insert(payment.payment_id.clone(), payment);
+    }
+}
+
+fn rows(request: &Request, accepted: &Accepted) -> usize {
+    match request {
+        Request::Batch(_, invoices) => invoices.len() - accepted.refused,
+        _ => 1,
+    }
+}

@@ -1,0 +1,135 @@
+//! `crash`: real processes, real kills.
+//!
+//! An engine and simulated nodes, each a process of its own, work under load: mixed batches over
+//! gRPC, single payments over HTTP and gRPC, repeats with the same keys. In each cycle the engine,
+//! a node or both are killed with SIGKILL, at a random time or at a named point. The engine is the
+//! one that is shipped: points are calls of the operating system, which a preload library sees.
+
+pub mod books;
+pub mod cycle;
+pub mod fleet;
+pub mod ledger;
+pub mod plan;
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use fulgurite_proto::fulgurite::v1::payment::State;
+
+use self::{books::Sums, cycle::Proof};
+use crate::report::{Counts, Page};
+
+/// How much is tried.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// How many cycles of load, kill, restart and comparison.
+    #[arg(long, default_value_t = 100)]
+    pub cycles: u32,
+    /// Decides orders, faults of the nodes and kills; not what the threads make of it.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Payments that wait behind a fence need some seconds after the last cycle.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Stops when so much is wrong: the rest would say the same.
+const WRONG_MAX: usize = 50;
+
+/// Runs the proof on the engine that lies beside this program.
+///
+/// # Errors
+/// When it cannot be run to its end.
+pub fn run(args: &Args) -> Result<Page> {
+    tokio::runtime::Runtime::new()?.block_on(run_all(args))
+}
+
+async fn run_all(args: &Args) -> Result<Page> {
+    let started = Instant::now();
+    let mut proof = Proof::start(args.seed)?;
+    let mut cycles = 0;
+    while cycles < args.cycles && proof.found.wrong.len() < WRONG_MAX {
+        if let Err(error) = proof.cycle(cycles).await {
+            eprintln!("kept: {}", proof.keep().display());
+            return Err(error);
+        }
+        cycles += 1;
+        if cycles.is_multiple_of(10) {
+            let (seconds, wrong) = (started.elapsed().as_secs(), proof.found.wrong.len());
+            eprintln!("{cycles} cycles, {seconds} s, {wrong} wrong");
+        }
+    }
+    let in_cycles = started.elapsed();
+    let open = proof.finish(PATIENCE).await?;
+    let page = page(args, &mut proof, (cycles, in_cycles), open)?;
+    if !page.is_clean() {
+        eprintln!("kept: {}", proof.keep().display());
+    }
+    Ok(page)
+}
+
+fn page(
+    args: &Args,
+    proof: &mut Proof,
+    (cycles, took): (u32, Duration),
+    open: usize,
+) -> Result<Page> {
+    let mut page = Page::new(format!("crash, seed {}: {cycles} cycles", args.seed));
+    let mut states = Counts::default();
+    let mut ours = Sums::default();
+    for payment in proof.ledger.finals() {
+        states.add(payment.state().as_str_name().trim_start_matches("STATE_").to_lowercase());
+        if payment.state() == State::Succeeded {
+            ours.payments += 1;
+            ours.amount_msat += payment.amount_msat as u64;
+            ours.fee_msat += payment.fee_msat as u64;
+        }
+    }
+    let books = proof.books()?.sums();
+    let found = std::mem::take(&mut proof.found);
+    if open > 0 {
+        page.wrong(format!("{open} requests still have payments that are not final"));
+    }
+    if ours != books {
+        page.wrong(format!("the sums differ: ours {ours:?}, the nodes' {books:?}"));
+    }
+    let of = |what: &str| found.wrong.iter().filter(|line| line.starts_with(what)).count();
+    let per_minute = f64::from(cycles) * 60.0 / took.as_secs_f64();
+    let slowest = found.ready.iter().max().map_or(0, Duration::as_millis);
+    let mut ready = found.ready.clone();
+    ready.sort_unstable();
+    let median = ready.get(ready.len() / 2).map_or(0, Duration::as_millis);
+    page.table(
+        "result",
+        [
+            ("cycles", u64::from(cycles)),
+            ("cycles a minute", per_minute as u64),
+            ("lost", of("LOST") as u64),
+            ("paid twice", of("PAID TWICE") as u64),
+            ("otherwise wrong", (found.wrong.len() - of("LOST") - of("PAID TWICE")) as u64),
+            ("payments in flight at kills", found.in_flight),
+            ("the most at one kill", found.in_flight_max),
+            ("requests repeated", found.repeats),
+            ("of these, acknowledged before", found.acknowledged),
+            ("recovery, median, ms", median as u64),
+            ("recovery, slowest, ms", slowest as u64),
+            ("kills of nodes", found.node_kills),
+        ],
+    );
+    page.table("kills of the engine", found.kills);
+    page.table("points not reached", found.missed);
+    page.table("points passed, over all lives", proof.passed()?);
+    page.table("payments", states);
+    page.table("sums", [("paid, msat", books.amount_msat), ("fees, msat", books.fee_msat)]);
+    page.note(format!(
+        "0 in {cycles} means: with 95 % confidence, below {:.2} % of such crashes go wrong (3/N). \
+         It is of\nprocesses that die, on this machine's file system, with simulated nodes: not of \
+         machines that\nlose power (power-loss), of disks that fail (disk-errors), or of real lnd.",
+        300.0 / f64::from(cycles.max(1))
+    ));
+    page.note(format!(
+        "The engine is {}; nothing was built into it for this.",
+        fulgurite_tests::engine::program()?.display()
+    ));
+    found.wrong.into_iter().for_each(|line| page.wrong(line));
+    Ok(page)
+}
