@@ -65,7 +65,7 @@ pub struct Journal {
     /// A snapshot of what is open after so many events: fewer means a faster start and more
     /// writing. 1,000 to 100,000,000. Default 200,000.
     pub snapshot_every_events: u64,
-    /// New orders are refused when the disk has less left, in MiB; 0 to 1,048,576.
+    /// New orders are refused when the disk has less left, in MiB; 0 to 1,073,741,824.
     /// Default 512.
     pub disk_floor_mb: u64,
     /// The number of this engine among the shards, 0 to 65,535; a journal keeps the one that it
@@ -83,6 +83,6 @@ impl Journal {
     pub(crate) fn check(&self, bounds: &mut Bounds) {
         let events = self.snapshot_every_events;
         bounds.within("journal.snapshot_every_events", events, 1_000..=100_000_000);
-        bounds.within("journal.disk_floor_mb", self.disk_floor_mb, 0..=1_048_576);
+        bounds.within("journal.disk_floor_mb", self.disk_floor_mb, 0..=1_073_741_824);
     }
 }

@@ -7,6 +7,9 @@ use fulgurite_proto::fulgurite::v1::{
 use futures::{Stream, StreamExt};
 use tonic::{Status, transport::Channel};
 
+/// The contract's own limit.
+const REFUSED_ROWS_MAX: usize = 1_000;
+
 /// How an upload was answered.
 #[derive(Clone, Debug, Default)]
 pub struct Uploaded {
@@ -49,6 +52,9 @@ pub async fn upload_into(
                 uploaded.batch = accepted.batch.unwrap_or_default();
             }
             Some(upload_batch_response::Content::Refused(refused)) => {
+                if refused.rows.len() > REFUSED_ROWS_MAX {
+                    return Err(Status::internal("more refused rows than a message may have"));
+                }
                 uploaded.refused.extend(refused.rows);
             }
             None => {}

@@ -292,3 +292,16 @@ async fn a_watch_goes_on_over_kills_and_ctrl_c_leaves_the_batch() -> Result<()> 
     );
     Ok(())
 }
+
+#[test]
+fn colours_are_for_terminals_that_want_them() -> Result<()> {
+    let help = format!("exec {} batch --help", program()?.display());
+    for (wanted, no_color) in [(true, None), (false, Some("1"))] {
+        let mut script = Command::new("script");
+        script.args(["-qec", &help, "/dev/null"]).env("TERM", "xterm").env_remove("NO_COLOR");
+        let said = run(script.envs(no_color.map(|value| ("NO_COLOR", value))))?;
+        ensure!(said.code == Some(0) && said.out.contains("submit"), "{said:?}");
+        ensure!(said.out.contains('\u{1b}') == wanted, "NO_COLOR {no_color:?}: {said:?}");
+    }
+    Ok(())
+}

@@ -56,7 +56,7 @@ async fn what_is_too_slow_or_too_much_is_refused_and_binds_nothing() -> Result<(
         let answer = reason(answer);
         ensure!(answer == wanted, "{what}: {answer}");
     }
-    let full = Stage::set(1.0, "[journal]\ndisk_floor_mb = 1_048_576\n").await?;
+    let full = Stage::set(1.0, "[journal]\ndisk_floor_mb = 1_073_741_824\n").await?;
     let answer = full.upload(whole.clone()).await;
     let retry = answer.as_ref().err().and_then(StatusExt::get_details_retry_info);
     ensure!(retry.and_then(|info| info.retry_delay) == Some(Duration::from_secs(30)), "no time");

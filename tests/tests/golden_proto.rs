@@ -11,7 +11,10 @@ use anyhow::{Context, Result};
 use fulgurite_proto::FULGURITE_FILE_DESCRIPTOR_SET;
 use fulgurite_tests::descriptors::{Comparison, Index, compare, index};
 use prost::Message;
-use prost_types::FileDescriptorSet;
+use prost_types::{
+    FileDescriptorSet, descriptor_proto::ReservedRange, enum_descriptor_proto::EnumReservedRange,
+    field_descriptor_proto::Type,
+};
 
 fn golden_path() -> PathBuf {
     fulgurite_tests::root().join("tests/golden/proto/fulgurite.v1.binpb")
@@ -77,5 +80,59 @@ fn a_lost_field_value_or_method_is_named() -> Result<()> {
             "fulgurite.v1.Payment.preimage: this build has no such field",
         ]
     );
+    Ok(())
+}
+
+#[test]
+#[rustfmt::skip] // A table: one line is one message or enum and what is kept for later.
+fn numbers_of_later_features_are_kept_free() -> Result<()> {
+    let served = index(&served()?);
+    for (name, ranges) in [
+        ("PaymentOrder", &[2..=9, 11..=14, 18..=20][..]), // destinations, amounts, texts
+        ("BatchOptions", &[13..=16]), // start, nodes, approval, cost centre
+        ("Counts", &[9..=9]), // held
+        ("Payment", &[7..=11, 30..=34]), // fiat, quote, receipt, times, hold
+        ("UploadBatchResponse", &[3..=3]), // received
+        ("Event", &[6..=15]), // other objects
+    ] {
+        let message = &served.messages[&format!("fulgurite.v1.{name}")];
+        for number in ranges.iter().cloned().flatten() {
+            let kept = |range: &ReservedRange| (range.start()..range.end()).contains(&number);
+            assert!(message.reserved_range.iter().any(kept), "{name}: {number} is not kept");
+        }
+    }
+    for (name, range) in [
+        ("Batch.State", 5..=15), // draft, scheduled, approval
+        ("Batch.PauseReason", 4..=9),
+        ("Payment.State", 7..=15), // held
+    ] {
+        let declared = &served.enums[&format!("fulgurite.v1.{name}")];
+        for number in range {
+            let kept = |range: &EnumReservedRange| (range.start()..=range.end()).contains(&number);
+            assert!(declared.reserved_range.iter().any(kept), "{name}: {number} is not kept");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn large_numbers_name_their_unit_and_no_request_names_a_tenant() -> Result<()> {
+    let served = index(&served()?);
+    let mut amounts = 0;
+    let ours = served.messages.iter().filter(|(name, _)| name.starts_with("fulgurite."));
+    for (message, declared) in ours {
+        for field in &declared.field {
+            let name = field.name();
+            let tenant = ["tenant", "account", "api_key"].iter().any(|word| name.contains(word));
+            assert!(!tenant, "{message}.{name}: who asks comes from the credential");
+            if field.r#type() == Type::Int64 {
+                let unit = name.ends_with("_msat") || name.contains("_msat_");
+                amounts += i32::from(unit);
+                let other = ["version", "clock_offset_ms", "open_payments_max"].contains(&name);
+                assert!(unit || other, "{message}.{name} does not say its unit");
+            }
+        }
+    }
+    assert!(amounts >= 15, "only {amounts} amounts");
     Ok(())
 }
