@@ -1,7 +1,10 @@
 //! Lines of the contract that other tests do not show: what a refusal names and binds, what starts
 //! paused, the size of a page, a full engine, and what is unresolved.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, Result, ensure};
 use fulgurite_proto::fulgurite::v1::{
@@ -10,7 +13,7 @@ use fulgurite_proto::fulgurite::v1::{
 };
 use fulgurite_sim::Knobs;
 use fulgurite_tests::{
-    doors::{Stage, chunk, messages, orders},
+    doors::{Stage, chunk, messages, orders, wait_past},
     regtest::until,
     written::Written,
 };
@@ -150,6 +153,34 @@ async fn a_batch_that_starts_paused_shows_what_holds_and_starts_nothing() -> Res
         Ok((counts.succeeded_count == 2).then_some(()))
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_that_started_may_end_after_its_deadline_and_no_fee_is_no_fee() -> Result<()> {
+    let stage = Stage::set(1.0, "").await?;
+    let preimage = [0x71; 32];
+    let held = stage.near.hold_invoice(preimage, AMOUNT_MSAT).await?;
+    let order = orders(std::slice::from_ref(&held)).swap_remove(0);
+    let deadline = Some(prost_types::Timestamp::from(SystemTime::now() + Duration::from_secs(2)));
+    let soon = BatchOptions { deadline, ..Default::default() };
+    let started = stage.create("started", &order, soon).await?.payment.context("a payment")?;
+    stage.near.wait_held(held.payment_hash).await?;
+    wait_past(soon).await?;
+    let payment = stage.payment(&started.payment_id).await?;
+    ensure!(payment.state() == State::InFlight, "{payment:?}");
+    stage.near.settle(preimage).await?;
+    let paid = stage.final_payment(&started.payment_id).await?;
+    ensure!(paid.state() == State::Succeeded && paid.fee_msat > 0, "{paid:?}");
+    // The same route without a fee: there is none.
+    let order = orders(&stage.near.invoices(1, AMOUNT_MSAT).await?).swap_remove(0);
+    let free = PaymentOrder { fee_limit_msat: Some(0), ..order };
+    let once = BatchOptions { attempts_max: Some(1), ..Default::default() };
+    let unpaid = stage.create("free", &free, once).await?.payment.context("a payment")?;
+    ensure!(unpaid.fee_limit_msat == 0, "{unpaid:?}");
+    let unpaid = stage.final_payment(&unpaid.payment_id).await?;
+    let reason = unpaid.failure.as_ref().map(proto::Failure::reason);
+    ensure!(reason == Some(proto::failure::Reason::NoRoute), "{unpaid:?}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
