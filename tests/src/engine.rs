@@ -151,6 +151,8 @@ impl Engine {
         command.args(["--parent", &std::process::id().to_string()]);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        // A group of its own: Ctrl-C is for whoever started it, which then ends it.
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         self.child = Some(command.spawn().context("starting the engine")?);
         Ok(())
     }

@@ -6,9 +6,9 @@ use anyhow::Result;
 use fulgurite_proto::fulgurite::v1::{self as proto, payment::State};
 use fulgurite_sim::{BookEntry, Status, read_books};
 
-/// The nodes' payments by payment hash, in hex.
+/// The nodes' payments by payment hash.
 #[derive(Debug, Default)]
-pub struct Books(HashMap<String, Vec<BookEntry>>);
+pub struct Books(HashMap<[u8; 32], Vec<BookEntry>>);
 
 /// What the nodes paid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,8 +29,7 @@ impl Books {
     pub fn read(dir: &Path) -> Result<Books> {
         let mut books = Books::default();
         for entry in read_books(dir)? {
-            let hash = entry.payment_hash.map(|byte| format!("{byte:02x}")).concat();
-            books.0.entry(hash).or_default().push(entry);
+            books.0.entry(entry.payment_hash).or_default().push(entry);
         }
         Ok(books)
     }
@@ -52,19 +51,23 @@ impl Books {
     }
 
     /// Hashes that were paid more than once.
-    pub fn paid_twice(&self) -> Vec<&str> {
+    pub fn paid_twice(&self) -> Vec<String> {
         let paid = |entries: &[BookEntry]| {
             entries.iter().filter(|entry| entry.status == Status::Succeeded).count()
         };
         let twice = self.0.iter().filter(|(_, entries)| paid(entries) > 1);
-        twice.map(|(hash, _)| hash.as_str()).collect()
+        twice.map(|(hash, _)| hex::encode(hash)).collect()
     }
 
     /// What the books say against final payments.
     pub fn compare<'a>(&self, finals: impl Iterator<Item = &'a proto::Payment>) -> Vec<String> {
         let mut wrong = Vec::new();
         for payment in finals {
-            let entries = self.0.get(&payment.payment_hash).map_or(&[][..], Vec::as_slice);
+            let mut hash = [0; 32];
+            if hex::decode_to_slice(&payment.payment_hash, &mut hash).is_err() {
+                wrong.push(format!("{} has no payment hash", payment.payment_id));
+            }
+            let entries = self.0.get(&hash).map_or(&[][..], Vec::as_slice);
             let id = &payment.payment_id;
             let paid = entries.iter().find(|entry| entry.status == Status::Succeeded);
             match (payment.state(), paid) {
@@ -110,12 +113,14 @@ mod tests {
 
     const FINISHED_S: i64 = 1_790_000_000;
 
-    fn books(entries: &[(&str, Status, i64)]) -> Books {
+    const HASH: [u8; 32] = [0xaa; 32];
+
+    fn books(entries: &[(Status, i64)]) -> Books {
         let mut books = Books::default();
-        for (at, (hash, status, created_s)) in entries.iter().enumerate() {
+        for (at, (status, created_s)) in entries.iter().enumerate() {
             let entry = BookEntry {
                 node: format!("node-{at}"),
-                payment_hash: [0; 32],
+                payment_hash: HASH,
                 status: *status,
                 reason: FailureReason::None,
                 amount_msat: 1_000,
@@ -123,15 +128,15 @@ mod tests {
                 payment_index: 1,
                 created_ns: created_s * 1_000_000_000,
             };
-            books.0.entry((*hash).to_owned()).or_default().push(entry);
+            books.0.entry(HASH).or_default().push(entry);
         }
         books
     }
 
-    fn payment(hash: &str, state: State) -> proto::Payment {
+    fn payment(state: State) -> proto::Payment {
         let mut payment = proto::Payment {
-            payment_id: format!("pay_{hash}"),
-            payment_hash: hash.to_owned(),
+            payment_id: "pay_1".into(),
+            payment_hash: hex::encode(HASH),
             amount_msat: 1_000,
             fee_msat: 10,
             finish_time: Some(Default::default()),
@@ -142,33 +147,33 @@ mod tests {
         payment
     }
 
-    fn said(entries: &[(&str, Status, i64)], payment: &proto::Payment) -> String {
+    fn said(entries: &[(Status, i64)], payment: &proto::Payment) -> String {
         books(entries).compare([payment].into_iter()).join("; ")
     }
 
     #[test]
     fn what_agrees_is_not_reported() {
         let before = FINISHED_S - 1;
-        let paid = payment("aa", State::Succeeded);
-        assert_eq!(said(&[("aa", Status::Succeeded, before)], &paid), "");
-        let failed = payment("aa", State::Failed);
-        assert_eq!(said(&[("aa", Status::Failed, before)], &failed), "");
+        let paid = payment(State::Succeeded);
+        assert_eq!(said(&[(Status::Succeeded, before)], &paid), "");
+        let failed = payment(State::Failed);
+        assert_eq!(said(&[(Status::Failed, before)], &failed), "");
         assert_eq!(said(&[], &failed), "", "never sent");
     }
 
     #[test]
     fn every_disagreement_is_seen() {
         let before = FINISHED_S - 1;
-        let (paid, failed) = (payment("aa", State::Succeeded), payment("aa", State::Failed));
+        let (paid, failed) = (payment(State::Succeeded), payment(State::Failed));
         assert!(said(&[], &paid).contains("no node paid it"));
-        assert!(said(&[("aa", Status::Succeeded, before)], &failed).starts_with("LOST"));
-        assert!(said(&[("aa", Status::InFlight, before)], &failed).contains("in flight at a node"));
-        let late = [("aa", Status::Failed, FINISHED_S + 1)];
+        assert!(said(&[(Status::Succeeded, before)], &failed).starts_with("LOST"));
+        assert!(said(&[(Status::InFlight, before)], &failed).contains("in flight at a node"));
+        let late = [(Status::Failed, FINISHED_S + 1)];
         assert!(said(&late, &failed).contains("sent after its final state"));
         let dearer = proto::Payment { fee_msat: 11, ..paid };
-        assert!(said(&[("aa", Status::Succeeded, before)], &dearer).contains("differ"));
-        let twice = [("aa", Status::Succeeded, before), ("aa", Status::Succeeded, before)];
-        assert_eq!(books(&twice).paid_twice(), ["aa"]);
+        assert!(said(&[(Status::Succeeded, before)], &dearer).contains("differ"));
+        let twice = [(Status::Succeeded, before), (Status::Succeeded, before)];
+        assert_eq!(books(&twice).paid_twice(), [hex::encode(HASH)]);
         assert_eq!(books(&twice).sums().payments, 2);
     }
 }

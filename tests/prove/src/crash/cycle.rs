@@ -180,7 +180,10 @@ impl Proof {
         self.repeat(from..self.ledger.len()).await?;
         self.repeat(old.clone()).await?;
         self.ledger.read(doors, |at| old.contains(&at), &mut self.found.wrong).await?;
-        self.compare_books()
+        let books = self.books()?;
+        self.found.wrong.extend(books.compare(self.ledger.fresh_finals().into_iter()));
+        self.found.wrong.extend(twice(&books));
+        Ok(())
     }
 
     async fn repeat(&mut self, numbers: Range<usize>) -> Result<()> {
@@ -256,7 +259,7 @@ impl Proof {
 
     /// What is in flight, and whether the journal is whole.
     fn look_at_the_dead(&mut self, number: u32) -> Result<()> {
-        let in_flight = Books::read(self.fleet.dir())?.in_flight();
+        let in_flight = self.books()?.in_flight();
         self.found.in_flight += in_flight;
         self.found.in_flight_max = self.found.in_flight_max.max(in_flight);
         if number.is_multiple_of(VERIFY_EVERY) {
@@ -292,14 +295,6 @@ impl Proof {
         Ok(())
     }
 
-    fn compare_books(&mut self) -> Result<()> {
-        let books = Books::read(self.fleet.dir())?;
-        let twice = books.paid_twice().into_iter().map(|hash| format!("PAID TWICE: {hash}"));
-        self.found.wrong.extend(twice);
-        self.found.wrong.extend(books.compare(self.ledger.finals()));
-        Ok(())
-    }
-
     /// Waits until every payment is final, repeats every request, compares everything, stops the
     /// engine and verifies its journal. Returns how many requests are still open.
     ///
@@ -318,7 +313,9 @@ impl Proof {
             self.repeat(first..(first + REPEATS_AT_ONCE).min(self.ledger.len())).await?;
         }
         self.ledger.read(doors, |_| true, &mut self.found.wrong).await?;
-        self.compare_books()?;
+        let books = self.books()?;
+        self.found.wrong.extend(books.compare(self.ledger.finals()));
+        self.found.wrong.extend(twice(&books));
         let (code, _) = self.engine.terminate()?;
         ensure!(code == Some(0), "the engine does not stop in order: {code:?}");
         let report = verify(&self.folder.path().join("engine/journal"));
@@ -344,4 +341,8 @@ impl Proof {
         let passed = |point: Point| Ok((point.name(), self.strings.passed(point)?));
         Point::ALL.into_iter().map(passed).collect()
     }
+}
+
+fn twice(books: &Books) -> Vec<String> {
+    books.paid_twice().into_iter().map(|hash| format!("PAID TWICE: {hash}")).collect()
 }

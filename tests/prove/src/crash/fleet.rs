@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -109,6 +110,8 @@ impl Fleet {
         command.args(["--seed", &self.seed.to_string(), "--dir"]).arg(&self.dir);
         command.args(["--parent", &std::process::id().to_string()]);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        // A group of its own: Ctrl-C is for the prover, which then ends the node.
+        command.process_group(0);
         self.nodes[node] = Some(command.spawn().context("starting a node")?);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What clients were told, and what the engine must therefore know and say again.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, mem, ops::Range};
 
 use anyhow::Result;
 use fulgurite_proto::fulgurite::v1 as proto;
@@ -13,6 +13,8 @@ pub struct Ledger {
     entries: Vec<Entry>,
     /// Payments that were seen final, by id.
     finals: BTreeMap<String, proto::Payment>,
+    /// Those that were not yet compared with the books.
+    fresh: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -52,6 +54,12 @@ impl Ledger {
     /// Payments that were seen final.
     pub fn finals(&self) -> impl Iterator<Item = &proto::Payment> {
         self.finals.values()
+    }
+
+    /// Payments that were seen final since the last call.
+    pub fn fresh_finals(&mut self) -> Vec<&proto::Payment> {
+        let fresh = mem::take(&mut self.fresh);
+        fresh.iter().filter_map(|id| self.finals.get(id)).collect()
     }
 
     /// How many requests have payments that were not seen final.
@@ -131,24 +139,21 @@ impl Ledger {
                 wrong.push(format!("LOST: {key} has {} payments", payments.len()));
             }
             entry.is_final = payments.iter().all(|payment| payment.finish_time.is_some());
-            payments.into_iter().for_each(|payment| see(&mut self.finals, payment, wrong));
+            for payment in payments {
+                match self.finals.get(&payment.payment_id) {
+                    // A final payment must stay what it was.
+                    Some(before) if *before != payment => {
+                        wrong.push(format!("{} was final and changed", payment.payment_id));
+                    }
+                    None if payment.finish_time.is_some() => {
+                        self.fresh.push(payment.payment_id.clone());
+                        self.finals.insert(payment.payment_id.clone(), payment);
+                    }
+                    Some(_) | None => {}
+                }
+            }
         }
         Ok(())
-    }
-}
-
-/// A final payment must stay what it was.
-fn see(
-    finals: &mut BTreeMap<String, proto::Payment>,
-    payment: proto::Payment,
-    wrong: &mut Vec<String>,
-) {
-    let before = finals.get(&payment.payment_id);
-    if before.is_some_and(|before| *before != payment) {
-        wrong.push(format!("{} was final and changed", payment.payment_id));
-    }
-    if payment.finish_time.is_some() {
-        finals.insert(payment.payment_id.clone(), payment);
     }
 }
 

@@ -11,7 +11,13 @@ pub mod fleet;
 pub mod ledger;
 pub mod plan;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use fulgurite_proto::fulgurite::v1::payment::State;
@@ -46,8 +52,19 @@ pub fn run(args: &Args) -> Result<Page> {
 async fn run_all(args: &Args) -> Result<Page> {
     let started = Instant::now();
     let mut proof = Proof::start(args.seed)?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&interrupted);
+    // Ctrl-C ends the run after this cycle, with the page of what was done.
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            told.store(true, Ordering::Relaxed);
+        }
+    });
     let mut cycles = 0;
-    while cycles < args.cycles && proof.found.wrong.len() < WRONG_MAX {
+    while cycles < args.cycles
+        && proof.found.wrong.len() < WRONG_MAX
+        && !interrupted.load(Ordering::Relaxed)
+    {
         if let Err(error) = proof.cycle(cycles).await {
             eprintln!("kept: {}", proof.keep().display());
             return Err(error);
