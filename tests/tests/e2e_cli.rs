@@ -178,6 +178,7 @@ async fn with_json_every_line_is_an_object() -> Result<()> {
         (3, &["payment", "create", invoice, "--key", "other", "--json"], "ALREADY_PAID"),
         (3, &["payment", "cancel", "pay_1", "--json"], "PAYMENT_NOT_FOUND"),
         (2, &["payment", "list", "--json"], "USAGE"),
+        (78, &["config", "check", "/nonexistent", "--json"], "CONFIG"),
         (2, &["batch", "submit", "/nonexistent", "--json"], "USAGE"),
         (
             4,

@@ -140,9 +140,13 @@ pub async fn run(to: To, command: BatchCommand) -> Result<Exit, Fault> {
         BatchCommand::Submit(args) => return submit::run(&to, args).await,
         BatchCommand::Watch(which) => {
             let batch = which.find(&to.client).await?;
-            let watched = follow(&to, &batch).await;
-            let watched = watched.map_err(|fault| goes_on(fault, &batch.batch_id));
-            return watched.map(|watched| watched.exit());
+            let batch_id = batch.batch_id.as_str();
+            let watch = async {
+                let watched = follow(&to, &batch).await;
+                watched.map(|watched| watched.exit()).map_err(|fault| goes_on(fault, batch_id))
+            };
+            let again = format!("fulgurite batch watch {batch_id}");
+            return to.unless_interrupted(watch, &again).await;
         }
         BatchCommand::Get(which) => show(&which.find(&to.client).await?, to.json),
         BatchCommand::Pause(which) => {

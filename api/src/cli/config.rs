@@ -7,7 +7,7 @@ use fulgurite_config::{Config, Entry, manual};
 
 use super::{
     exit::{Exit, Fault, problem_json},
-    print_line, say,
+    print_line, say, tell,
 };
 
 /// What to do with configurations.
@@ -46,7 +46,7 @@ pub fn run(command: ConfigCommand, json: bool) -> Result<Exit, Fault> {
                 if json {
                     let title = "the configuration is wrong";
                     let problem = problem_json("CONFIG", title, (&text, Exit::CONFIG));
-                    say(&problem.to_string());
+                    tell(&problem);
                 } else {
                     say(&text);
                 }

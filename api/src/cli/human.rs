@@ -41,6 +41,40 @@ pub fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
+/// A text whose lines break between words, so that a terminal does not break them within. What is
+/// indented stays as it is: commands to copy.
+pub fn wrapped(text: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        if line.chars().count() <= COLUMNS || line.starts_with(' ') {
+            lines.push(line.to_owned());
+            continue;
+        }
+        let mut width = COLUMNS + 1;
+        for word in line.split(' ') {
+            let length = word.chars().count();
+            match lines.last_mut() {
+                Some(last) if width + 1 + length <= COLUMNS => {
+                    last.push(' ');
+                    last.push_str(word);
+                    width += 1 + length;
+                }
+                Some(_) if width <= COLUMNS => {
+                    lines.push(format!("  {word}"));
+                    width = 2 + length;
+                }
+                Some(_) | None => {
+                    lines.push(word.to_owned());
+                    width = length;
+                }
+            }
+            // What is longer than the line stands alone; the next word begins another one.
+            width = width.min(COLUMNS);
+        }
+    }
+    lines.join("\n")
+}
+
 /// On which side of its column a cell stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -116,6 +150,20 @@ mod tests {
         assert_eq!(header(&columns), "NAME       SAT NOTE");
         let line = row(&columns, ["a".into(), "1,000".into(), "\u{1b}[2Jx".into()]);
         assert_eq!(line, "a        1,000 ?[2Jx");
+    }
+
+    #[test]
+    fn a_long_line_breaks_between_words() {
+        let word = "word ".repeat(30);
+        let command = format!("  fulgurite batch watch --key {}", "k".repeat(90));
+        assert_eq!(wrapped(&command), command);
+        let text = wrapped(&format!("short\n{}{}", word, "x".repeat(100)));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "short");
+        assert!(lines[1].starts_with("word word") && lines[2].starts_with("  word"), "{text}");
+        assert!(lines[..lines.len() - 1].iter().all(|line| line.len() <= COLUMNS), "{text}");
+        assert_eq!(lines[lines.len() - 1].trim(), "x".repeat(100));
+        assert_eq!(text.split_whitespace().count(), 32);
     }
 
     #[test]

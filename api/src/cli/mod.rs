@@ -25,7 +25,11 @@ pub mod watch;
 pub mod words;
 mod write;
 
-use std::{future::Future, io::Write, process::ExitCode};
+use std::{
+    future::Future,
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -163,6 +167,24 @@ pub struct To {
 }
 
 impl To {
+    /// Does the work of a command about orders. Ctrl-C, which parts of it take themselves, is taken
+    /// between them too; `again` is the command that shows what became of the orders.
+    pub async fn unless_interrupted(
+        &self,
+        work: impl Future<Output = Result<Exit, Fault>>,
+        again: &str,
+    ) -> Result<Exit, Fault> {
+        tokio::select! {
+            biased;
+            done = work => done,
+            _ = tokio::signal::ctrl_c() => {
+                self.say("interrupted; what was accepted goes on. To see it:");
+                self.say(&format!("  {again}"));
+                Ok(Exit::INTERRUPTED)
+            }
+        }
+    }
+
     /// Says on standard error what happens; with `--json` as an object.
     pub fn say(&self, text: &str) {
         if self.json { tell(&serde_json::json!({ "message": text })) } else { say(text) }
@@ -171,12 +193,14 @@ impl To {
 
 /// Says a line on standard error. One that is closed has nothing to be told.
 pub fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let mut err = std::io::stderr();
+    let line = if err.is_terminal() { human::wrapped(line) } else { line.to_owned() };
+    let _ = writeln!(err, "{line}");
 }
 
-/// Says an object on standard error.
-fn tell(value: &serde_json::Value) {
-    say(&value.to_string());
+/// Says an object on standard error, in one line.
+pub fn tell(value: &serde_json::Value) {
+    let _ = writeln!(std::io::stderr(), "{value}");
 }
 
 async fn connected<F: Future<Output = Result<Exit, Fault>>>(

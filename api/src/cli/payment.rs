@@ -112,7 +112,10 @@ struct Among {
 /// What the engine refuses, or that it was not reached.
 pub async fn run(to: To, command: PaymentCommand) -> Result<Exit, Fault> {
     match command {
-        PaymentCommand::Create(args) => create(&to, *args).await,
+        PaymentCommand::Create(args) => {
+            let again = "the same command again, with the same --key";
+            to.unless_interrupted(create(&to, *args), again).await
+        }
         PaymentCommand::Get { payment_id } => {
             show(&get(&to.client, &payment_id).await?, to.json, print_line);
             Ok(Exit::SUCCESS)

@@ -8,7 +8,7 @@ use std::{
 use fulgurite_proto::fulgurite::v1 as proto;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{human::grouped, say, submit::Note};
+use super::{human::grouped, say, submit::Note, tell};
 
 /// The line below the bar has at most so many characters.
 const LINE_CHARS_MAX: usize = 75;
@@ -76,7 +76,7 @@ impl Progress {
         match &self.shown {
             Shown::Bar(bar) => bar.suspend(|| say(text)),
             Shown::Lines => say(text),
-            Shown::Objects => say(&serde_json::json!({ "message": text }).to_string()),
+            Shown::Objects => tell(&serde_json::json!({ "message": text })),
         }
     }
 
@@ -130,7 +130,7 @@ impl Progress {
                 bar.set_length(total);
                 bar.set_position(position);
                 bar.set_prefix(what);
-                // Not up to the edge: what is typed there would break the line, and the bar.
+                // A longer line would break, and the bar with it.
                 let line = format!("{pace}{between}{text}");
                 bar.set_message(line.chars().take(LINE_CHARS_MAX).collect::<String>());
             }

@@ -104,20 +104,10 @@ pub(super) async fn run(to: &To, args: SubmitArgs) -> Result<Exit, Fault> {
         metadata: args.metadata.iter().cloned().collect::<HashMap<_, _>>(),
         validate_only: args.dry_run,
     };
-    let mut job = Job { to, args: &args, upload, input };
-    // Without --accept-valid nothing of such a file is to be accepted; but what the engine says of
-    // the other rows is wanted too. Only an engine that leaves bad rows out by default goes on.
-    if !job.input.bad.is_empty() && !args.accept_valid && !args.dry_run {
-        job.upload.validate_only = true;
-        match submit::submit(&to.client.impatient(), &job.upload, &mut |_| ()).await {
-            Ok(Uploaded::Refused(rows)) => return job.refused(rows),
-            Ok(Uploaded::Accepted { .. }) => job.upload.validate_only = false,
-            Err(fault) => return job.refused_unasked(&fault),
-        }
-    }
-    job.run().await
+    let again = format!("fulgurite batch watch --key '{}'", upload.key);
+    let job = Job { to, args: &args, upload, input };
+    to.unless_interrupted(job.checked(), &again).await
 }
-
 /// A file that is uploaded.
 struct Job<'a> {
     to: &'a To,
@@ -128,6 +118,22 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// Uploads the file, unless its own rows speak against it.
+    async fn checked(mut self) -> Result<Exit, Fault> {
+        // Without --accept-valid nothing of such a file is to be accepted; but what the engine says
+        // of the other rows is wanted too. Only an engine that leaves bad rows out by default goes
+        // on.
+        if !self.input.bad.is_empty() && !self.args.accept_valid && !self.args.dry_run {
+            self.upload.validate_only = true;
+            match submit::submit(&self.to.client.impatient(), &self.upload, &mut |_| ()).await {
+                Ok(Uploaded::Refused(rows)) => return self.refused(rows),
+                Ok(Uploaded::Accepted { .. }) => self.upload.validate_only = false,
+                Err(fault) => return self.refused_unasked(&fault),
+            }
+        }
+        self.run().await
+    }
+
     async fn run(&self) -> Result<Exit, Fault> {
         let mut progress = Progress::new("sending", self.upload.orders.len(), self.to.json);
         let mut note = |note| progress.note(&note);
