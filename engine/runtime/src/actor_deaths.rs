@@ -207,3 +207,28 @@ fn a_node_actor_that_panics_under_load_loses_nothing_and_pays_nothing_twice() {
 fn channel_actors_that_panic_under_load_lose_nothing_and_pay_nothing_twice() {
     run(|engine, _| engine.shared.nodes[1].inbox.deliver(NodeMessage::KillChannels));
 }
+
+/// Set for the process that is to end by its actors' deaths: it is this test again.
+const DIES: &str = "FULGURITE_TEST_DIES";
+
+#[test]
+fn actors_that_die_again_and_again_end_the_process() {
+    if std::env::var_os(DIES).is_some() {
+        run(|engine, _| {
+            for _ in 0..200 {
+                engine.shared.nodes[0].inbox.deliver(NodeMessage::Die);
+                std::thread::park_timeout(Duration::from_millis(50));
+            }
+        });
+        return;
+    }
+    let name = std::thread::current().name().expect("the test's name").to_owned();
+    let myself = std::env::current_exe().expect("a program");
+    let mut command = std::process::Command::new(myself);
+    command.args(["--exact", &name, "--nocapture"]).env(DIES, "1");
+    let output = command.output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(70), "{said}");
+    let last = said.lines().last().unwrap_or_default();
+    assert!(last.contains("nothing is lost") && last.contains("then start again"), "{last}");
+}
