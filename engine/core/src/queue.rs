@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::order::Priority;
 
-/// Every so many items, one comes from the lowest priority that waits.
+/// Of so many items one is of the lowest priority that waits, and one of NORMAL.
 const FAIR_SHARE: u32 = 16;
 
 /// Three lanes in one queue.
@@ -33,12 +33,15 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes the next item: of the highest priority, but each sixteenth of the lowest.
+    /// Takes the next item: of the highest priority, but of sixteen one of the lowest and one of
+    /// NORMAL, so that neither HIGH nor both others together keep one out for ever.
     pub fn pop(&mut self) -> Option<T> {
         self.taken = self.taken.wrapping_add(1);
         let mut lanes = [&mut self.high, &mut self.normal, &mut self.low];
-        if self.taken.is_multiple_of(FAIR_SHARE) {
-            lanes.reverse();
+        match self.taken % FAIR_SHARE {
+            0 => lanes.reverse(),
+            8 => lanes.swap(0, 1),
+            _ => {}
         }
         lanes.into_iter().find_map(VecDeque::pop_front)
     }
@@ -77,5 +80,16 @@ mod tests {
         assert_eq!(first.iter().filter(|&&item| item == "low").count(), 2);
         assert_eq!(first[0], "high");
         assert_eq!((queue.len(), queue.lens()), (32, [2, 0, 30]));
+    }
+
+    #[test]
+    fn no_priority_waits_for_ever() {
+        let mut queue = Queue::default();
+        for (priority, name) in [(Priority::High, "high"), (Priority::Low, "low")] {
+            (0..64).for_each(|_| queue.push(priority, name));
+        }
+        queue.push(Priority::Normal, "normal");
+        let first: Vec<_> = (0..16).filter_map(|_| queue.pop()).collect();
+        assert!(first.contains(&"normal") && first.contains(&"low"), "{first:?}");
     }
 }
