@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
-.PHONY: demo test setup build bench-smoke bench lint clean
+.PHONY: demo test test-long setup build bench-smoke bench lint clean
 
 demo: build ## A simulated network in the engine: pays, breaks, restarts and shows what came of it.
 	bin/fulgurite demo
@@ -13,6 +13,9 @@ test: ## Everything: needs Go and Python too, for real lnd nodes and for foreign
 	@scripts/setup --with-go --with-clients
 	@$(MAKE) build
 	scripts/test
+
+test-long: build ## The proofs of exactly-once whole, of which `make test` runs slices.
+	scripts/test-long
 
 setup:
 	@scripts/setup

@@ -91,7 +91,12 @@ pub fn run(
         };
         let started: Vec<_> = (0..step).map(worker).collect();
         drop(sender);
-        receiver.into_iter().for_each(|(place, outcome)| note(place, outcome));
+        for (done, (place, outcome)) in (1_u32..).zip(receiver) {
+            note(place, outcome);
+            if done.is_multiple_of(1_000) {
+                eprintln!("{done} of {total}");
+            }
+        }
         started.into_iter().try_for_each(|thread| {
             thread.join().map_err(|_| anyhow!("a thread of the proof panicked"))?
         })

@@ -60,6 +60,18 @@ pub struct Found {
     pub wrong: Vec<String>,
 }
 
+impl Found {
+    /// Hashes that were paid twice, each once.
+    fn note_twice(&mut self, books: &Books) {
+        for hash in books.paid_twice() {
+            let line = format!("PAID TWICE: {hash}");
+            if !self.wrong.contains(&line) {
+                self.wrong.push(line);
+            }
+        }
+    }
+}
+
 /// The engine, the nodes and what clients know.
 pub struct Proof {
     fleet: Fleet,
@@ -182,7 +194,7 @@ impl Proof {
         self.ledger.read(doors, |at| old.contains(&at), &mut self.found.wrong).await?;
         let books = self.books()?;
         self.found.wrong.extend(books.compare(self.ledger.fresh_finals().into_iter()));
-        self.found.wrong.extend(twice(&books));
+        self.found.note_twice(&books);
         Ok(())
     }
 
@@ -315,7 +327,7 @@ impl Proof {
         self.ledger.read(doors, |_| true, &mut self.found.wrong).await?;
         let books = self.books()?;
         self.found.wrong.extend(books.compare(self.ledger.finals()));
-        self.found.wrong.extend(twice(&books));
+        self.found.note_twice(&books);
         let (code, _) = self.engine.terminate()?;
         ensure!(code == Some(0), "the engine does not stop in order: {code:?}");
         let report = verify(&self.folder.path().join("engine/journal"));
@@ -341,8 +353,4 @@ impl Proof {
         let passed = |point: Point| Ok((point.name(), self.strings.passed(point)?));
         Point::ALL.into_iter().map(passed).collect()
     }
-}
-
-fn twice(books: &Books) -> Vec<String> {
-    books.paid_twice().into_iter().map(|hash| format!("PAID TWICE: {hash}")).collect()
 }
