@@ -286,6 +286,8 @@ async fn what_is_unresolved_is_told_stays_open_and_is_paid_by_nobody_else() -> R
     let told = events(&mut stream, 3).await?;
     ensure!(states(&told) == [State::Unresolved; 3], "{told:?}");
     ensure!(told.iter().all(|event| event.r#type == "payment.unresolved"), "{told:?}");
+    let named = |event: &proto::Event| event.event_id.starts_with("evt_") && event.time.is_some();
+    ensure!(told.iter().all(named), "{told:?}");
     let batch = stage.batch("stuck").await?;
     let counts = batch.counts.unwrap_or_default();
     ensure!(counts.unresolved_count == 3 && batch.finish_time.is_none(), "{batch:?}");

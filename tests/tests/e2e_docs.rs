@@ -135,7 +135,37 @@ fn every_method_and_route_has_an_example() -> Result<()> {
         }
     }
     assert!(count >= 14, "{count} methods");
+    let description = fs::read_to_string(fulgurite_tests::root().join("docs/openapi.json"))?;
+    let description: serde_json::Value = serde_json::from_str(&description)?;
+    let shown: Vec<&str> = page.split("http://127.0.0.1:8080").skip(1).map(path_of).collect();
+    for route in description["paths"].as_object().context("paths")?.keys() {
+        let named = shown.iter().any(|path| is_of_route(path, route));
+        assert!(named || route == "/docs", "docs/api.md has no example of {route}");
+    }
     Ok(())
+}
+
+/// The path at the start of a text.
+fn path_of(text: &str) -> &str {
+    let end = text.find(|letter: char| !letter.is_ascii_alphanumeric() && !"/_.$".contains(letter));
+    &text[..end.unwrap_or(text.len())]
+}
+
+/// Whether a path is one of this route; a part of it can be a variable of the shell.
+fn is_of_route(path: &str, route: &str) -> bool {
+    let (path, route) = (path.split('/'), route.split('/'));
+    let same = |(part, wanted): (&str, &str)| {
+        part == wanted || wanted.starts_with('{') || part.starts_with('$')
+    };
+    path.clone().count() == route.clone().count() && path.zip(route).all(same)
+}
+
+#[test]
+fn a_path_is_of_its_route() {
+    assert_eq!(path_of("/v1/payments/$PAYMENT?wait_ms=1"), "/v1/payments/$PAYMENT");
+    assert!(is_of_route("/v1/batches/$BATCH/$verb", "/v1/batches/{batch_id}/pause"));
+    assert!(!is_of_route("/v1/payments", "/v1/batches"));
+    assert!(!is_of_route("/v1/payments", "/v1/payments/{payment_id}"));
 }
 
 #[test]
