@@ -20,6 +20,7 @@ pub mod dump;
 mod fault;
 mod handle;
 mod keys;
+mod log_place;
 mod model;
 mod open;
 mod projector;

@@ -9,8 +9,10 @@ use std::{
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRecoveryMode, Options, SliceTransform, WriteBatch, WriteOptions,
+    DBRecoveryMode, ErrorKind, Options, SliceTransform, WriteBatch, WriteOptions,
 };
+
+use crate::log_place;
 
 /// The column families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,17 @@ pub enum StoreError {
     /// The folder cannot be made or read.
     #[error("the folder cannot be used")]
     Io(#[from] io::Error),
+    /// RocksDB's log is damaged.
+    #[error("storage: {file} is damaged at byte {at}: {error}")]
+    Log {
+        /// The log.
+        file: String,
+        /// Its first fragment that is not what was written.
+        at: usize,
+        /// What RocksDB says.
+        #[source]
+        error: rocksdb::Error,
+    },
     /// RocksDB found damage, or the disk failed.
     #[error("storage: {0}")]
     Rocks(#[from] rocksdb::Error),
@@ -100,7 +113,7 @@ impl Store {
             if text.contains("lock file") || text.contains("lock hold by") {
                 StoreError::Locked(folder.to_owned())
             } else {
-                StoreError::Rocks(error)
+                located(folder, error)
             }
         })?;
         Ok(Store { db, folder: folder.to_owned() })
@@ -118,7 +131,8 @@ impl Store {
         if !Family::ALL.iter().all(|family| families.iter().any(|name| name == family.name())) {
             return Err(not_a_journal());
         }
-        let db = DB::open_cf_descriptors_read_only(&options(), path, descriptors(), false)?;
+        let db = DB::open_cf_descriptors_read_only(&options(), path, descriptors(), false)
+            .map_err(|error| located(folder, error))?;
         Ok(Store { db, folder: folder.to_owned() })
     }
 
@@ -165,6 +179,15 @@ impl Store {
     /// How many bytes the engine may still write on the journal's disk.
     pub fn free_bytes(&self) -> io::Result<u64> {
         free_bytes(&self.folder)
+    }
+}
+
+/// What RocksDB says of damage, with its place.
+fn located(folder: &Path, error: rocksdb::Error) -> StoreError {
+    let is_damage = error.kind() == ErrorKind::Corruption;
+    match log_place::first_damage(&database(folder)).filter(|_| is_damage) {
+        Some((file, at)) => StoreError::Log { file: file.display().to_string(), at, error },
+        None => StoreError::Rocks(error),
     }
 }
 

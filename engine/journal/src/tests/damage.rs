@@ -148,7 +148,11 @@ fn a_flipped_bit_in_the_middle_is_refused() {
         let at = bytes.len() / part;
         let file = fs::File::options().write(true).open(&log).unwrap();
         file.write_all_at(&[bytes[at] ^ 1], at as u64).unwrap();
-        refused(copy.path());
+        let error = refused(copy.path()).to_string();
+        let (name, place) = (log.file_name().unwrap().to_string_lossy(), "is damaged at byte ");
+        let (before, after) = error.split_once(place).unwrap_or_else(|| panic!("{error}"));
+        let named: usize = after.split(':').next().unwrap().parse().unwrap();
+        assert!(before.ends_with(&*format!("{name} ")) && named <= at, "{error}");
         assert!(verdict_lsn(copy.path()) <= last);
     }
 }
