@@ -293,6 +293,10 @@ impl From<PaymentRefused> for Problem {
             }
             PaymentRefused::Refused(Refusal::NotUnresolved) => Code::PaymentNotUnresolved,
             PaymentRefused::Refused(Refusal::WrongPreimage) => Code::PreimageWrong,
+            PaymentRefused::Refused(Refusal::Changed) => {
+                let detail = format!("{}: look at it, then ask again", Refusal::Changed);
+                return Problem::of(Code::PaymentMayLive, detail);
+            }
             // Nobody outside can ask for what else is refused.
             PaymentRefused::Refused(_) => Code::Internal,
             PaymentRefused::Busy(busy) => return busy.into(),

@@ -52,10 +52,8 @@ impl Wanted {
                 // One look alone cannot tell it from a result that is on its way to the payment.
                 PaymentStatus::InFlight => (self.stuck, payment.first_hops.as_slice()),
             },
-            // A node that forgot it cannot say by which channel it left.
-            TrackReport::NotFound if self.reserved.is_empty() => {
-                (channels.iter().all(|info| info.active), [].as_slice())
-            }
+            // A node that forgot it cannot say by which channel it left, and that one may be closed.
+            TrackReport::NotFound if self.reserved.is_empty() => return Finding::MayLive,
             TrackReport::NotFound => (true, self.reserved.as_slice()),
         };
         if is_over && !lives(hops) { Finding::Nothing } else { Finding::MayLive }
@@ -106,8 +104,8 @@ mod tests {
             (false, &[7],     failed(),               vec![busy(7)],            Finding::MayLive),
             (false, &[7],     TrackReport::NotFound,  vec![quiet(7), away(8)],  Finding::Nothing),
             (false, &[7],     TrackReport::NotFound,  vec![quiet(8)],           Finding::MayLive),
-            (false, &[],      TrackReport::NotFound,  vec![quiet(7)],           Finding::Nothing),
-            (false, &[],      TrackReport::NotFound,  vec![quiet(7), away(8)],  Finding::MayLive),
+            (false, &[],      TrackReport::NotFound,  vec![quiet(7)],           Finding::MayLive),
+            (false, &[],      TrackReport::NotFound,  vec![],                   Finding::MayLive),
             (true,  &[7],     paid,                   vec![quiet(7)],           Finding::Paid),
             (true,  &[7],     lost,                   vec![],               Finding::Unreachable),
         ] {

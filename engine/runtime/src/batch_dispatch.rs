@@ -109,7 +109,7 @@ impl BatchWork {
 
     /// Cancels or resolves one payment, if the rules allow it.
     pub(crate) fn payment_request(&mut self, request: PaymentRequest, time: UnixMs) {
-        let PaymentRequest { payment, input, reply } = request;
+        let PaymentRequest { payment, input, seen, reply } = request;
         let Some(work) = self.batches.get(&payment.batch()) else {
             // Finished meanwhile: what the views say.
             return;
@@ -117,7 +117,10 @@ impl BatchWork {
         let Some(found) = work.batch.payment(payment) else {
             return;
         };
-        let decided = found.decide(&input, &work.batch.terms(self.shared.retry), time);
+        let decided = match seen {
+            Some(seen) if seen != found.version && !found.is_final() => Err(Refusal::Changed),
+            _ => found.decide(&input, &work.batch.terms(self.shared.retry), time),
+        };
         let (lsn, answer) = match decided {
             Ok(change) => {
                 let mut changed = found.clone();

@@ -314,10 +314,9 @@ impl BatchWork {
     ) -> Option<Lsn> {
         let batch = payment.batch();
         let work = self.batches.get_mut(&batch)?;
-        let was_in_flight = work
-            .batch
-            .payment(payment)
-            .is_some_and(|found| matches!(found.state, State::InFlight(_)));
+        let before = work.batch.payment(payment)?;
+        let was_in_flight = matches!(before.state, State::InFlight(_));
+        let was_final = before.is_final();
         let event = match work.batch.decide_payment(payment, input, self.shared.retry, time) {
             Ok(event) => event,
             Err(refusal) => {
@@ -351,6 +350,9 @@ impl BatchWork {
                     the payment is unresolved");
             }
             Some(Effect::Alarm) => {
+                if was_final {
+                    self.shared.intake.reopened();
+                }
                 self.shared.metrics.contradiction();
                 tracing::error!(%payment, "the node contradicts itself: the payment is unresolved");
             }

@@ -278,7 +278,7 @@ impl Engine {
             return Ok(None);
         }
         drop(slot);
-        Ok(Some(self.ask_batch(id, payment::Input::Cancel).await?))
+        Ok(Some(self.ask_batch(id, payment::Input::Cancel, None).await?))
     }
 
     /// Hands an input about a payment to its batch's actor. Its answer is durable.
@@ -286,12 +286,13 @@ impl Engine {
         &self,
         payment: PaymentId,
         input: payment::Input,
+        seen: Option<Lsn>,
     ) -> Result<Payment, PaymentRefused> {
         let Some(slot) = self.slot_of(payment.batch()).await else {
             return Err(Busy::UnknownOutcome.into());
         };
         let (reply, answer) = oneshot::channel();
-        let request = PaymentRequest { payment, input, reply };
+        let request = PaymentRequest { payment, input, seen, reply };
         slot.inbox.offer(BatchMessage::PaymentRequest(request)).map_err(|_| Busy::Overloaded)?;
         // With the last hold on its inbox, a request that nobody reads any more is dropped too.
         drop(slot);

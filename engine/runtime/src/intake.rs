@@ -106,6 +106,11 @@ impl Intake {
         Ok(())
     }
 
+    /// A payment that was final is unresolved: it will be closed once more. No limit stops it.
+    pub fn reopened(&self) {
+        self.state.lock().open_payments += 1;
+    }
+
     /// Payments are final, or did not come to life after all.
     pub fn closed(&self, payments: usize) {
         let mut state = self.state.lock();

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use fulgurite_core::{
-    AttemptId, BatchId, Msat, Order, PaymentId, UnixMs,
+    AttemptId, BatchId, Lsn, Msat, Order, PaymentId, UnixMs,
     batch::{self, Batch, Summary},
     event::AttemptStarted,
     order::Priority,
@@ -60,6 +60,8 @@ pub struct PaymentRequest {
     pub payment: PaymentId,
     /// What is wanted.
     pub input: payment::Input,
+    /// The version that the decision rests on; `None` when any will do.
+    pub seen: Option<Lsn>,
     /// Answered when what it rests on is durable: the payment, or why it cannot be.
     pub reply: oneshot::Sender<Result<Payment, payment::Refusal>>,
 }

@@ -6,7 +6,7 @@ use fulgurite_core::{
     AttemptId, PaymentId, Preimage,
     event::{Failure, Resolution, Verdict},
     order::Sealed,
-    payment::{self, Payment, State},
+    payment::{self, Attempt, Payment, State},
     resolve::{Finding, Wanted},
 };
 use tokio::sync::oneshot;
@@ -99,7 +99,9 @@ impl Engine {
                 Err(payment::Refusal::AlreadyFinal.into())
             };
         }
-        Ok(Some(self.ask_batch(id, input).await?))
+        // What was seen at the nodes was seen of the payment as it was then. A proof is one for ever.
+        let seen = (verdict == Verdict::NotPaid).then_some(found.version);
+        Ok(Some(self.ask_batch(id, input, seen).await?))
     }
 
     async fn may_be_called_not_paid(
@@ -108,9 +110,8 @@ impl Engine {
         confirm: bool,
         node_lost: bool,
     ) -> Result<(), ResolveRefused> {
-        let stuck = match payment.state {
-            State::Stuck(_) => true,
-            State::Unresolved { .. } => false,
+        match payment.state {
+            State::Stuck(_) | State::Unresolved { .. } => {}
             State::Queued { .. } | State::InFlight(_) => {
                 return Err(payment::Refusal::NotUnresolved.into());
             }
@@ -118,14 +119,26 @@ impl Engine {
                 return Err(payment::Refusal::AlreadyFinal.into());
             }
         };
-        let last = payment.attempts.last();
-        let node: Arc<str> = last.map_or_else(|| "".into(), |attempt| Arc::clone(&attempt.node));
+        // An earlier attempt over another node may be what it is unresolved for.
+        let mut nodes: Vec<&Attempt> = Vec::new();
+        for attempt in payment.attempts.iter().rev() {
+            if nodes.iter().all(|known| known.node != attempt.node) {
+                nodes.push(attempt);
+            }
+        }
+        for attempt in &nodes {
+            if node_lost {
+                self.is_lost(&attempt.node)?;
+            } else {
+                self.look(payment, attempt).await?;
+            }
+        }
+        let names: Vec<&str> = nodes.iter().map(|attempt| &*attempt.node).collect();
+        let names = names.join(", ");
         let checked = if node_lost {
-            self.is_lost(&node)?;
-            format!("{node} was not asked: whether it paid is your word alone")
+            format!("{names} not asked: whether it was paid there is your word alone")
         } else {
-            self.look(payment, &node, stuck).await?;
-            format!("{node} has no HTLC of it, and nothing of it can start there any more")
+            format!("no HTLC of it at {names}, and nothing of it can start there any more")
         };
         if confirm {
             return Ok(());
@@ -145,24 +158,19 @@ impl Engine {
         }
     }
 
-    async fn look(
-        &self,
-        payment: &Payment,
-        node: &Arc<str>,
-        stuck: bool,
-    ) -> Result<(), ResolveRefused> {
+    async fn look(&self, payment: &Payment, attempt: &Attempt) -> Result<(), ResolveRefused> {
+        let node = &attempt.node;
         let away = || ResolveRefused::NodeAway(Arc::clone(node));
         let index = self.shared.node_index(node).ok_or_else(away)?;
-        let attempt = payment.state.open_attempt();
-        let reserved = attempt.map(|at| at.channels.iter().map(|&(channel, _)| channel).collect());
-        let number = u16::try_from(payment.attempts.len()).unwrap_or(u16::MAX);
+        let open = payment.state.open_attempt().filter(|open| open.attempt == attempt.number);
+        let reserved = open.map(|at| at.channels.iter().map(|&(channel, _)| channel).collect());
         let wanted = Wanted {
             payment_hash: payment.order.payment_hash,
             reserved: reserved.unwrap_or_default(),
-            stuck,
+            stuck: open.is_some() && matches!(payment.state, State::Stuck(_)),
         };
         let (reply, finding) = oneshot::channel();
-        let attempt = AttemptId { payment: payment.id, number };
+        let attempt = AttemptId { payment: payment.id, number: attempt.number };
         // Since it became unresolved, nothing was sent.
         let inspect = Inspect { attempt, wanted, sent_until: payment.updated, reply };
         let message = NodeMessage::Inspect(Box::new(inspect));

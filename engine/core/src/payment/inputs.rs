@@ -92,6 +92,9 @@ pub enum Refusal {
     /// Only what is unresolved is for a person to decide.
     #[error("the payment is not unresolved")]
     NotUnresolved,
+    /// What was looked at is not what it is now.
+    #[error("the payment changed while the node was asked")]
+    Changed,
     /// The preimage's SHA-256 is not the payment hash: it proves nothing.
     #[error("the preimage is not the one of this payment")]
     WrongPreimage,
