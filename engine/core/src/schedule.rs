@@ -13,7 +13,7 @@ use crate::{
     batch::Batch,
     order::BatchOptions,
     payment::{Payment, State},
-    retry::RetryPolicy,
+    retry::{RetryPolicy, Terms},
     time::UnixMs,
 };
 
@@ -33,6 +33,8 @@ pub struct Schedule {
     rate: Rate,
     in_flight_max: u32,
     per_payee_max: u32,
+    /// The batch's, for the last moments alone.
+    terms: Terms,
 }
 
 /// A token bucket over whole payments.
@@ -104,16 +106,13 @@ impl Schedule {
             rate: Rate::new(options.payments_per_second_max, now),
             in_flight_max: options.in_flight_max.max(1),
             per_payee_max: options.per_destination_in_flight_max,
+            terms: batch.terms(retry),
         };
-        let terms = batch.terms(retry);
         for (position, payment) in (0_u32..).zip(&batch.payments) {
-            // Also what is in flight: it may wait for another attempt later.
-            if payment.is_queued() || payment.state.open_attempt().is_some() {
-                let (until, _) = terms.start_until(&payment.order);
-                schedule.ends.push(Reverse((until, position)));
-            }
             match &payment.state {
-                State::Queued { not_before } => schedule.queued(position, *not_before, now),
+                State::Queued { not_before } => {
+                    schedule.queued(position, payment, *not_before, now);
+                }
                 State::InFlight(_) => schedule.started(payment),
                 State::Stuck(_)
                 | State::Unresolved { .. }
@@ -125,8 +124,11 @@ impl Schedule {
         schedule
     }
 
-    /// A payment waits for its turn, not before the given time.
-    pub fn queued(&mut self, position: u32, not_before: UnixMs, now: UnixMs) {
+    /// A payment waits for its turn, not before the given time. Also one that was in flight: its
+    /// last moment may have passed meanwhile, and the clock been set back since.
+    pub fn queued(&mut self, position: u32, payment: &Payment, not_before: UnixMs, now: UnixMs) {
+        let (until, _) = self.terms.start_until(&payment.order);
+        self.ends.push(Reverse((until, position)));
         if not_before <= now {
             self.ready.push_back(position);
         } else {

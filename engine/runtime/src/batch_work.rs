@@ -333,7 +333,7 @@ impl BatchWork {
         match effect {
             Some(Effect::Wait { not_before }) => {
                 if let Some(position) = work.batch.position(payment) {
-                    work.schedule.queued(position, not_before, time);
+                    work.schedule.queued(position, found, not_before, time);
                 }
             }
             Some(Effect::Finished) => {

@@ -15,4 +15,5 @@ pub mod random;
 pub mod recording;
 pub mod report;
 pub mod scratch;
+pub mod simulation;
 pub mod workers;

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use fulgurite_prove::{bit_flips, crash, disk_errors, power_loss, recording, workers::Share};
+use fulgurite_prove::{
+    bit_flips, crash, disk_errors, power_loss, recording, simulation, workers::Share,
+};
 
 /// Proves on this machine what Fulgurite promises.
 #[derive(Debug, Parser)]
@@ -32,6 +34,8 @@ enum Command {
     Crash(crash::Args),
     /// Fails the disk under a working engine, and before its start.
     DiskErrors(disk_errors::Args),
+    /// Runs the engine's rules in simulated worlds where everything goes wrong.
+    Simulation(simulation::Args),
     /// Writes a journal, for `power-loss` and `bit-flips`.
     #[command(hide = true)]
     Record(recording::Args),
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         Command::BitFlips(args) => bit_flips::run(&args).map(Some),
         Command::Crash(args) => crash::run(&args).map(Some),
         Command::DiskErrors(args) => disk_errors::run(&args).map(Some),
+        Command::Simulation(args) => simulation::run(&args).map(Some),
         Command::Record(args) => recording::play(&args).map(|()| None),
         Command::PowerLossShare(share) => power_loss::work(&share).map(|()| None),
         Command::BitFlipsShare(share) => bit_flips::work(&share).map(|()| None),

@@ -105,7 +105,7 @@ fn a_retry_waits_for_its_time_and_wakes_the_schedule() {
     assert_eq!(take_all(&mut schedule, &batch, NOW), [0, 1]);
     schedule.ended(&batch.payments[1]);
     let later = NOW.plus_ms(500);
-    schedule.queued(1, later, NOW);
+    schedule.queued(1, &batch.payments[1], later, NOW);
     assert_eq!(schedule.wake_at(), Some(later));
     assert_eq!(take_all(&mut schedule, &batch, NOW.plus_ms(499)), []);
     assert_eq!(take_all(&mut schedule, &batch, later), [1]);
@@ -135,6 +135,20 @@ fn each_payment_expires_once_after_its_last_moment() {
     assert_eq!(schedule.expired(NOW.plus_ms(21)), Some(1));
     assert_eq!(schedule.expired(NOW.plus_ms(21)), Some(0));
     assert_eq!(schedule.expired(NOW.plus_ms(21)), None);
+}
+
+#[test]
+fn a_payment_whose_last_moment_passed_in_flight_expires_after_a_clock_that_steps_back() {
+    let deadline = NOW.plus_ms(1_000);
+    let orders = vec![Order { deadline: Some(deadline), ..order(1) }];
+    let batch = batch(options(), orders);
+    let mut schedule = schedule(&batch);
+    assert_eq!(take_all(&mut schedule, &batch, NOW), [0]);
+    // The actor finds it in flight and leaves it.
+    assert_eq!(schedule.expired(deadline.plus_ms(1)), Some(0));
+    schedule.ended(&batch.payments[0]);
+    schedule.queued(0, &batch.payments[0], NOW, NOW);
+    assert_eq!(schedule.expired(deadline.plus_ms(1)), Some(0));
 }
 
 #[test]

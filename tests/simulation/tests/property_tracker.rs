@@ -1,10 +1,6 @@
 //! Random histories of one attempt at a node whose true state is known: what may still arrive,
 //! what runs, what ended. Answers come late, doubled and out of order.
 
-#[path = "simulation/random.rs"]
-#[allow(dead_code, reason = "the simulation uses all of it")]
-mod random;
-
 use std::sync::Arc;
 
 use fulgurite_core::{
@@ -15,7 +11,7 @@ use fulgurite_core::{
     },
     tracker::{Action, Context, Input, Outcome, Tracker},
 };
-use random::{Random, seeds, with_seed};
+use fulgurite_simulation::random::{Random, seeds, with_seed};
 
 const NOW: UnixMs = UnixMs(1_000_000_000);
 const PREIMAGE: Preimage = Preimage([3; 32]);

@@ -1,17 +1,17 @@
-//! The seeded generator, and the count of what happened.
-
-use std::collections::BTreeMap;
+//! The seeded generator, and the seeds of a property.
 
 /// A generator whose numbers depend on the seed alone (SplitMix64).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
+    /// The generator of a seed.
     pub fn new(seed: u64) -> Random {
         Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    pub fn next(&mut self) -> u64 {
+    /// The next number, any 64 bits.
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,27 +22,17 @@ impl Random {
     /// From `low` to `high`, both included.
     pub fn between(&mut self, low: i64, high: i64) -> i64 {
         let width = u64::try_from(high - low + 1).expect("low is at most high");
-        low + i64::try_from(self.next() % width).expect("within the width")
+        low + i64::try_from(self.draw() % width).expect("within the width")
     }
 
-    /// An index below `len`.
+    /// An index below `len`, which is at least 1.
     pub fn index(&mut self, len: usize) -> usize {
-        usize::try_from(self.next() % len as u64).expect("below len")
+        usize::try_from(self.draw() % len as u64).expect("below len")
     }
 
     /// True in so many of a hundred cases.
     pub fn percent(&mut self, percent: u64) -> bool {
-        self.next() % 100 < percent
-    }
-}
-
-/// How often what happened, over all seeds.
-#[derive(Debug, Default)]
-pub struct Coverage(pub BTreeMap<&'static str, u64>);
-
-impl Coverage {
-    pub fn saw(&mut self, what: &'static str) {
-        *self.0.entry(what).or_default() += 1;
+        self.draw() % 100 < percent
     }
 }
 
@@ -61,7 +51,7 @@ pub fn with_seed<T>(seed: u64, test: &'static str, run: impl FnOnce(u64) -> T) -
     impl Drop for Repeat {
         fn drop(&mut self) {
             if std::thread::panicking() {
-                eprintln!("SEED={} cargo test -p fulgurite-core {}", self.0, self.1);
+                eprintln!("SEED={} cargo test -p fulgurite-simulation {}", self.0, self.1);
             }
         }
     }

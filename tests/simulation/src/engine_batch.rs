@@ -11,9 +11,11 @@ use fulgurite_core::{
     tracker::Outcome,
 };
 
-use super::{
+use crate::{
+    coverage::Kind,
     engine::{Engine, Release},
     engine_node::NodeWork,
+    twin::Twin,
 };
 
 impl Engine {
@@ -26,7 +28,25 @@ impl Engine {
         }
         for (attempt, outcome) in std::mem::take(&mut work.outcomes) {
             let input = Input::from_outcome(attempt.number, outcome);
-            self.decide(attempt.payment, &input, now).expect("an outcome of the open attempt");
+            // Refused: an outcome that was told twice, by an actor and by the one rebuilt for it.
+            let _ = self.decide(attempt.payment, &input, now);
+        }
+    }
+
+    /// Cancels the payment of a batch at the place that `pick` falls on, if nothing is in flight.
+    pub fn cancel_payment(&mut self, batch: BatchId, pick: u64, now: UnixMs) {
+        let Some(work) = self.batches.get(&batch).filter(|work| work.reborn_at.is_none()) else {
+            return;
+        };
+        let payments = &work.batch.payments;
+        if payments.is_empty() {
+            return;
+        }
+        let at = usize::try_from(pick % payments.len() as u64).expect("below the length");
+        let (id, queued) = (payments[at].id, payments[at].is_queued());
+        if queued {
+            self.withdraw(id);
+            self.decide(id, &Input::Cancel, now).expect("what is queued can be cancelled");
         }
     }
 
@@ -52,11 +72,11 @@ impl Engine {
 
     /// Decides, writes down, applies, and does what follows in the batch.
     pub fn decide(&mut self, id: PaymentId, input: &Input, now: UnixMs) -> Result<(), Refusal> {
+        let early = self.is(Twin::SendsEarly);
         let work = self.batches.get_mut(&id.batch()).expect("batches stay");
-        let was_in_flight = matches!(
-            work.batch.payment(id).expect("a payment of its batch").state,
-            State::InFlight(_)
-        );
+        let state = &work.batch.payment(id).expect("a payment of its batch").state;
+        let was_in_flight = matches!(state, State::InFlight(_));
+        let was_stuck = matches!(state, State::Stuck(_));
         let event = work.batch.decide_payment(id, input, self.retry, now)?;
         let lsn = self.disk.append(event.clone());
         let effect = work.batch.apply(&event, lsn);
@@ -65,10 +85,19 @@ impl Engine {
             work.schedule.ended(&work.batch.payments[position as usize]);
         }
         match effect {
+            Some(Effect::Send(attempt)) if early => {
+                self.pending.push_front((0, Release::Start(attempt)));
+            }
             Some(Effect::Send(attempt)) => {
                 self.pending.push_back((lsn, Release::Start(attempt)));
             }
-            Some(Effect::Wait { not_before }) => work.schedule.queued(position, not_before, now),
+            Some(Effect::Wait { not_before }) => {
+                let payment = &work.batch.payments[position as usize];
+                work.schedule.queued(position, payment, not_before, now);
+            }
+            Some(Effect::Finished) if was_stuck => {
+                self.seen.push((Kind::Moment, "a stuck payment came to its end"));
+            }
             Some(Effect::Ask(_) | Effect::Finished | Effect::Stuck | Effect::Alarm) | None => {}
         }
         self.follow_up(id.batch(), now);
@@ -160,10 +189,9 @@ impl Engine {
     /// Whether an attempt may be sent again (rule E9).
     pub fn permits(&self, attempt: AttemptId, now: UnixMs) -> Option<bool> {
         let work = &self.batches[&attempt.payment.batch()];
-        let State::InFlight(open) = &self.payment(attempt.payment).state else {
-            return None;
-        };
+        let open = self.payment(attempt.payment).state.open_attempt()?;
+        let granted = self.is(Twin::IgnoresWithdrawal);
         let same = open.attempt == attempt.number && work.reborn_at.is_none();
-        same.then_some(work.batch.is_running() && now <= open.send_until)
+        same.then_some(granted || (work.batch.is_running() && now <= open.send_until))
     }
 }

@@ -12,26 +12,41 @@ use fulgurite_core::{
     book::Book,
     event::AttemptStarted,
     order::Accepted,
-    payment::State,
+    payment::Payment,
     port::{Command, Journal},
     retry::RetryPolicy,
     schedule::Schedule,
     tracker::Outcome,
 };
 
-use super::{disk::Disk, engine_node::NodeWork};
+use crate::{
+    coverage::Kind,
+    disk::Disk,
+    engine_node::{NodeWork, SEND_BOUNDS},
+    plan::Answer,
+    twin::Twin,
+};
 
 /// What the engine tells a client, once it is durable.
 #[derive(Clone, Debug)]
-pub enum Reply {
-    /// This batch was accepted for the key, now or before.
-    Accepted { key: Arc<str>, batch: BatchId },
+pub struct Reply {
+    /// The request that is answered.
+    pub key: Arc<str>,
+    pub fingerprint: [u8; 32],
+    pub answer: Answer,
 }
 
 /// What waits for the disk.
 pub enum Release {
     Start(AttemptId),
     Reply(Reply),
+}
+
+/// What an engine is started on.
+pub struct Machine {
+    pub disk: Rc<Disk>,
+    /// Its bug, if it has one.
+    pub twin: Option<Twin>,
 }
 
 /// One batch in the engine.
@@ -41,11 +56,16 @@ pub struct Work {
     /// Its actor died and waits for this barrier (rule E16).
     pub reborn_at: Option<Lsn>,
     pub outcomes: Vec<(AttemptId, Outcome)>,
+    /// It was accepted by an earlier engine.
+    pub recovered: bool,
 }
 
 pub struct Engine {
     pub disk: Rc<Disk>,
+    twin: Option<Twin>,
     pub epoch: u32,
+    /// The LSN of its own start.
+    started: Lsn,
     pub retry: RetryPolicy,
     pub batches: BTreeMap<BatchId, Work>,
     pub nodes: Vec<NodeWork>,
@@ -54,46 +74,64 @@ pub struct Engine {
     pub out: Vec<(usize, Command)>,
     pub replies: Vec<Reply>,
     /// For the coverage.
-    pub seen: Vec<&'static str>,
+    pub seen: Vec<(Kind, &'static str)>,
     /// The latest time in the journal, or the start: no send was made after it.
     pub recovered: UnixMs,
+    /// By how much the machine's clock was set since the engine started.
+    pub set_ms: i64,
+    /// Of a twin: sends that a dead actor left, and when they are made.
+    pub left: Vec<(UnixMs, AttemptId)>,
 }
 
 impl Work {
     pub fn new(batch: Batch, retry: RetryPolicy, now: UnixMs) -> Work {
         let schedule = Schedule::new(&batch, retry, now);
-        Work { batch, schedule, reborn_at: None, outcomes: Vec::new() }
+        Work { batch, schedule, reborn_at: None, outcomes: Vec::new(), recovered: false }
     }
 
-    /// Attempts in flight.
+    /// Attempts that are open at their nodes.
     pub fn open(&self) -> impl Iterator<Item = (PaymentId, Arc<AttemptStarted>)> + '_ {
-        self.batch.payments.iter().filter_map(|payment| match &payment.state {
-            State::InFlight(attempt) => Some((payment.id, Arc::clone(attempt))),
-            _ => None,
+        self.batch.payments.iter().filter_map(|payment| {
+            payment.state.open_attempt().map(|attempt| (payment.id, Arc::clone(attempt)))
         })
     }
 }
 
 impl Engine {
     /// An engine on what the disk kept: asks for every open attempt, sends nothing new for it.
-    pub fn start(disk: Rc<Disk>, book: Book, node_count: usize, now: UnixMs) -> Engine {
+    pub fn start(machine: Machine, book: Book, node_count: usize, now: UnixMs) -> Engine {
+        let Machine { disk, twin } = machine;
         let epoch = book.epoch + 1;
-        let retry = RetryPolicy { backoff_ms_max: 5_000, ..RetryPolicy::default() };
-        disk.append(Event::EngineStarted { epoch, time: now, version: "sim".into() });
-        let batches = book.batches.into_values();
-        let batches: BTreeMap<BatchId, Work> = batches
-            .map(|batch| (batch.summary.accepted.batch, Work::new(batch, retry, now)))
+        // A small margin, so that invoices expire between two sends.
+        let retry = RetryPolicy {
+            backoff_ms_max: 5_000,
+            expiry_margin_ms: 1_000,
+            ..RetryPolicy::default()
+        };
+        let started = disk.append(Event::EngineStarted { epoch, time: now, version: "sim".into() });
+        if book.send_bounds != SEND_BOUNDS {
+            disk.append(Event::SendBounds(SEND_BOUNDS));
+        }
+        let recovered = book.time.max(now);
+        let batches: BTreeMap<BatchId, Work> = book
+            .batches
+            .into_values()
+            .map(|batch| {
+                let id = batch.summary.accepted.batch;
+                (id, Work { recovered: true, ..Work::new(batch, retry, now) })
+            })
             .collect();
         let mut nodes: Vec<NodeWork> =
-            (0..node_count).map(|_| NodeWork::new(epoch << 20, now)).collect();
+            (0..node_count).map(|_| NodeWork::new(epoch << 20, now, twin)).collect();
         for (payment, attempt) in batches.values().flat_map(Work::open) {
             let at = index(&attempt);
             nodes[at].resumed.push((payment, attempt));
         }
-        let recovered = book.time.max(now);
         let mut engine = Engine {
             disk,
+            twin,
             epoch,
+            started,
             retry,
             batches,
             nodes,
@@ -102,6 +140,8 @@ impl Engine {
             replies: Vec::new(),
             seen: Vec::new(),
             recovered,
+            set_ms: 0,
+            left: Vec::new(),
         };
         // What a request or an end asked for may not have reached the disk.
         let batches: Vec<BatchId> = engine.batches.keys().copied().collect();
@@ -109,23 +149,40 @@ impl Engine {
         engine
     }
 
-    pub fn payment(&self, id: PaymentId) -> &fulgurite_core::payment::Payment {
+    /// True for the engine with this bug.
+    pub fn is(&self, twin: Twin) -> bool {
+        self.twin == Some(twin)
+    }
+
+    /// Its start is not on disk, or an open attempt has not been asked for.
+    pub fn recovers(&self) -> bool {
+        self.disk.durable() < self.started || self.nodes.iter().any(|node| !node.resumed.is_empty())
+    }
+
+    /// The time by a clock that nobody sets while the engine runs.
+    pub fn steady(&self, now: UnixMs) -> UnixMs {
+        now.plus_ms(-self.set_ms)
+    }
+
+    pub fn payment(&self, id: PaymentId) -> &Payment {
         self.batches[&id.batch()].batch.payment(id).expect("a payment of its batch")
     }
 
     /// Who owns the hash (rule E2).
     pub fn owner(&self, hash: PaymentHash) -> Option<PaymentId> {
-        let payments = self.batches.values().flat_map(|work| &work.batch.payments);
+        let known = |work: &&Work| !(work.recovered && self.is(Twin::ForgetsClaims));
+        let payments = self.batches.values().filter(known).flat_map(|work| &work.batch.payments);
         payments
             .filter(|payment| payment.order.payment_hash == hash && payment.claims_hash())
             .map(|payment| payment.id)
             .next()
     }
 
-    /// The batch of a key.
-    pub fn batch_by_key(&self, key: &str) -> Option<BatchId> {
-        let found = |work: &&Work| &*work.batch.summary.accepted.idempotency_key == key;
-        self.batches.values().find(found).map(|work| work.batch.summary.accepted.batch)
+    /// What was accepted under a key.
+    pub fn accepted_by_key(&self, key: &str) -> Option<Arc<Accepted>> {
+        let known = |work: &&Work| !(work.recovered && self.is(Twin::ForgetsKeys));
+        let mut all = self.batches.values().filter(known).map(|work| &work.batch.summary.accepted);
+        all.find(|accepted| &*accepted.idempotency_key == key).map(Arc::clone)
     }
 
     /// A chunk of an upload (rule E3).
@@ -151,12 +208,16 @@ impl Engine {
         let batch = Batch::new(Arc::clone(&accepted), orders, lsn);
         self.batches.insert(accepted.batch, Work::new(batch, self.retry, now));
         self.follow_up(accepted.batch, now);
-        let key = Arc::clone(&accepted.idempotency_key);
-        self.reply(Reply::Accepted { key, batch: accepted.batch });
+        let (key, fingerprint) = (Arc::clone(&accepted.idempotency_key), accepted.fingerprint);
+        self.reply(Reply { key, fingerprint, answer: Answer::Accepted(accepted) });
     }
 
     /// Answers once everything that the answer may rest on is durable (rule E1).
     pub fn reply(&mut self, reply: Reply) {
+        if self.is(Twin::AcknowledgesEarly) {
+            self.replies.push(reply);
+            return;
+        }
         self.pending.push_back((self.disk.last(), Release::Reply(reply)));
     }
 
@@ -197,6 +258,7 @@ impl Engine {
             self.place(batch, now);
         }
         self.pump(now);
+        self.send_what_was_left(now);
     }
 
     /// When the engine has something to do by itself: after now.
@@ -204,15 +266,17 @@ impl Engine {
         let batches = self.batches.values().filter(|work| work.batch.is_running());
         let batches = batches.filter_map(|work| work.schedule.wake_at());
         let nodes = self.nodes.iter().filter_map(|node| node.fence.wake_at());
+        let nodes = nodes.map(|at| at.plus_ms(self.set_ms));
         let next = batches.chain(nodes).filter(|at| *at > now).min();
         next.unwrap_or(UnixMs(i64::MAX)).min(now.plus_ms(500))
     }
 
     /// A batch actor dies between append and sync: a new one waits behind a barrier (rule E16).
     pub fn batch_dies(&mut self, batch: BatchId) {
-        let lsn = self.disk.append(Event::Barrier);
+        let barrier = self.disk.append(Event::Barrier);
+        let reborn_at = if self.is(Twin::NoBarrier) { 0 } else { barrier };
         if let Some(work) = self.batches.get_mut(&batch) {
-            work.reborn_at = Some(lsn);
+            work.reborn_at = Some(reborn_at);
         }
         for node in &mut self.nodes {
             node.drop_batch(batch);
@@ -244,8 +308,8 @@ impl Engine {
         for (id, work) in self.batches.iter_mut().filter(|(_, work)| due(work)) {
             reborn.push(*id);
             let batch = book.batches.remove(id).expect("the barrier follows the seal");
-            let outcomes = std::mem::take(&mut work.outcomes);
-            *work = Work { outcomes, ..Work::new(batch, self.retry, now) };
+            let (outcomes, recovered) = (std::mem::take(&mut work.outcomes), work.recovered);
+            *work = Work { outcomes, recovered, ..Work::new(batch, self.retry, now) };
         }
         for batch in reborn {
             self.follow_up(batch, now);
@@ -260,7 +324,7 @@ impl Engine {
     fn node_reborn(&mut self, at: usize, now: UnixMs) {
         let old = &self.nodes[at];
         let (offset, number) = (old.offset, old.number);
-        self.nodes[at] = NodeWork::new(number, now);
+        self.nodes[at] = NodeWork::new(number, now, self.twin);
         let open = self.batches.values().flat_map(Work::open);
         let open: Vec<_> = open.filter(|(_, attempt)| index(attempt) == at).collect();
         for (payment, attempt) in open {

@@ -1,10 +1,6 @@
 //! Random histories of a batch: the invariants hold after each event, the journal gives back the
 //! same state, and from every prefix of it the batch goes on to its end.
 
-#[path = "simulation/random.rs"]
-#[allow(dead_code, reason = "the simulation uses all of it")]
-mod random;
-
 use std::sync::Arc;
 
 use fulgurite_core::{
@@ -17,7 +13,7 @@ use fulgurite_core::{
     port::FailureReason,
     retry::RetryPolicy,
 };
-use random::{Random, seeds, with_seed};
+use fulgurite_simulation::random::{Random, seeds, with_seed};
 
 const NOW: UnixMs = UnixMs(1_000_000_000);
 const AMOUNT: Msat = Msat::from_sat_clamped(100);

@@ -1,0 +1,29 @@
+//! The engine's rules in one thread under one seed: a disk, two nodes, a network, a client, an
+//! operator, and everything that goes wrong between them.
+//!
+//! The state machines are `fulgurite_core`'s own; their wiring here follows the runtime's actors.
+//! A checker that knows only the orders and the nodes' books looks after every step. See [`run`]
+//! for one seed, [`twin`] for the engines with a bug that a run must find.
+
+mod checks;
+mod client;
+mod disk;
+mod engine;
+mod engine_batch;
+mod engine_node;
+mod engine_track;
+mod engine_twin;
+mod faults;
+mod lnd;
+mod network;
+mod plan;
+mod sim_node;
+mod streams;
+mod world;
+
+pub mod coverage;
+pub mod fault;
+pub mod random;
+pub mod run;
+pub mod shrink;
+pub mod twin;

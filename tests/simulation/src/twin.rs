@@ -1,0 +1,61 @@
+//! Mutation twins: engines with one deliberate bug each, which the simulation must find.
+//!
+//! The bugs are in the simulation's own wiring of the rules, never in the rules: what is shipped
+//! does not depend on this crate, so no shipped binary can contain one.
+
+// A macro, because an enum, its list and its words would be three copies of one table.
+macro_rules! twins {
+    ($($name:ident, $word:literal, $text:literal;)*) => {
+        /// An engine with one deliberate bug.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "each has its text beside it")]
+        pub enum Twin { $($name,)* }
+
+        impl Twin {
+            /// All of them.
+            pub const ALL: &[Twin] = &[$(Twin::$name,)*];
+
+            /// Its name on the command line.
+            pub fn name(self) -> &'static str {
+                match self { $(Twin::$name => $word,)* }
+            }
+
+            /// What is wrong with it, and the rule that it breaks.
+            pub fn bug(self) -> &'static str {
+                match self { $(Twin::$name => $text,)* }
+            }
+        }
+    };
+}
+
+twins! {
+    AcknowledgesEarly, "acknowledges-early", "E1: acknowledges before the seal is durable";
+    SendsEarly, "sends-early", "E1, E4: sends before the attempt is durable";
+    ForgetsClaims, "forgets-claims", "E2: forgets who owns a hash at a restart";
+    ForgetsKeys, "forgets-keys", "I1: forgets idempotency keys at a restart";
+    RetriesInFlight, "retries-in-flight", "E5: calls an attempt failed that is slow";
+    NoCaveat, "no-caveat", "E6: sends with a macaroon that never expires";
+    NoDeadline, "no-deadline", "E6: sends without a grpc-timeout";
+    SendsOfTheDead, "sends-of-the-dead", "E8: makes the sends that a dead node actor left";
+    IgnoresWithdrawal, "ignores-withdrawal", "E9: sends again what was cancelled";
+    CutIsFailed, "cut-is-failed", "E10: takes a stream that was cut for a failure";
+    NotFoundIsFailed, "not-found-is-failed", "E10: takes NotFound for never sent";
+    ExpiredIsFailed, "expired-is-failed", "E11: takes an expired invoice for never sent";
+    OldUpdate, "old-update", "E11: applies what is said of an old attempt to the present one";
+    NoFence, "no-fence", "E12: believes FAILED without a fence";
+    FenceOfOurs, "fence-of-ours", "E13 (1): goes by its own clock, and does not ask the node";
+    FenceWithoutWait, "fence-without-wait", "E13 (2): does not wait behind the node's word";
+    FenceOldAnswers, "fence-old-answers", "E13 (3): counts answers from before the fence";
+    FenceJumps, "fence-jumps", "E13 (2): waits by a clock that can be set";
+    PeerAway, "peer-away", "E15: takes a channel whose peer is away for one without the HTLC";
+    NoBarrier, "no-barrier", "E16: rebuilds an actor without a barrier";
+    ForgetsSends, "forgets-sends", "E17: forgets at a restart that sends may be on their way";
+    SendsAtRestart, "sends-at-restart", "E17: sends open attempts anew at a restart";
+}
+
+impl Twin {
+    /// The twin with this name.
+    pub fn by_name(name: &str) -> Option<Twin> {
+        Twin::ALL.iter().copied().find(|twin| twin.name() == name)
+    }
+}
