@@ -30,9 +30,9 @@ impl NodeWork {
         if !self.node.is_connected() {
             return answer(inspect, Finding::Unreachable);
         }
-        let offset = self.clock_offset_ms();
+        let offset = self.clock_offset_ms(time);
         let expiry = inspect.sent_until.plus_ms(self.shared.send_bounds.expiry_ms + offset);
-        self.fence.want(expiry, time, offset);
+        self.want_fence(expiry);
         self.inspecting.push(Inspecting { inspect, step: Step::Fence(expiry) });
         self.inspect_behind_fence();
     }

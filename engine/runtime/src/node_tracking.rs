@@ -44,7 +44,7 @@ impl NodeWork {
 
     /// Gives one input to an attempt's tracker and does what it says.
     pub(crate) fn input(&mut self, attempt: AttemptId, input: Input, time: UnixMs) {
-        let expiry = self.shared.sends.expiry(time, self.clock_offset_ms());
+        let expiry = self.shared.sends.expiry(time, self.clock_offset_ms(time));
         let connected = self.node.is_connected();
         let Some(tracked) = self.tracked.get_mut(&attempt) else {
             self.after_the_end(attempt, &input);
@@ -114,8 +114,7 @@ impl NodeWork {
             }
             Action::Fence(expiry) => {
                 self.fencing.push(attempt);
-                let offset = self.clock_offset_ms();
-                self.fence.want(expiry, time, offset);
+                self.want_fence(expiry);
             }
             Action::Stuck => self.stuck(attempt, time),
             Action::Done(outcome) => self.done(attempt, outcome, time),
@@ -155,8 +154,7 @@ impl NodeWork {
             let still = self.tracked.get(&attempt).map(|tracked| tracked.tracker.phase());
             if let Some(Phase::Fencing { expiry }) = still {
                 self.fencing.push(attempt);
-                let offset = self.clock_offset_ms();
-                self.fence.want(expiry, time, offset);
+                self.want_fence(expiry);
             }
         }
     }

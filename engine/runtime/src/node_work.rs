@@ -21,7 +21,7 @@ use fulgurite_core::{
 
 use crate::{
     channels::Channels,
-    clock::now,
+    clock::{now, steady},
     message::{BatchMessage, NodeMessage, Place, Placed, Start},
     metrics::Stage,
     node_inspect::Inspecting,
@@ -41,6 +41,8 @@ pub struct NodeWork {
     pub(crate) node: Node,
     pub(crate) fence: Fence,
     pub(crate) info: Option<NodeInfo>,
+    /// How far its clock is ahead of the steady one; 0 before it is known.
+    steady_offset_ms: i64,
     pub(crate) channels: Channels,
     pub(crate) tracked: HashMap<AttemptId, Tracked>,
     /// Trackers that wait for the node or a moment.
@@ -95,6 +97,7 @@ impl NodeWork {
             node: Node::new(slot.limits, now()),
             fence: Fence::new(shared.send_bounds.deadline_ms + sends.fence_margin_ms),
             info: None,
+            steady_offset_ms: 0,
             channels: Channels::new(Arc::clone(&slot), shared.channels),
             tracked: HashMap::new(),
             waiting: Vec::new(),
@@ -135,9 +138,8 @@ impl NodeWork {
     /// Time has passed.
     pub fn tick(&mut self) {
         let time = now();
-        let offset = self.clock_offset_ms();
         let before = self.fence.up_to();
-        if let Some(expiry) = self.fence.poll(time, offset) {
+        if let Some(expiry) = self.fence.poll(steady(), self.steady_offset_ms) {
             self.adapter.command(Command::ProbeExpiry { expiry });
         }
         if self.fence.up_to() > before {
@@ -214,9 +216,15 @@ impl NodeWork {
         }
     }
 
-    /// How far the node's clock is ahead, as far as it is known.
-    pub(crate) fn clock_offset_ms(&self) -> i64 {
-        self.info.as_ref().map_or(0, |info| info.clock_offset_ms)
+    /// How far the node's clock is ahead of ours, as far as it is known; also after ours was set.
+    pub(crate) fn clock_offset_ms(&self, time: UnixMs) -> i64 {
+        self.steady_offset_ms - time.since(steady())
+    }
+
+    /// Wants the fence up to `expiry`. It waits by the steady clock: a clock that is set forward
+    /// would cut the wait short, and a late request pay behind it (rule E13 (2)).
+    pub(crate) fn want_fence(&mut self, expiry: UnixMs) {
+        self.fence.want(expiry, steady(), self.steady_offset_ms);
     }
 
     fn event(&mut self, event: NodeEvent, time: UnixMs) {
@@ -226,6 +234,7 @@ impl NodeWork {
                 if !self.node.is_connected() {
                     self.node.answered();
                 }
+                self.steady_offset_ms = info.clock_offset_ms + time.since(steady());
                 self.info = Some(info);
                 self.node.connection(true);
                 for start in std::mem::take(&mut self.resumed) {
@@ -258,7 +267,7 @@ impl NodeWork {
                 self.input(call.attempt, input, time);
             }
             NodeEvent::ExpiryProbe { expiry, answer } => {
-                self.fence.answered(expiry, answer, time);
+                self.fence.answered(expiry, answer, steady());
             }
         }
     }
@@ -337,7 +346,7 @@ impl NodeWork {
         }
         let latest = time.max(self.shared.recovered);
         // No send that was made until now expires later, by the node's clock.
-        let bound_ms = self.shared.send_bounds.expiry_ms + self.clock_offset_ms();
+        let bound_ms = self.shared.send_bounds.expiry_ms + self.clock_offset_ms(time);
         let earlier = latest.plus_ms(bound_ms);
         let hash = start.order.payment_hash;
         let tracker = Tracker::new(start.payment, hash, Arc::clone(&start.attempt), start.time)
