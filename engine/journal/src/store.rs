@@ -184,8 +184,9 @@ impl Store {
 
 /// What RocksDB says of damage, with its place.
 fn located(folder: &Path, error: rocksdb::Error) -> StoreError {
-    let is_damage = error.kind() == ErrorKind::Corruption;
-    match log_place::first_damage(&database(folder)).filter(|_| is_damage) {
+    // Of its other files RocksDB names the one that is damaged.
+    let is_of_log = error.kind() == ErrorKind::Corruption && !error.as_ref().contains(" file ");
+    match log_place::first_damage(&database(folder)).filter(|_| is_of_log) {
         Some((file, at)) => StoreError::Log { file: file.display().to_string(), at, error },
         None => StoreError::Rocks(error),
     }

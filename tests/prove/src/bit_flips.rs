@@ -73,11 +73,10 @@ pub fn work(share: &Share) -> Result<()> {
     let recording = Recording::of(&share.recording);
     let truth = Truth::read(&recording.journal())?;
     let files = Files::list(&recording.journal())?;
-    let scratch = scratch::in_memory()?;
-    let folder = scratch.path().join("journal");
+    let folder = share.scratch.join("journal");
     for number in share.places() {
         workers::begin(number)?;
-        scratch::empty(scratch.path())?;
+        scratch::empty(&share.scratch)?;
         scratch::copy(&recording.journal(), &folder)?;
         let flip = files.choose(share.seed, number)?;
         let mut bytes = fs::read(folder.join(flip.path))?;

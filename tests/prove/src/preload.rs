@@ -26,6 +26,17 @@ pub fn record(command: &mut Command, folder: &Path, record: &Path) -> io::Result
     Ok(())
 }
 
+/// Makes `command` reserve no room for its files, with the library in `home`.
+///
+/// # Errors
+/// When the library cannot be written.
+pub fn lean(command: &mut Command, home: &Path) -> io::Result<()> {
+    let library = home.join("preload.so");
+    fs::write(&library, LIBRARY)?;
+    command.env("LD_PRELOAD", library).env("FULGURITE_PRELOAD_LEAN", "1");
+    Ok(())
+}
+
 /// Which calls on the watched folder fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]

@@ -23,12 +23,14 @@ pub fn on_disk() -> io::Result<TempDir> {
     tempfile::Builder::new().prefix("fulgurite-prove-").tempdir()
 }
 
-/// Removes what is in a folder.
+/// Removes what is in a folder, or makes it.
 ///
 /// # Errors
 /// What the operating system says.
 pub fn empty(folder: &Path) -> io::Result<()> {
-    fs::remove_dir_all(folder)?;
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
     fs::create_dir(folder)
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use crate::content::Outcome;
+use crate::{content::Outcome, preload, scratch};
 
 /// What one worker does; a process that the prover starts.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,6 +19,9 @@ pub struct Share {
     /// The folder of the recording.
     #[arg(long)]
     pub recording: PathBuf,
+    /// An empty folder of its own.
+    #[arg(long)]
+    pub scratch: PathBuf,
     /// Decides everything.
     #[arg(long)]
     pub seed: u64,
@@ -79,8 +82,12 @@ pub fn run(
         let worker = |first| {
             let sender = sender.clone();
             scope.spawn(move || {
-                let mut share = Share { recording: recording.to_owned(), seed, total, first, step };
+                // The prover's own: a worker that ends its process removes nothing.
+                let home = scratch::in_memory()?;
+                let (recording, scratch) = (recording.to_owned(), home.path().join("state"));
+                let mut share = Share { recording, scratch, seed, total, first, step };
                 while share.first < total {
+                    scratch::empty(&share.scratch)?;
                     let last = work(program, name, &share, |place, outcome| {
                         sender.send((place, outcome)).map_err(|_| anyhow!("the prover is gone"))
                     })?;
@@ -112,6 +119,8 @@ fn work(
 ) -> Result<u32> {
     let mut command = Command::new(program);
     command.arg(name).arg("--recording").arg(&share.recording);
+    command.arg("--scratch").arg(&share.scratch);
+    preload::lean(&mut command, share.scratch.parent().context("no folder")?)?;
     command.args(["--seed", &share.seed.to_string(), "--total", &share.total.to_string()]);
     command.args(["--first", &share.first.to_string(), "--step", &share.step.to_string()]);
     command.env("RUST_BACKTRACE", "0").stdin(Stdio::null());

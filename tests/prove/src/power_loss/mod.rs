@@ -77,7 +77,6 @@ pub fn run_with(program: &Path, args: &Args) -> Result<Page> {
 pub fn work(share: &Share) -> Result<()> {
     let proof = Proof::load(&Recording::of(&share.recording))?;
     let plan = proof.plan(share.seed, share.total);
-    let scratch = scratch::in_memory()?;
     let mut disk = Disk::new(&proof.record, &proof.base);
     let mut made = 0;
     for place in share.places() {
@@ -85,8 +84,8 @@ pub fn work(share: &Share) -> Result<()> {
         let state = &plan[place as usize];
         proof.calls[made..state.calls].iter().for_each(|call| disk.apply(call));
         made = state.calls;
-        scratch::empty(scratch.path())?;
-        workers::end(&proof.open(&disk, state, share.seed, scratch.path())?)?;
+        scratch::empty(&share.scratch)?;
+        workers::end(&proof.open(&disk, state, share.seed, &share.scratch)?)?;
     }
     Ok(())
 }
