@@ -2,7 +2,7 @@
 # sum. A kind follows from the name of the test's file: see `kind_of`.
 
 BEGIN {
-    kinds = "unit and table,property,loom,golden,simulation,end-to-end,crash,disk,foreign clients,real lnd,tidy,doc"
+    kinds = "unit and table,property,loom,golden,model,simulation,end-to-end,crash,disk,foreign clients,real lnd,tidy,doc"
     count_of_kinds = split(kinds, kind_at, ",")
 }
 
@@ -60,6 +60,7 @@ function kind_of(file) {
     if (file ~ /^golden/) return "golden"
     if (file ~ /^crash/) return "crash"
     if (file ~ /^disk/) return "disk"
+    if (file ~ /^model/) return "model"
     if (file ~ /^simulation/) return "simulation"
     if (file ~ /^e2e/) return "end-to-end"
     if (file ~ /^clients/) return "foreign clients"
