@@ -257,6 +257,8 @@ fn next<'a>(rest: &mut &'a [u8]) -> Option<(u32, Option<&'a [u8]>)> {
             take(rest, length).map(|content| (number, Some(content)))
         }
         5 => take(rest, 4).map(|_| (number, None)),
+        // The start of a group: none of ours is one. prost would skip it, and all that is in it.
+        3 => Some((number, None)),
         _ => None,
     }
 }

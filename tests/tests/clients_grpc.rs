@@ -1,10 +1,6 @@
 //! The gRPC door as clients see it that nobody here wrote: grpcurl, ghz, and Python's grpcio.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    process::{Command, Stdio},
-};
+use std::{fs, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result};
 use fulgurite_tests::{
@@ -13,6 +9,14 @@ use fulgurite_tests::{
     regtest::Invoice,
 };
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+    time::timeout,
+};
+
+/// Only a failing test waits for so long.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One call of grpcurl that finds everything by reflection.
 fn grpcurl(stage: &Stage, method: &str, input: &str) -> Result<Said> {
@@ -129,8 +133,9 @@ async fn thirty_lines_of_python_outlive_an_engine() -> Result<()> {
     let mut stage = Stage::set(150.0, "").await?;
     generate_python(stage.folder())?;
     let invoices = stage.near.invoices(COUNT, 1_000).await?;
-    let mut python: Command = program("python")?;
+    let mut python = Command::from(program("python")?);
     python
+        .kill_on_drop(true)
         .arg(fulgurite_tests::root().join("docs/examples/payout.py"))
         .env("PYTHONPATH", stage.folder())
         .args([stage.engine.grpc().to_string().as_str(), "python-1"])
@@ -140,12 +145,17 @@ async fn thirty_lines_of_python_outlive_an_engine() -> Result<()> {
     let mut child = python.spawn()?;
     let mut lines = BufReader::new(child.stdout.take().context("its output")?).lines();
     // It is in the middle of its watch when the engine dies under it.
-    let mut seen: Vec<String> = lines.by_ref().take(5).collect::<Result<_, _>>()?;
+    let mut seen = Vec::new();
+    while seen.len() < 5 {
+        seen.push(timeout(PATIENCE, lines.next_line()).await??.context("it ended")?);
+    }
     stage.engine.kill9();
     stage.engine.spawn()?;
     stage.engine.wait_ready()?;
-    seen.extend(lines.collect::<Result<Vec<_>, _>>()?);
-    assert!(child.wait()?.success(), "{seen:?}");
+    while let Some(line) = timeout(PATIENCE, lines.next_line()).await?? {
+        seen.push(line);
+    }
+    assert!(child.wait().await?.success(), "{seen:?}");
 
     assert_eq!(seen.pop().as_deref(), Some("finished 60 of 60"));
     let mut rows: Vec<u32> = Vec::new();

@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::symlink,
     path::Path,
     process::{Command, Stdio},
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -54,9 +55,13 @@ fn script(lines: &[String]) -> String {
     text
 }
 
+/// One after the other: without a network of its own each has the default ports.
+static DEFAULT_PORTS: Mutex<()> = Mutex::new(());
+
 /// Runs the lines in `folder`, with the programs that they name in the path.
 fn run(folder: &Path, lines: &[String]) -> Result<String> {
     let root = fulgurite_tests::root();
+    let _alone = DEFAULT_PORTS.lock().unwrap_or_else(PoisonError::into_inner);
     fs::create_dir(folder.join("bin"))?;
     symlink(program()?, folder.join("bin/fulgurite"))?;
     for name in ["docs", "proto"] {

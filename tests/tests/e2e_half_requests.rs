@@ -18,7 +18,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    time::{interval, timeout},
 };
 
 const CONNECTIONS: usize = 1_000;
@@ -26,6 +26,8 @@ const CONNECTIONS: usize = 1_000;
 const COST_MAX_KIB: u64 = 50 << 10;
 /// Only a failing test waits for so long.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often the engine's memory is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Short times, so that the test is: 2 s, and a keepalive after 1 s that is waited for 10 s.
 const SECTIONS: Sections<'_> = Sections {
     extra: "",
@@ -56,8 +58,15 @@ async fn half(engine: &Engine, door: SocketAddr, bytes: &[u8]) -> Result<(u64, V
         let _ = timeout(PATIENCE, stream.read_to_end(&mut told)).await.context("never closed")?;
         anyhow::Ok(told)
     });
-    let told = try_join_all(ends).await?;
-    let most = most.max(engine.memory_kib("VmRSS")?);
+    let ends = try_join_all(ends);
+    tokio::pin!(ends);
+    let (mut most, mut look) = (most, interval(LOOK_EVERY));
+    let told = loop {
+        tokio::select! {
+            told = &mut ends => break told?,
+            _ = look.tick() => most = most.max(engine.memory_kib("VmRSS")?),
+        }
+    };
     let first = told.into_iter().next().unwrap_or_default();
     Ok((most.saturating_sub(before), first))
 }

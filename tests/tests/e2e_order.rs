@@ -80,11 +80,15 @@ async fn high_overtakes_under_a_full_window_and_low_does_not_starve() -> Result<
     let stage = Stage::set(10.0, NARROW).await?;
     let invoices = stage.near.invoices(300, AMOUNT_MSAT).await?;
     let of = |priority: Priority| BatchOptions { priority: priority.into(), ..Default::default() };
+    let waiting = |priority| BatchOptions { start_paused: Some(true), ..of(priority) };
+    let normal = (&invoices[120..200], waiting(Priority::Normal));
+    let normal = upload(&stage, "normal", normal).await?.batch_id;
+    let high = upload(&stage, "high", (&invoices[200..], waiting(Priority::High))).await?.batch_id;
     upload(&stage, "low", (&invoices[..120], of(Priority::Low))).await?;
     let started = |batch: &Batch| batch.counts.unwrap_or_default().succeeded_count > 3;
     batch_when(&stage, "low", started).await?;
-    upload(&stage, "normal", (&invoices[120..200], of(Priority::Normal))).await?;
-    upload(&stage, "high", (&invoices[200..], of(Priority::High))).await?;
+    resume(&stage, &normal).await?;
+    resume(&stage, &high).await?;
     let mut all = BTreeMap::new();
     for key in ["high", "normal", "low"] {
         all.insert(key, starts(&finished(&stage, key).await?)?);

@@ -42,7 +42,8 @@ pub fn watch(doors: &Doors, request: &WatchBatchRequest) -> Result<Responses, Pr
     let watcher = doors.engine.watch(batch, position, request.outcomes_only);
     let watcher = watcher.ok_or_else(|| Problem::new(Code::BatchNotFound))?;
     let doors = doors.clone();
-    let watch = Watch { doors, watcher: Some(watcher), bound, view, shown: None };
+    let (watcher, began) = (Some(watcher), Instant::now());
+    let watch = Watch { doors, watcher, bound, view, began, shown: None };
     let responses = stream::unfold(Some(watch), |watch| async move {
         let mut watch = watch?;
         match watch.next().await {
@@ -60,6 +61,7 @@ struct Watch {
     watcher: Option<Watcher>,
     bound: Bound,
     view: View,
+    began: Instant,
     /// The version of the batch that was sent last, and when.
     shown: Option<(Lsn, Instant)>,
 }
@@ -83,7 +85,7 @@ impl Watch {
             // The batch was read before its payments: once it is finished, they are its last.
             let is_end = changes.batch.finished.is_some() && !changes.more;
             let end = if is_end { End::Yes } else { End::No };
-            if !changes.payments.is_empty() || self.is_due(&changes.batch, end) {
+            if !changes.payments.is_empty() || self.is_due(&changes, end) {
                 return Ok((self.message(&changes, end), end));
             }
             if !changes.more {
@@ -110,7 +112,7 @@ impl Watch {
     }
 
     fn message(&mut self, changes: &Changes, end: End) -> WatchBatchResponse {
-        let shows = self.is_due(&changes.batch, end);
+        let shows = self.is_due(changes, end);
         if shows {
             self.shown = Some((changes.batch.version, Instant::now()));
         }
@@ -123,10 +125,20 @@ impl Watch {
     }
 
     /// Whether the batch is to be sent now.
-    fn is_due(&self, batch: &Summary, end: End) -> bool {
+    fn is_due(&self, changes: &Changes, end: End) -> bool {
+        if end == End::Yes {
+            return true;
+        }
         // Only the last message may say that the batch is finished (W6).
-        let may_show = end == End::Yes || batch.finished.is_none();
-        may_show && (end == End::Yes || self.due(batch).is_none_or(|due| due <= Instant::now()))
+        if changes.batch.finished.is_some() {
+            return false;
+        }
+        // Its counts would speak of payments that are still to come.
+        if changes.more {
+            let last = self.shown.map_or(self.began, |(_, time)| time);
+            return last.elapsed() >= HEARTBEAT;
+        }
+        self.due(&changes.batch).is_none_or(|due| due <= Instant::now())
     }
 
     /// When the batch is to be sent next; `None` when it never was.

@@ -5,7 +5,7 @@
 //! port; against the second, any `Origin` is refused and a body must be application/json. There
 //! are no CORS headers.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -60,8 +60,9 @@ impl Guard {
         if uri.authority().is_some_and(|other| *other != authority) {
             return false;
         }
-        let host = authority.host();
-        let is_loopback = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let is_loopback = host.eq_ignore_ascii_case("localhost")
+            || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         is_loopback && authority.port_u16().unwrap_or(80) == self.port
     }
 }

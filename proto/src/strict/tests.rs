@@ -107,6 +107,8 @@ fn an_unknown_field_is_named_wherever_it_is() {
         ("fulgurite.v1.CreatePaymentRequest", field(2, &field(16, &[24, 1])), "order.deadline.3"),
         ("fulgurite.v1.UploadBatchRequest", field(1, &field(4, &[24, 1])), "header.metadata[0].3"),
         ("fulgurite.v1.GetBatchRequest", vec![0x98, 0x06, 0], "99"),
+        // An empty group, which prost skips.
+        ("fulgurite.v1.PaymentOrder", vec![0x9b, 0x06, 0x9c, 0x06], "99"),
         ("fulgurite.v1.GetEngineRequest", vec![8, 1], "1"),
     ] {
         assert_eq!(path(name, &bytes), at, "{name}");
