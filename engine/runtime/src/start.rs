@@ -149,8 +149,8 @@ fn reopen(book: Book, claims: &Claims) -> (Vec<Batch>, usize) {
         // What is final is in the views, claims included.
         for payment in batch.payments.iter().filter(|payment| !payment.is_final()) {
             open_payments += 1;
-            // A payment that failed, was ordered again, and then turned out to be paid: two of a hash.
-            // The first keeps the claim; neither is paid again by another order.
+            // A payment that failed, was ordered again, and then turned out to be paid: two of one
+            // hash. The first keeps the claim; neither is paid again by another order.
             if claims.claim(payment.order.payment_hash, payment.id).is_err() {
                 tracing::error!(payment = %payment.id, "another payment of its hash is open, too");
                 continue;
