@@ -52,7 +52,7 @@ impl Wanted {
                 // One look alone cannot tell it from a result that is on its way to the payment.
                 PaymentStatus::InFlight => (self.stuck, payment.first_hops.as_slice()),
             },
-            // A node that forgot it cannot say by which channel it left, and that one may be closed.
+            // A node that forgot it cannot say by which channel it left; that one may be closed.
             TrackReport::NotFound if self.reserved.is_empty() => return Finding::MayLive,
             TrackReport::NotFound => (true, self.reserved.as_slice()),
         };

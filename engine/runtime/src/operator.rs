@@ -99,7 +99,7 @@ impl Engine {
                 Err(payment::Refusal::AlreadyFinal.into())
             };
         }
-        // What was seen at the nodes was seen of the payment as it was then. A proof is one for ever.
+        // What was seen at the nodes was seen of the payment as it was then. A proof stays one.
         let seen = (verdict == Verdict::NotPaid).then_some(found.version);
         Ok(Some(self.ask_batch(id, input, seen).await?))
     }
