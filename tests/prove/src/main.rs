@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use fulgurite_prove::{
-    bit_flips, crash, disk_errors, power_loss, recording, simulation, workers::Share,
+    bit_flips, crash, disk_errors, power_loss, recording, simulation,
+    workers::{self, Share},
 };
 
 /// Proves on this machine what Fulgurite promises.
@@ -49,6 +50,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let shares = matches!(cli.command, Command::PowerLossShare(_) | Command::BitFlipsShare(_));
     let page = match cli.command {
         Command::PowerLoss(args) => power_loss::run(&args).map(Some),
         Command::BitFlips(args) => bit_flips::run(&args).map(Some),
@@ -64,7 +66,8 @@ fn main() -> ExitCode {
         Ok(None) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(74)
+            // Of a share, 74 is the journal's word: it refused to open.
+            ExitCode::from(if shares { workers::EXIT_FAULT } else { 74 })
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::{content::Outcome, preload, scratch};
 
@@ -110,6 +110,9 @@ pub fn run(
     })
 }
 
+/// The exit code of a share that could not be checked, such as on a full disk.
+pub const EXIT_FAULT: u8 = 70;
+
 /// Runs one worker to its end; the place of the last check that it began.
 fn work(
     program: &Path,
@@ -147,6 +150,7 @@ fn work(
     let words = errors.lines().last().unwrap_or_default().to_owned();
     if let Some(place) = begun {
         let outcome = match status.code() {
+            Some(code) if code == i32::from(EXIT_FAULT) => bail!("at {place}: {words}"),
             Some(74) => Outcome::Refused(words),
             _ => Outcome::Silent(format!("the process ended: {status}: {words}")),
         };

@@ -188,7 +188,13 @@ impl Found {
         ));
         page.table("states", self.states);
         let outcomes = [WHOLE, REFUSED, DETECTED, SILENT];
-        page.table("outcomes", outcomes.map(|name| (name, self.outcomes.of(name))));
+        let counts = outcomes.map(|name| (name, self.outcomes.of(name)));
+        let all: u64 = counts.iter().map(|(_, count)| count).sum();
+        if all > 1 && self.outcomes.of(WHOLE) * 2 < all {
+            // One that never opens loses nothing either.
+            page.wrong("less than half of the states opened");
+        }
+        page.table("outcomes", counts);
         page.table("refusals", self.refusals);
         page.note(
             "Every state has all files as they were synced; of what was not synced, parts. Names \
