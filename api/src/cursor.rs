@@ -30,10 +30,10 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It is not one of ours.
-    #[error("not a token of this engine")]
+    #[error("not a token of this engine: start without one")]
     Invalid,
     /// It belongs to another batch or filter.
-    #[error("the token belongs to another request")]
+    #[error("the token belongs to another request: start without one, or ask as before")]
     Mismatch,
 }
 

@@ -30,9 +30,17 @@ const METADATA_VALUE_BYTES_MAX: usize = 512;
 
 /// The idempotency key of a request.
 pub fn idempotency_key(key: &str) -> Result<Arc<str>, Problem> {
-    let visible = key.bytes().all(|byte| byte.is_ascii_graphic());
-    if key.is_empty() || key.len() > KEY_CHARS_MAX || !visible {
-        return Err(Problem::new(Code::IdempotencyKeyMissing));
+    let title = Code::IdempotencyKeyMissing.title();
+    let wrong =
+        |what: &str| Err(Problem::of(Code::IdempotencyKeyMissing, format!("{title}{what}")));
+    if key.is_empty() {
+        return wrong("");
+    }
+    if key.len() > KEY_CHARS_MAX {
+        return wrong(&format!("; this one has {}", key.len()));
+    }
+    if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return wrong("; this one has a blank or another character that is not");
     }
     Ok(key.into())
 }

@@ -224,7 +224,7 @@ pub fn invalid_all(mut violations: Vec<Violation>) -> Problem {
         cut(&mut violation.message, DETAIL_BYTES_MAX / 2);
     }
     let first = violations.first();
-    let detail = first.map(|first| format!("{} {}", first.field, first.message));
+    let detail = first.map(|first| format!("{} {}", first.field, first.message).trim().to_owned());
     let problem = Problem::of(Code::InvalidField, detail.unwrap_or_default());
     Problem { violations, ..problem }
 }

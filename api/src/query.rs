@@ -265,7 +265,7 @@ fn among(doors: &Doors, request: &v1::ListPaymentsRequest) -> Result<Among, Prob
     let v1::ListPaymentsRequest { batch_id: id, payment_hash, reference, .. } = request;
     let set = [id, payment_hash, reference].iter().filter(|text| !text.is_empty()).count();
     if set != 1 {
-        return Err(invalid("batch_id", "or payment_hash or reference is required, one of them"));
+        return Err(invalid("batch_id", "or payment_hash or reference must be set: exactly one"));
     }
     if !id.is_empty() {
         let batch = batch_id(id)?;

@@ -136,6 +136,12 @@ fn normal(text: &str) -> Result<String, Bad> {
         let message = format!("{} characters; an invoice has at most {CHARS_MAX}", text.len());
         return bad(RowReason::Malformed, message);
     }
+    if text.trim() != text {
+        return bad(
+            RowReason::Malformed,
+            "there is a blank before or behind the invoice: remove it",
+        );
+    }
     let lower = text.to_ascii_lowercase();
     if lower != text && text.bytes().any(|byte| byte.is_ascii_lowercase()) {
         return bad(RowReason::Malformed, "lower and upper case are mixed; copy the invoice again");

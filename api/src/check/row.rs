@@ -101,7 +101,9 @@ impl Judge {
     }
 
     fn invoice(&self, order: &PaymentOrder, problems: &mut Problems) -> Option<Facts> {
-        let Some(Destination::Bolt11(text)) = &order.destination else {
+        let destination = order.destination.as_ref();
+        let set = destination.filter(|Destination::Bolt11(text)| !text.is_empty());
+        let Some(Destination::Bolt11(text)) = set else {
             let message = "no destination, or one of a kind that this engine does not know";
             problems.add(RowReason::UnsupportedDestination, "destination", message);
             return None;

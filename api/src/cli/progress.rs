@@ -113,7 +113,7 @@ impl Progress {
         }
         let mut text = parts.join(", ");
         if state == proto::batch::State::Paused {
-            text = format!("paused; fulgurite batch resume {}", batch.batch_id);
+            text = format!("go on with: fulgurite batch resume {}", batch.batch_id);
         }
         self.what = "paying";
         self.show(u64::try_from(done).unwrap_or_default(), &pace, &text);

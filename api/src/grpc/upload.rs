@@ -122,6 +122,8 @@ struct Session<'a> {
     terms: Terms,
     check: UploadCheck,
     waiting: VecDeque<Waiting>,
+    /// What the header said will come; 0 when it did not.
+    announced: u32,
     received: u32,
     refused_bytes: usize,
     goal: Goal,
@@ -177,9 +179,17 @@ impl<'a> Session<'a> {
         let fingerprint = Fingerprint::of_batch(header);
         let check = UploadCheck::new(fingerprint, doors.limits.batch_amount_max);
         let waiting = VecDeque::new();
-        let (received, refused_bytes) = (0, 0);
-        let session =
-            Session { doors, terms, check, waiting, received, refused_bytes, goal, objection };
+        let session = Session {
+            doors,
+            terms,
+            check,
+            waiting,
+            announced: order_count,
+            received: 0,
+            refused_bytes: 0,
+            goal,
+            objection,
+        };
         Ok(Opened::Session(Box::new(session)))
     }
 
@@ -196,7 +206,7 @@ impl<'a> Session<'a> {
         let rows = u32::try_from(message.orders.len()).unwrap_or(u32::MAX);
         if rows > limits.message_orders_max {
             let most = limits.message_orders_max;
-            let detail = format!("{rows} orders in a message; at most {most}");
+            let detail = format!("{rows} orders in a message; send at most {most} in one");
             return Err(Problem::of(Code::MessageTooLarge, detail));
         }
         self.received = self.received.saturating_add(rows);
@@ -256,6 +266,13 @@ impl<'a> Session<'a> {
         }
         if self.received == 0 {
             return Err(invalid("order_count", "must be at least 1"));
+        }
+        if self.announced != 0 && self.announced != self.received {
+            let detail = format!(
+                "the header announced {} orders, {} came; nothing was accepted",
+                self.announced, self.received
+            );
+            return Err(Problem::of(Code::UploadIncomplete, detail));
         }
         while self.take_first().await? {}
         let upload = match self.goal {

@@ -54,7 +54,11 @@ fn key(headers: &HeaderMap) -> Result<String, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     match (values.next().and_then(|value| value.to_str().ok()), values.next()) {
         (Some(key), None) => Ok(key.to_owned()),
-        (None, _) | (Some(_), Some(_)) => Err(Problem::new(Code::IdempotencyKeyMissing)),
+        (None, None) => Err(Problem::new(Code::IdempotencyKeyMissing)),
+        (_, Some(_)) => {
+            let detail = "the Idempotency-Key header is there twice; send one";
+            Err(Problem::of(Code::IdempotencyKeyMissing, detail))
+        }
     }
 }
 
