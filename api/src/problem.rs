@@ -224,7 +224,11 @@ pub fn invalid_all(mut violations: Vec<Violation>) -> Problem {
         cut(&mut violation.message, DETAIL_BYTES_MAX / 2);
     }
     let first = violations.first();
-    let detail = first.map(|first| format!("{} {}", first.field, first.message).trim().to_owned());
+    let detail = first.map(|first| match first.field.as_str() {
+        // Only a body has no name.
+        "" => format!("the body {}", first.message),
+        field => format!("{field} {}", first.message),
+    });
     let problem = Problem::of(Code::InvalidField, detail.unwrap_or_default());
     Problem { violations, ..problem }
 }

@@ -195,7 +195,6 @@ fn options_have_one_name_on_the_wire_in_the_file_and_on_the_command_line() {
             // Every one of these is explained in docs/cli.md.
             "start_paused" => "paused".to_owned(),
             "fee_policy" => "fee-base-msat".to_owned(),
-            "deadline" => "batch-deadline".to_owned(),
             field => field.replace('_', "-"),
         };
         assert!(longs.contains(long.as_str()), "batch submit lacks --{long}");

@@ -103,11 +103,9 @@ impl Fields {
             Ok(Value::Object(left)) => {
                 Ok(Fields { left, pointer: String::new(), errors: Vec::new() })
             }
-            Ok(_) => Err(error("the body must be an object".into())),
-            Err(fault) if fault.is_data() => {
-                Err(error(format!("the body cannot be read: {fault}")))
-            }
-            Err(fault) => Err(error(format!("the body is not JSON: {fault}"))),
+            Ok(_) => Err(error("must be an object".into())),
+            Err(fault) if fault.is_data() => Err(error(format!("cannot be read: {fault}"))),
+            Err(fault) => Err(error(format!("is not JSON: {fault}"))),
         }
     }
 
