@@ -131,7 +131,8 @@ async fn a_pause_is_quick_and_survives_a_restart() -> Result<()> {
         let after = stage.batch("paused").await?;
         ensure!(after.counts == idle.counts && after.state() == batch::State::Paused, "{after:?}");
         ensure!(after.counts.unwrap_or_default().queued_count > 0, "paused too late: {after:?}");
-        let resumed_at = SystemTime::now();
+        // The times of attempts are whole milliseconds.
+        let resumed_at = SystemTime::now() - Duration::from_millis(1);
         let resumed = resume(&stage, &batch_id).await?;
         ensure!(resumed.state() == batch::State::Running, "{resumed:?}");
         pauses.push((acknowledged + Duration::from_millis(100), resumed_at));

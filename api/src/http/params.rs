@@ -116,11 +116,10 @@ impl Params {
 
     /// Takes a number from 0 to `max`; 0 when it is missing.
     pub fn number(&mut self, name: &str, max: i32) -> Result<i32, Problem> {
-        let text = self.text(name)?;
-        if text.is_empty() {
+        if !self.has(name) {
             return Ok(0);
         }
-        match text.parse() {
+        match self.text(name)?.parse() {
             Ok(number) if (0..=max).contains(&number) => Ok(number),
             Ok(_) | Err(_) => Err(invalid(name, &format!("must be 0 to {max}"))),
         }
@@ -128,8 +127,11 @@ impl Params {
 
     /// Takes a truth; false when it is missing.
     pub fn truth(&mut self, name: &str) -> Result<bool, Problem> {
+        if !self.has(name) {
+            return Ok(false);
+        }
         match self.text(name)?.as_str() {
-            "" | "false" => Ok(false),
+            "false" => Ok(false),
             "true" => Ok(true),
             _ => Err(invalid(name, "must be true or false")),
         }
@@ -148,8 +150,11 @@ impl Params {
 
     /// Takes `view`.
     pub fn view(&mut self) -> Result<i32, Problem> {
+        if !self.has("view") {
+            return Ok(v1::View::Basic.into());
+        }
         match self.text("view")?.as_str() {
-            "" | "basic" => Ok(v1::View::Basic.into()),
+            "basic" => Ok(v1::View::Basic.into()),
             "full" => Ok(v1::View::Full.into()),
             _ => Err(invalid("view", "must be basic or full")),
         }
@@ -208,6 +213,15 @@ mod tests {
         assert!(params(&[("wait_ms", "30001")]).wait().is_err());
         assert_eq!(params(&[("wait_ms", "5")]).wait(), Ok(Duration::from_millis(5)));
         assert!(params(&[("view", "FULL")]).view().is_err());
+        for name in ["view", "wait_ms", "validate_only"] {
+            let mut empty = params(&[(name, "")]);
+            let refused = match name {
+                "view" => empty.view().is_err(),
+                "wait_ms" => empty.wait().is_err(),
+                _ => empty.truth(name).is_err(),
+            };
+            assert!(refused, "{name} is given and empty");
+        }
         let read = |name: &str| v1::payment::State::from_str_name(name).map(i32::from);
         let states = params(&[("state", "in_flight"), ("state", "failed")]).states(read);
         assert_eq!(states, Ok(vec![2, 5]));
