@@ -1,6 +1,6 @@
 //! The HTTP door: the same functions as the gRPC door, as JSON.
 //!
-//! [`operations`] is the table of what it can do; routes, description and documentation come from
+//! `operations` is the table of what it can do; routes, description and documentation come from
 //! there.
 
 mod answer;
