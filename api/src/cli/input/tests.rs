@@ -60,7 +60,7 @@ fn files_that_can_be_read() {
 #[test]
 fn a_bad_row_keeps_its_number_and_can_never_be_paid() {
     let file = b"destination,amount_sat,reference\nlnbc1,5,a\nlnbc2,x,b\n\n,7,c\nlnbc4,8,d\n";
-    let input = Input::parse(&file[..], None).unwrap();
+    let input = Input::parse(&file[..], None).expect("a good file");
     let bad: Vec<(usize, bool)> =
         input.bad.iter().map(|bad| (bad.row, bad.has_destination)).collect();
     assert_eq!((bad, &input.lines[..]), (vec![(2, true), (3, false)], &[2, 3, 5, 6][..]));
@@ -144,7 +144,10 @@ fn a_file_that_is_given_up_still_says_what_else_is_wrong() {
 #[test]
 fn a_batch_has_at_most_100_000_orders() {
     let file = |rows: usize| format!("destination\n{}", "lnbc1\n".repeat(rows));
-    assert_eq!(Input::parse(file(100_000).as_bytes(), None).unwrap().orders.len(), 100_000);
+    assert_eq!(
+        Input::parse(file(100_000).as_bytes(), None).expect("a good file").orders.len(),
+        100_000
+    );
     let refused = summary(file(100_001).as_bytes());
     let expected = "line 100002: row 100001: a batch has at most 100000 orders: split the file";
     assert_eq!(refused, [expected]);
@@ -152,7 +155,7 @@ fn a_batch_has_at_most_100_000_orders() {
 
 #[test]
 fn the_key_is_of_the_bytes() {
-    let key = |file: &[u8]| Input::parse(file, None).unwrap().default_key();
+    let key = |file: &[u8]| Input::parse(file, None).expect("a good file").default_key();
     assert!(key(b"destination\nlnbc1\n").starts_with("file:sha256-"));
     assert_ne!(key(b"destination\nlnbc1\n"), key(b"destination\nlnbc1\n\n"));
 }
