@@ -1,18 +1,19 @@
-//! What operators decide: how an unresolved payment ended. The same answers at both doors.
+//! What operators decide: how an unresolved payment ended, which nodes are used. The same answers
+//! at both doors.
 
 use fulgurite_core::{Preimage, order::Sealed};
 use fulgurite_proto::fulgurite::v1::{self, resolve_payment_request::Verdict};
 use fulgurite_runtime::{
     engine::PaymentRefused,
-    operator::{ResolveRefused, Wish},
+    operator::{NodeWish, ResolveRefused, Wish},
 };
 
 use crate::{
     Doors,
     intake::until_readable,
-    problem::{Problem, invalid},
+    problem::{Code, Problem, invalid},
     query,
-    wire::payment::View,
+    wire::{self, payment::View},
 };
 
 /// The most bytes of a name.
@@ -36,6 +37,37 @@ pub async fn resolve_payment(
     let found = found?.ok_or_else(|| query::no_payment(&request.payment_id))?;
     until_readable(doors, found.version).await?;
     Ok(query::shown(doors, &found, View::Full))
+}
+
+/// What a person wants of a node, as it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Steering {
+    /// No new attempt starts there.
+    Drain,
+    /// New attempts start there again.
+    Undrain,
+    /// It is believed again: what was checked.
+    Trust(String),
+}
+
+/// Drains, undrains or trusts a node (rules E19, E22).
+pub async fn steer_node(
+    doors: &Doors,
+    name: &str,
+    by: &str,
+    steering: Steering,
+) -> Result<v1::Node, Problem> {
+    let by = text("by", by, BY_BYTES_MAX)?;
+    let wish = match steering {
+        Steering::Drain => NodeWish::Drain,
+        Steering::Undrain => NodeWish::Undrain,
+        Steering::Trust(checked) => {
+            NodeWish::Trust { checked: text("checked", &checked, REASON_BYTES_MAX)? }
+        }
+    };
+    let missing = || Problem::of(Code::NodeNotFound, format!("no node is called {name}"));
+    let found = doors.engine.steer_node(name, by, wish).await?.ok_or_else(missing)?;
+    Ok(wire::node::to_proto(&found))
 }
 
 fn wish(verdict: Option<Verdict>) -> Result<Wish, Problem> {

@@ -85,6 +85,7 @@ codes! {
     PaymentNotUnresolved "PAYMENT_NOT_UNRESOLVED" FailedPrecondition 409 Retry::No, "the payment is not unresolved: it ends by itself";
     PreimageWrong "PREIMAGE_WRONG" InvalidArgument 422 Retry::No, "the preimage is not the one of this payment: nothing was decided";
     PaymentMayLive "PAYMENT_MAY_LIVE" FailedPrecondition 409 Retry::No, "an HTLC of the payment may live: it may still be paid";
+    NodeNotFound "NODE_NOT_FOUND" NotFound 404 Retry::No, "there is no such node";
     PaidAtNode "PAID_AT_NODE" FailedPrecondition 409 Retry::No, "the node says that the payment is paid";
     NodeAway "NODE_AWAY" FailedPrecondition 409 Retry::No, "the node cannot be asked now";
     NodeAnswers "NODE_ANSWERS" FailedPrecondition 409 Retry::No, "the node answers: it is not lost";

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 const AMOUNT_MSAT: u64 = 10_000;
 const JSON: &str = "Content-Type: application/json";
 const NOT_PAID: &str = r#"{"not_paid": {"reason": "the node is lost"}, "by": "somebody"}"#;
+const TRUST: &str = r#"{"by": "ada", "checked": "its channels"}"#;
 
 /// What curl got.
 #[derive(Debug)]
@@ -91,6 +92,7 @@ async fn furnish(stage: &Stage) -> Result<(String, [String; 2])> {
 #[rustfmt::skip] // A table: one line is one request and its answer.
 fn cases(invoice: &str, batch: &str, payments: &[String; 2]) -> Vec<Case<'static>> {
     let nothing = || Some("{}".to_owned());
+    let by = || Some("{\"by\": \"ada\"}".to_owned());
     let order = |more: &str| Some(format!("{{\"bolt11\": \"{invoice}\"{more}}}"));
     let [first, second] = payments;
     let get = |path: &str| format!("GET {path}");
@@ -131,6 +133,12 @@ fn cases(invoice: &str, batch: &str, payments: &[String; 2]) -> Vec<Case<'static
         ("getEngine", get("/v1/engine?verbose=1"), None, 400, "INVALID_FIELD"),
         ("listNodes", get("/v1/nodes"), None, 200, ""),
         ("listNodes", get("/v1/nodes?a=b&a=c"), None, 400, "INVALID_FIELD"),
+        ("drainNode", post("/v1/nodes/node-0/drain"), by(), 200, ""),
+        ("drainNode", post("/v1/nodes/nobody/drain"), by(), 404, "NODE_NOT_FOUND"),
+        ("undrainNode", post("/v1/nodes/node-0/undrain"), by(), 200, ""),
+        ("undrainNode", post("/v1/nodes/node-0/undrain"), nothing(), 400, "INVALID_FIELD"),
+        ("trustNode", post("/v1/nodes/node-0/trust"), Some(TRUST.into()), 200, ""),
+        ("trustNode", post("/v1/nodes/node-0/trust"), by(), 400, "INVALID_FIELD"),
         ("getErrorCode", get("/errors/HASH_CLAIMED"), None, 200, ""),
         ("getErrorCode", get("/errors/hash_claimed"), None, 404, "ROUTE_NOT_FOUND"),
         ("getDescription", get("/openapi.json"), None, 200, ""),

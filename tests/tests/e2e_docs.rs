@@ -152,7 +152,8 @@ fn every_method_and_route_has_an_example() -> Result<()> {
 
 /// The path at the start of a text.
 fn path_of(text: &str) -> &str {
-    let end = text.find(|letter: char| !letter.is_ascii_alphanumeric() && !"/_.$".contains(letter));
+    let end =
+        text.find(|letter: char| !letter.is_ascii_alphanumeric() && !"/_-.$".contains(letter));
     &text[..end.unwrap_or(text.len())]
 }
 

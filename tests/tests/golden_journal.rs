@@ -13,6 +13,7 @@ use fulgurite_core::{
     },
     order::{Accepted, BatchOptions, Priority, RefusedRow, RowReason, Sealed},
     port::FailureReason,
+    standing::{NodeChange, Quarantine},
 };
 use fulgurite_journal::{codec, dump::event_json};
 use serde_json::Value;
@@ -115,6 +116,11 @@ fn samples() -> Vec<(String, Event)> {
         all.push((name, Event::BatchPaused { batch, reason, time }));
     }
     all.extend(
+        node_changes()
+            .into_iter()
+            .map(|(name, change)| named(name, Event::Node { node: "alice".into(), time, change })),
+    );
+    all.extend(
         changes().into_iter().map(|(name, change)| {
             (name, Event::Payment { payment: BATCH.payment(42), time, change })
         }),
@@ -124,6 +130,20 @@ fn samples() -> Vec<(String, Event)> {
 
 fn named(name: &str, event: Event) -> (String, Event) {
     (name.to_owned(), event)
+}
+
+fn node_changes() -> Vec<(&'static str, NodeChange)> {
+    let identity_pubkey: Arc<[u8]> = [0x02; 33].into();
+    let by = Sealed::plain("ada");
+    let checked = Sealed::plain("its channels and its last payments");
+    vec![
+        ("node_identified", NodeChange::Identified { identity_pubkey: identity_pubkey.clone() }),
+        ("node_quarantined_1", NodeChange::Quarantined(Quarantine::IdentityChanged)),
+        ("node_quarantined_2", NodeChange::Quarantined(Quarantine::PaymentForgotten)),
+        ("node_trusted", NodeChange::Trusted { identity_pubkey, by: by.clone(), checked }),
+        ("node_drained", NodeChange::Drained { by: by.clone() }),
+        ("node_undrained", NodeChange::Undrained { by }),
+    ]
 }
 
 fn changes() -> Vec<(String, PaymentChange)> {
@@ -174,6 +194,8 @@ fn changes() -> Vec<(String, PaymentChange)> {
         let change = PaymentChange::Contradicted { attempt, contradiction };
         all.push((format!("contradicted_{}", contradiction as u8), change));
     }
+    all.push(("attempt_confirmed".into(), PaymentChange::AttemptConfirmed { attempt }));
+    all.push(("attempt_suspended".into(), PaymentChange::AttemptSuspended { attempt }));
     all.push(("attempt_stuck".into(), PaymentChange::AttemptStuck { attempt }));
     for (name, verdict) in
         [("resolved_paid", Verdict::Paid(preimage)), ("resolved_not_paid", Verdict::NotPaid)]

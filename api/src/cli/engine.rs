@@ -1,6 +1,6 @@
 //! `engine` and `node`: what the engine says about itself and its nodes.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use fulgurite_proto::fulgurite::v1 as proto;
 
 use super::{
@@ -34,6 +34,29 @@ pub enum EngineCommand {
 pub enum NodeCommand {
     /// Every configured node.
     List,
+    /// No new attempt starts there, over restarts too; what is in flight ends.
+    Drain(SteerArgs),
+    /// New attempts start there again.
+    Undrain(SteerArgs),
+    /// Believes a quarantined node again, once you have checked it.
+    Trust {
+        #[command(flatten)]
+        steer: SteerArgs,
+        /// What you checked, for the journal.
+        #[arg(long, value_name = "TEXT")]
+        checked: String,
+    },
+}
+
+/// Which node, and who steers it.
+#[derive(Debug, Args)]
+pub struct SteerArgs {
+    /// Its name in the configuration.
+    #[arg(value_name = "NODE")]
+    name: String,
+    /// Who wants it, for the journal.
+    #[arg(long, env = "USER", value_name = "NAME")]
+    by: String,
 }
 
 /// Runs a command about the engine.
@@ -57,15 +80,39 @@ pub async fn engine(to: To, command: EngineCommand) -> Result<Exit, Fault> {
 /// # Errors
 /// What the engine refuses, or that it was not reached.
 pub async fn node(to: To, command: NodeCommand) -> Result<Exit, Fault> {
-    let NodeCommand::List = command;
+    let engine = || to.client.engine();
+    let steered = match command {
+        NodeCommand::List => return list(&to).await,
+        NodeCommand::Drain(SteerArgs { name, by }) => {
+            let request = proto::DrainNodeRequest { name, by };
+            to.client.change(async || engine().drain_node(request.clone()).await).await?.node
+        }
+        NodeCommand::Undrain(SteerArgs { name, by }) => {
+            let request = proto::UndrainNodeRequest { name, by };
+            to.client.change(async || engine().undrain_node(request.clone()).await).await?.node
+        }
+        NodeCommand::Trust { steer: SteerArgs { name, by }, checked } => {
+            let request = proto::TrustNodeRequest { name, by, checked };
+            to.client.change(async || engine().trust_node(request.clone()).await).await?.node
+        }
+    };
+    show(&to, &[steered.unwrap_or_default()]);
+    Ok(Exit::SUCCESS)
+}
+
+async fn list(to: &To) -> Result<Exit, Fault> {
     let call = async || to.client.engine().list_nodes(proto::ListNodesRequest {}).await;
-    let nodes = to.client.read(call).await?.nodes;
+    show(to, &to.client.read(call).await?.nodes);
+    Ok(Exit::SUCCESS)
+}
+
+fn show(to: &To, nodes: &[proto::Node]) {
     if to.json {
         nodes.iter().for_each(|node| print_line(&wire::json::node(node).to_string()));
-        return Ok(Exit::SUCCESS);
+        return;
     }
     print_line(&human::header(&NODES));
-    for node in &nodes {
+    for node in nodes {
         print_line(&human::row(
             &NODES,
             [
@@ -83,6 +130,16 @@ pub async fn node(to: To, command: NodeCommand) -> Result<Exit, Fault> {
         if !problem.is_empty() {
             print_line(&format!("  {}", problem.trim_end()));
         }
+        if node.draining {
+            print_line("  draining: no new attempt starts there");
+        }
+        if node.quarantine() != proto::node::Quarantine::Unspecified {
+            let why = words::word(node.quarantine().as_str_name(), "QUARANTINE_");
+            let name = &node.name;
+            print_line(&format!(
+                "  quarantined ({why}): compare its identity, channels and last payments with what \
+                 you know, then `fulgurite node trust {name} --checked TEXT`"
+            ));
+        }
     }
-    Ok(Exit::SUCCESS)
 }

@@ -3,7 +3,7 @@
 
 use axum::routing::MethodRouter;
 
-use super::openapi::schema::{ERROR_CODE, NOTHING, PAYMENT_REQUEST, RESOLUTION};
+use super::openapi::schema::{ERROR_CODE, NOTHING, PAYMENT_REQUEST, RESOLUTION, STEERING, TRUST};
 use crate::{Doors, problem::Code};
 
 mod documentation;

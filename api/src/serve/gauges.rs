@@ -40,10 +40,16 @@ struct NodeLabel {
 type OfNode = fn(&NodeStatus) -> i64;
 
 /// The gauges of a node: name, help, value.
-const OF_NODES: [(&str, &str, OfNode); 8] = [
+const OF_NODES: [(&str, &str, OfNode); 10] = [
     ("fulgurite_node_connected", "1 while the node can be used", |node| i64::from(node.connected)),
     ("fulgurite_node_breaker_open", "1 while the node gets nothing", |node| {
         i64::from(node.breaker != "closed")
+    }),
+    ("fulgurite_node_draining", "1 while no new attempt starts there", |node| {
+        i64::from(node.draining)
+    }),
+    ("fulgurite_node_quarantined", "1 while the node is not believed", |node| {
+        i64::from(node.quarantine.is_some())
     }),
     ("fulgurite_node_window", "Payments that may be in flight there", |node| {
         i64::from(node.window)

@@ -230,6 +230,8 @@ pub fn node(node: &v1::Node) -> Value {
         .large("spendable_msat", node.spendable_msat)
         .large("clock_offset_ms", node.clock_offset_ms)
         .put("block_height", node.block_height)
+        .put("draining", node.draining)
+        .word("quarantine", node.quarantine().as_str_name(), "QUARANTINE_")
         .done()
 }
 

@@ -49,6 +49,14 @@ pub fn resolution(text: &[u8]) -> Result<v1::ResolvePaymentRequest, Vec<Violatio
     fields.finish(v1::ResolvePaymentRequest { verdict, by, ..Default::default() })
 }
 
+/// Reads who steers a node and, to trust it, what was checked.
+pub fn steering(text: &[u8], trust: bool) -> Result<(String, String), Vec<Violation>> {
+    let mut fields = Fields::parse(text)?;
+    let by = fields.text("by").unwrap_or_default();
+    let checked = if trust { fields.text("checked") } else { None };
+    fields.finish((by, checked.unwrap_or_default()))
+}
+
 /// Reads an object that has no fields.
 pub fn no_fields(text: &[u8]) -> Result<(), Vec<Violation>> {
     Fields::parse(text)?.finish(())

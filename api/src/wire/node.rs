@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fulgurite_core::standing::Quarantine;
 use fulgurite_proto::fulgurite::v1;
 use fulgurite_runtime::status::{NodeStatus, Readiness};
 
@@ -36,6 +37,16 @@ pub fn to_proto(node: &NodeStatus) -> v1::Node {
         spendable_msat: large(node.spendable.get()),
         clock_offset_ms: node.clock_offset_ms,
         block_height: count(node.block_height),
+        draining: node.draining,
+        quarantine: quarantine(node.quarantine).into(),
+    }
+}
+
+fn quarantine(why: Option<Quarantine>) -> v1::node::Quarantine {
+    match why {
+        None => v1::node::Quarantine::Unspecified,
+        Some(Quarantine::IdentityChanged) => v1::node::Quarantine::IdentityChanged,
+        Some(Quarantine::PaymentForgotten) => v1::node::Quarantine::PaymentForgotten,
     }
 }
 

@@ -103,7 +103,7 @@ fn attempt_to_proto(payment: &Payment, attempt: &Attempt) -> v1::Attempt {
         start_time: Some(time::to_proto(attempt.started)),
         end_time: attempt.ended.map(time::to_proto),
         node_code: match (&payment.state, attempt.end) {
-            (State::Stuck(_), AttemptEnd::Open) => "IN_FLIGHT_WITHOUT_HTLC",
+            (State::Stuck(_), AttemptEnd::Open | AttemptEnd::Confirmed) => "IN_FLIGHT_WITHOUT_HTLC",
             (_, end) => node_code(end),
         }
         .into(),
@@ -144,7 +144,8 @@ fn failure_text(failure: Failure) -> (&'static str, bool) {
 /// How an attempt ended, as a stable word.
 fn node_code(end: AttemptEnd) -> &'static str {
     match end {
-        AttemptEnd::Open | AttemptEnd::Settled => "",
+        AttemptEnd::Open | AttemptEnd::Confirmed | AttemptEnd::Settled => "",
+        AttemptEnd::Suspended { .. } => "NODE_QUARANTINED",
         AttemptEnd::Failed(reason) => failure_reason(reason),
         AttemptEnd::NeverSent(NeverSent::InvoiceExpired) => "NEVER_SENT_INVOICE_EXPIRED",
         AttemptEnd::NeverSent(NeverSent::SelfPayment) => "NEVER_SENT_SELF_PAYMENT",

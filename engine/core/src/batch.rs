@@ -300,6 +300,7 @@ impl Batch {
             | Event::BatchAccepted(_)
             | Event::UploadDropped { .. }
             | Event::SendBounds(_)
+            | Event::Node { .. }
             | Event::Barrier => {}
         }
         None

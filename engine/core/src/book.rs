@@ -5,16 +5,17 @@
 mod tests;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use crate::{
     batch::{Batch, State},
     event::{Event, SendBounds},
-    id::BatchId,
+    id::{BatchId, NodeName},
     order::Order,
     port::Lsn,
+    standing::Standing,
     time::UnixMs,
 };
 
@@ -29,6 +30,8 @@ pub struct Book {
     pub time: UnixMs,
     /// How late a send that is open may start a payment.
     pub send_bounds: SendBounds,
+    /// How the nodes stand, by their names.
+    pub nodes: BTreeMap<NodeName, Standing>,
     /// Batches that are not finished, and finished ones until [`Book::forget`].
     pub batches: HashMap<BatchId, Batch>,
     /// Uploads without a seal.
@@ -105,6 +108,11 @@ impl Book {
             }
             Event::SendBounds(bounds) => {
                 self.send_bounds = *bounds;
+                Changed::Nothing
+            }
+            Event::Node { node, time, change } => {
+                self.time = self.time.max(*time);
+                self.nodes.entry(Arc::clone(node)).or_default().apply(change);
                 Changed::Nothing
             }
             Event::Barrier => Changed::Nothing,

@@ -7,6 +7,7 @@ use crate::{
     id::{BatchId, NodeName, PaymentId, Preimage},
     order::{Accepted, Order, Sealed},
     port::FailureReason,
+    standing::NodeChange,
     time::UnixMs,
 };
 
@@ -86,6 +87,15 @@ pub enum Event {
     },
     /// A rebuilt actor's barrier (rule E16): nothing of its own.
     Barrier,
+    /// Something happened to a node.
+    Node {
+        /// Its name in the configuration.
+        node: NodeName,
+        /// When.
+        time: UnixMs,
+        /// What.
+        change: NodeChange,
+    },
     /// From here on, no send that is open may start a payment later than this says.
     SendBounds(SendBounds),
 }
@@ -162,6 +172,17 @@ pub enum PaymentChange {
     /// The node shows the attempt in flight, and no channel has an HTLC of it (rule E15):
     /// unresolved until the node says how it ended.
     AttemptStuck {
+        /// Which attempt.
+        attempt: u16,
+    },
+    /// The node has shown the attempt and may not forget it (rule E19); of attempts that take
+    /// longer than a moment.
+    AttemptConfirmed {
+        /// Which attempt.
+        attempt: u16,
+    },
+    /// The node is not believed any more (rule E19): unresolved, unless it shows a proof.
+    AttemptSuspended {
         /// Which attempt.
         attempt: u16,
     },

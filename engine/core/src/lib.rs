@@ -21,6 +21,7 @@ pub mod queue;
 pub mod resolve;
 pub mod retry;
 pub mod schedule;
+pub mod standing;
 #[cfg(test)]
 mod testing;
 pub mod time;

@@ -153,6 +153,7 @@ impl Node {
             // Our own doing says nothing about the node.
             Outcome::NeverSent(NeverSent::Withdrawn)
             | Outcome::Stuck
+            | Outcome::Suspended
             | Outcome::Contradicted(_) => self.breaker.withdrawn(),
         }
         self.meter.count(now);

@@ -20,6 +20,7 @@ mod inputs;
 mod state;
 #[cfg(test)]
 mod tests;
+mod unresolved;
 
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ pub use self::{
 };
 use crate::{
     amount::Msat,
-    event::{AttemptStarted, Contradiction, Failure, Next, PaymentChange, Resolution, Verdict},
+    event::{AttemptStarted, Contradiction, Failure, Next, PaymentChange},
     id::{AttemptId, PaymentId, Preimage},
     order::Order,
     port::Lsn,
@@ -75,7 +76,9 @@ impl Payment {
             State::Stuck(_) | State::Unresolved { .. } if matches!(input, Input::Resolve(_)) => {
                 self.decide_resolved(input)
             }
-            State::Stuck(_) if matches!(input, Input::Stuck { .. }) => Err(Refusal::Unresolved),
+            State::Stuck(_) if matches!(input, Input::Stuck { .. } | Input::Suspended { .. }) => {
+                Err(Refusal::Unresolved)
+            }
             State::InFlight(current) | State::Stuck(current) => {
                 self.decide_in_flight(input, current, terms, now)
             }
@@ -91,6 +94,8 @@ impl Payment {
                 | Input::Failed { .. }
                 | Input::NeverSent { .. }
                 | Input::Stuck { .. }
+                | Input::Confirmed { .. }
+                | Input::Suspended { .. }
                 | Input::Contradicted { .. }
                 | Input::Resolve(_)
                 | Input::Cancel
@@ -124,6 +129,8 @@ impl Payment {
             Input::Failed { attempt, .. }
             | Input::NeverSent { attempt, .. }
             | Input::Stuck { attempt }
+            | Input::Confirmed { attempt }
+            | Input::Suspended { attempt }
             | Input::Contradicted { attempt, .. } => Err(Refusal::StaleAttempt(*attempt)),
         }
     }
@@ -164,23 +171,15 @@ impl Payment {
                 Ok(PaymentChange::AttemptNeverSent { attempt, cause, next })
             }
             Input::Stuck { attempt } => Ok(PaymentChange::AttemptStuck { attempt: over(attempt)? }),
+            Input::Confirmed { .. } if self.is_confirmed() => Err(Refusal::AlreadySo),
+            Input::Confirmed { attempt } => {
+                Ok(PaymentChange::AttemptConfirmed { attempt: over(attempt)? })
+            }
+            Input::Suspended { attempt } => {
+                Ok(PaymentChange::AttemptSuspended { attempt: over(attempt)? })
+            }
             Input::Contradicted { attempt, contradiction } => {
                 Ok(PaymentChange::Contradicted { attempt: over(attempt)?, contradiction })
-            }
-        }
-    }
-
-    /// Rule E20: a proof is checked; a "not paid" was checked by whoever asked the node.
-    fn decide_resolved(&self, input: &Input) -> Result<PaymentChange, Refusal> {
-        let Input::Resolve(resolution) = input else {
-            return Err(Refusal::Unresolved);
-        };
-        match resolution.verdict {
-            Verdict::Paid(preimage) if preimage.payment_hash() != self.order.payment_hash => {
-                Err(Refusal::WrongPreimage)
-            }
-            Verdict::Paid(_) | Verdict::NotPaid => {
-                Ok(PaymentChange::Resolved(Arc::clone(resolution)))
             }
         }
     }
@@ -259,12 +258,19 @@ impl Payment {
                 Some(self.next(Next::Cancelled))
             }
             PaymentChange::AttemptStuck { attempt } => {
-                let State::InFlight(current) = &self.state else {
-                    panic!("{}: only what is in flight gets stuck", self.id);
-                };
-                assert_eq!(current.attempt, *attempt, "{}: another attempt is open", self.id);
-                self.state = State::Stuck(Arc::clone(current));
+                self.unresolved(*attempt);
                 Some(Effect::Stuck)
+            }
+            PaymentChange::AttemptSuspended { attempt } => {
+                let confirmed = self.is_confirmed();
+                self.note_attempt(AttemptEnd::Suspended { confirmed });
+                self.unresolved(*attempt);
+                Some(Effect::Suspended)
+            }
+            PaymentChange::AttemptConfirmed { attempt } => {
+                self.assert_in_flight(*attempt);
+                self.note_attempt(AttemptEnd::Confirmed);
+                None
             }
             PaymentChange::Contradicted { attempt, contradiction } => {
                 assert!(!matches!(self.state, State::Succeeded { .. }), "succeeded is for ever");
@@ -277,23 +283,6 @@ impl Payment {
                 Some(Effect::Finished)
             }
         }
-    }
-
-    fn resolve(&mut self, resolution: &Resolution, time: UnixMs) {
-        let unresolved = matches!(self.state, State::Stuck(_) | State::Unresolved { .. });
-        assert!(unresolved, "{}: a person decides about what is unresolved alone", self.id);
-        // What an attempt ended with by a contradiction stays on record.
-        if self.state.open_attempt().is_some() {
-            self.end_attempt(AttemptEnd::Resolved, time);
-        }
-        self.state = match resolution.verdict {
-            Verdict::Paid(preimage) => {
-                assert_eq!(preimage.payment_hash(), self.order.payment_hash, "{}", self.id);
-                // What it cost is in the node's books alone.
-                State::Succeeded { preimage, fee_paid: Msat::ZERO }
-            }
-            Verdict::NotPaid => State::Failed(Failure::OperatorDecision),
-        };
     }
 
     fn assert_in_flight(&self, attempt: u16) {
@@ -355,19 +344,6 @@ impl Payment {
             | State::Stuck(_)
             | State::Unresolved { .. }
             | State::Succeeded { .. } => true,
-        }
-    }
-
-    /// It ended as this input wants it to: to ask twice is no error.
-    pub fn stands_as(&self, input: &Input) -> bool {
-        match (input, &self.state) {
-            (Input::Cancel, State::Cancelled) => true,
-            (Input::Resolve(resolution), state) => match (resolution.verdict, state) {
-                (Verdict::Paid(proof), State::Succeeded { preimage, .. }) => proof == *preimage,
-                (Verdict::NotPaid, State::Failed(Failure::OperatorDecision)) => true,
-                _ => false,
-            },
-            _ => false,
         }
     }
 

@@ -20,6 +20,7 @@ mod inputs;
 mod moves;
 mod sends;
 mod stuck;
+mod suspended;
 #[cfg(test)]
 mod tests;
 
@@ -78,6 +79,8 @@ pub struct Tracker {
     resends: u8,
     /// Whether an HTLC of it is anywhere.
     liveness: Liveness,
+    /// The node is not believed (rule E19).
+    suspended: bool,
     phase: Phase,
 }
 
@@ -104,6 +107,7 @@ impl Tracker {
             refused: None,
             resends: 0,
             liveness: Liveness::default(),
+            suspended: false,
             phase: Phase::Waiting { until: started },
         }
     }
@@ -155,6 +159,9 @@ impl Tracker {
     pub fn step(&mut self, input: Input, context: &mut Context<'_>) -> Option<Action> {
         if self.phase == Phase::Over {
             return None;
+        }
+        if self.suspended {
+            return self.step_suspended(input, context);
         }
         match input {
             // What was sent before, here or by a predecessor, is asked for.

@@ -11,6 +11,7 @@ use fulgurite_core::{
     Event, Lsn, Order, PaymentId,
     event::{AttemptStarted, Next, PaymentChange, Verdict},
     order::{Accepted, RefusedRow, Sealed},
+    standing::NodeChange,
 };
 use serde_json::{Map, Value, json};
 
@@ -106,6 +107,12 @@ pub fn event_json(event: &Event, with_content: bool) -> Map<String, Value> {
             "event": "payments_cancelled", "batch": batch.to_string(), "rows": **rows,
             "time_ms": time,
         }),
+        Event::Node { node, time, change } => {
+            let mut value = node_json(change, with_content);
+            value["node"] = json!(node);
+            value["time_ms"] = json!(time);
+            value
+        }
         Event::Barrier => json!({ "event": "barrier" }),
         Event::SendBounds(bounds) => json!({
             "event": "send_bounds", "expiry_ms": bounds.expiry_ms, "deadline_ms": bounds.deadline_ms,
@@ -135,6 +142,12 @@ fn change_json(payment: PaymentId, change: &PaymentChange, with_content: bool) -
         PaymentChange::AttemptStuck { attempt } => {
             json!({ "event": "attempt_stuck", "attempt": attempt })
         }
+        PaymentChange::AttemptConfirmed { attempt } => {
+            json!({ "event": "attempt_confirmed", "attempt": attempt })
+        }
+        PaymentChange::AttemptSuspended { attempt } => {
+            json!({ "event": "attempt_suspended", "attempt": attempt })
+        }
         PaymentChange::Contradicted { attempt, contradiction } => json!({
             "event": "contradicted", "attempt": attempt, "contradiction": name(contradiction),
         }),
@@ -150,6 +163,22 @@ fn change_json(payment: PaymentId, change: &PaymentChange, with_content: bool) -
     };
     value["payment"] = json!(payment.to_string());
     value
+}
+
+fn node_json(change: &NodeChange, with_content: bool) -> Value {
+    let written = |sealed| with_content.then(|| text(sealed));
+    match change {
+        NodeChange::Identified { identity_pubkey } => {
+            json!({ "event": "node_identified", "identity_pubkey": hex::encode(identity_pubkey) })
+        }
+        NodeChange::Quarantined(why) => json!({ "event": "node_quarantined", "why": name(why) }),
+        NodeChange::Trusted { identity_pubkey, by, checked } => json!({
+            "event": "node_trusted", "identity_pubkey": hex::encode(identity_pubkey),
+            "by": written(by), "checked": written(checked),
+        }),
+        NodeChange::Drained { by } => json!({ "event": "node_drained", "by": written(by) }),
+        NodeChange::Undrained { by } => json!({ "event": "node_undrained", "by": written(by) }),
+    }
 }
 
 fn attempt_json(attempt: &AttemptStarted) -> Value {

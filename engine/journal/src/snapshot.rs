@@ -9,11 +9,12 @@
 use std::{collections::HashMap, sync::Arc, vec::IntoIter};
 
 use fulgurite_core::{
-    BatchId, Lsn, Order, UnixMs,
+    BatchId, Lsn, NodeName, Order, UnixMs,
     batch::{Batch, Summary},
     book::Book,
     event::SendBounds,
     payment::Payment,
+    standing::Standing,
 };
 use rocksdb::IteratorMode;
 
@@ -50,12 +51,14 @@ enum Row {
     Batch(Summary),
     Payment(Payment),
     Upload(BatchId, u32, Arc<Order>),
+    Node(NodeName, Standing),
 }
 
 const BATCH: u8 = 1;
 const PAYMENT: u8 = 2;
 const UPLOAD: u8 = 3;
 const LAST: u8 = 4;
+const NODE: u8 = 5;
 
 /// The number of the last row.
 const LAST_NUMBER: u32 = u32::MAX;
@@ -99,6 +102,7 @@ impl Snapshots {
         for (batch, orders) in &book.uploads {
             rows.extend(orders.iter().map(|(row, order)| Row::Upload(*batch, *row, order.clone())));
         }
+        rows.extend(book.nodes.iter().map(|(name, at)| Row::Node(name.clone(), at.clone())));
         self.events = 0;
         let (epoch, time, send_bounds) = (book.epoch, book.time, book.send_bounds);
         let rows = rows.into_iter();
@@ -162,6 +166,10 @@ impl Row {
                 bytes.push(UPLOAD);
                 bytes.extend(batch.as_u128().to_be_bytes());
                 codec::encode_order(*row, order, bytes);
+            }
+            Row::Node(name, standing) => {
+                bytes.push(NODE);
+                codec::encode_node(name, standing, bytes);
             }
         }
     }
@@ -287,6 +295,10 @@ impl Loading {
                 let batch = keys::batch_at_end(batch).ok_or(DecodeError::UnknownValue("batch"))?;
                 let (row, order) = codec::decode_order(row)?;
                 self.book.uploads.entry(batch).or_default().push((row, Arc::new(order)));
+            }
+            Some((&NODE, row)) => {
+                let (name, standing) = codec::decode_node(row)?;
+                self.book.nodes.insert(name.into(), standing);
             }
             _ => return Err(DecodeError::UnknownValue("a snapshot's row").into()),
         }

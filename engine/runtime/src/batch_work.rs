@@ -130,6 +130,9 @@ impl BatchWork {
             BatchMessage::Returned(placed) => self.returned(placed),
             BatchMessage::Outcome(attempt, outcome) => self.outcome(attempt, outcome, time),
             BatchMessage::AskPermission(attempt, node) => self.permission(attempt, node, time),
+            BatchMessage::Confirmed(attempt) => {
+                self.payment(attempt.payment, &Input::Confirmed { attempt: attempt.number }, time);
+            }
             BatchMessage::NodeReborn { node, incarnation } => {
                 let gone =
                     |placed: &&Placed| placed.node == node && placed.incarnation < incarnation;
@@ -162,6 +165,7 @@ impl BatchWork {
                     batch: Arc::clone(&self.slot),
                     incarnation: self.incarnation,
                     stuck: matches!(payment.state, State::Stuck(_)),
+                    confirmed: payment.is_confirmed(),
                 };
                 self.resume(start);
             }
@@ -265,6 +269,7 @@ impl BatchWork {
                     batch: Arc::clone(&self.slot),
                     incarnation: self.incarnation,
                     stuck: false,
+                    confirmed: false,
                 });
                 let release = Release::Start(Arc::clone(node), start, Instant::now());
                 self.releases.push(lsn, release);
@@ -327,7 +332,7 @@ impl BatchWork {
         let lsn = self.shared.journal.append(event.clone());
         let effect = work.batch.apply(&event, lsn);
         let found = work.batch.payment(payment)?;
-        if was_in_flight {
+        if was_in_flight && !matches!(found.state, State::InFlight(_)) {
             work.schedule.ended(found);
         }
         match effect {
@@ -348,6 +353,10 @@ impl BatchWork {
                 self.shared.metrics.stuck();
                 tracing::warn!(%payment, "in flight at its node with no HTLC on any channel: \
                     the payment is unresolved");
+            }
+            Some(Effect::Suspended) => {
+                tracing::warn!(%payment, "its node is not believed any more: the payment is \
+                    unresolved");
             }
             Some(Effect::Alarm) => {
                 if was_final {

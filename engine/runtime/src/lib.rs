@@ -28,6 +28,7 @@ pub mod metrics;
 pub mod node_actor;
 mod node_admission;
 mod node_inspect;
+mod node_standing;
 mod node_stuck;
 mod node_tracking;
 pub mod node_work;

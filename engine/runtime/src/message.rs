@@ -10,6 +10,7 @@ use fulgurite_core::{
     payment::{self, Payment},
     port::{ChannelInfo, NodeEvent},
     resolve::{Finding, Wanted},
+    standing,
     tracker::Outcome,
 };
 use tokio::sync::oneshot;
@@ -32,6 +33,8 @@ pub enum BatchMessage {
     Outcome(AttemptId, Outcome),
     /// The node with this index asks whether an attempt may be sent again (rule E9).
     AskPermission(AttemptId, usize),
+    /// The node has shown an attempt that takes long: it may not forget it (rule E19).
+    Confirmed(AttemptId),
     /// The actor of a node was rebuilt: what waited at its predecessors without an attempt is gone.
     NodeReborn {
         /// The node's index.
@@ -76,6 +79,14 @@ pub struct Inspect {
     pub sent_until: UnixMs,
     /// Dropped when the node's actor dies.
     pub reply: oneshot::Sender<Finding>,
+}
+
+/// What a person wants of a node, and where the answer goes.
+pub struct Steer {
+    /// What.
+    pub input: standing::Input,
+    /// Answered with the LSN that must be durable before anybody is told.
+    pub reply: oneshot::Sender<Lsn>,
 }
 
 /// Which order waits where: an order that moves gets a new number, so that an old grant shows.
@@ -132,8 +143,10 @@ pub struct Start {
     pub batch: Arc<BatchSlot>,
     /// The incarnation of the actor that decided it (rule E8).
     pub incarnation: u32,
-    /// It was found stuck (rule E15): it takes no place and reserves nothing.
+    /// It is unresolved (rules E15, E19): it takes no place and reserves nothing.
     pub stuck: bool,
+    /// The node had shown it (rule E19).
+    pub confirmed: bool,
 }
 
 /// To a node actor.
@@ -157,6 +170,8 @@ pub enum NodeMessage {
     },
     /// A person wants to call an unresolved payment not paid: what is there to see?
     Inspect(Box<Inspect>),
+    /// A person wants something of the node.
+    Steer(Steer),
     /// A person decided how the attempt's payment ended: it is watched no more.
     Resolved(AttemptId),
     /// The adapter reports.

@@ -30,7 +30,7 @@ impl NodeWork {
         if self.queue.is_empty() {
             return;
         }
-        if self.node.breaker().is_open() {
+        if self.node.breaker().is_open() || !self.may_send() {
             // They can still move: another node may take them.
             self.return_queued();
             return;
@@ -127,8 +127,9 @@ impl NodeWork {
     pub(crate) fn publish(&mut self, time: UnixMs) {
         let active = self.channels.any_active();
         let queued = self.queue.lens().map(|queued| u32::try_from(queued).unwrap_or(u32::MAX));
+        let may_send = self.may_send();
         let mut board = self.slot.board.lock();
-        board.usable = self.node.is_usable(time) && active;
+        board.usable = self.node.is_usable(time) && active && may_send;
         board.window = self.node.window();
         board.in_flight = self.node.in_flight();
         board.queued = queued;

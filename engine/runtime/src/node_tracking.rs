@@ -4,9 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use fulgurite_core::{
     AttemptId, UnixMs,
-    event::NeverSent,
+    event::{Contradiction, NeverSent},
     id::SendId,
     port::{Command, PaymentStatus, SendEnd, SendPayment, SendReport, TrackReport},
+    standing,
     tracker::{Action, Context, Input, Outcome, Phase},
 };
 
@@ -134,6 +135,9 @@ impl NodeWork {
             }
         }
         start.batch.inbox.deliver(BatchMessage::Outcome(attempt, outcome));
+        if outcome == Outcome::Contradicted(Contradiction::Forgotten) {
+            self.stand(&standing::Input::Forgot, time);
+        }
     }
 
     /// Lets trackers ask whose moment or node has come.

@@ -12,6 +12,7 @@ use std::{
 
 use fulgurite_core::{
     AttemptId, Msat, UnixMs,
+    event::NeverSent,
     fence::Fence,
     node::Node,
     port::{self, Command, NodeEvent, NodeInfo},
@@ -51,6 +52,8 @@ pub struct NodeWork {
     pub(crate) fencing: Vec<AttemptId>,
     /// When suspects were looked for last (rule E15).
     pub(crate) looked: UnixMs,
+    /// When attempts that take long were looked for last (rule E19).
+    pub(crate) confirmed: UnixMs,
     /// The next report of the channels is for them.
     pub(crate) looking: bool,
     /// What a person wants to call not paid (rule E20).
@@ -103,6 +106,7 @@ impl NodeWork {
             waiting: Vec::new(),
             fencing: Vec::new(),
             looked: now(),
+            confirmed: now(),
             looking: false,
             inspecting: Vec::new(),
             resumed: Vec::new(),
@@ -149,6 +153,7 @@ impl NodeWork {
         }
         self.tick_waiting(time);
         self.look_for_suspects(time);
+        self.confirm(time);
         self.pump(time);
         self.publish(time);
     }
@@ -172,9 +177,11 @@ impl NodeWork {
             NodeMessage::Start(start) => self.start(start, time),
             NodeMessage::Resume(start) => self.resume(start, time),
             NodeMessage::Permission(attempt, granted) => {
+                let granted = granted && self.may_send();
                 self.input(attempt, fulgurite_core::tracker::Input::Permission(granted), time);
             }
             NodeMessage::BatchReborn { slot, incarnation } => self.batch_reborn(slot, incarnation),
+            NodeMessage::Steer(steer) => self.steer(steer, time),
             NodeMessage::Inspect(inspect) => self.inspect(*inspect, time),
             NodeMessage::Resolved(attempt) => drop(self.tracked.remove(&attempt)),
             NodeMessage::Event(event) => self.event(event, time),
@@ -235,6 +242,7 @@ impl NodeWork {
                     self.node.answered();
                 }
                 self.steady_offset_ms = info.clock_offset_ms + time.since(steady());
+                self.identified(&info, time);
                 self.info = Some(info);
                 self.node.connection(true);
                 for start in std::mem::take(&mut self.resumed) {
@@ -310,6 +318,13 @@ impl NodeWork {
             self.give_back(attempt, &granted.parts);
             return;
         }
+        if !self.may_send() {
+            // Decided just before; nothing of it has left.
+            self.give_back(attempt, &granted.parts);
+            let outcome = Outcome::NeverSent(NeverSent::Withdrawn);
+            start.batch.inbox.deliver(BatchMessage::Outcome(attempt, outcome));
+            return;
+        }
         self.shared.metrics.record(Stage::Dispatch, granted.at.elapsed());
         let hash = start.order.payment_hash;
         let tracker = Tracker::new(start.payment, hash, Arc::clone(&start.attempt), start.time);
@@ -325,6 +340,9 @@ impl NodeWork {
             // Its batch's actor died with our word in its inbox.
             let message = match tracked.tracker.phase() {
                 Phase::Permission => BatchMessage::AskPermission(attempt, self.slot.index),
+                _ if tracked.tracker.is_suspended() && !start.stuck => {
+                    BatchMessage::Outcome(attempt, Outcome::Suspended)
+                }
                 _ if tracked.tracker.is_stuck() && !start.stuck => {
                     BatchMessage::Outcome(attempt, Outcome::Stuck)
                 }
@@ -352,7 +370,11 @@ impl NodeWork {
         let tracker = Tracker::new(start.payment, hash, Arc::clone(&start.attempt), start.time)
             .resumed(earlier);
         let tracker = if start.stuck { tracker.stuck() } else { tracker };
+        let tracker = if start.confirmed { tracker.shown() } else { tracker };
         self.tracked.insert(attempt, Tracked { tracker, start, sent: Instant::now(), holds });
+        if !self.slot.standing.lock().is_believed() {
+            self.suspend(attempt, time);
+        }
         self.input(attempt, fulgurite_core::tracker::Input::Tick, time);
     }
 }

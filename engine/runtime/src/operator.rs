@@ -1,19 +1,22 @@
-//! What a person decides: how an unresolved payment ended (rule E20).
+//! What a person decides: how an unresolved payment ended (rule E20), and how a node stands (rules
+//! E19, E22).
 
 use std::sync::Arc;
 
 use fulgurite_core::{
     AttemptId, PaymentId, Preimage,
-    event::{Failure, Resolution, Verdict},
+    event::{Contradiction, Failure, Resolution, Verdict},
     order::Sealed,
-    payment::{self, Attempt, Payment, State},
+    payment::{self, Attempt, AttemptEnd, Payment, State},
     resolve::{Finding, Wanted},
+    standing,
 };
 use tokio::sync::oneshot;
 
 use crate::{
     engine::{Engine, PaymentRefused},
-    message::{Inspect, NodeMessage},
+    message::{Inspect, NodeMessage, Steer},
+    status::NodeStatus,
     upload::Busy,
 };
 
@@ -68,7 +71,48 @@ impl From<payment::Refusal> for ResolveRefused {
     }
 }
 
+/// What a person wants of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeWish {
+    /// No new attempt starts there; what is in flight ends.
+    Drain,
+    /// New attempts start there again.
+    Undrain,
+    /// It was checked, and is believed again.
+    Trust {
+        /// What was checked, for the journal.
+        checked: Sealed,
+    },
+}
+
 impl Engine {
+    /// Steers a node; answered when that is durable, also when it stood so already. `Ok(None)`
+    /// without a node of this name.
+    pub async fn steer_node(
+        &self,
+        name: &str,
+        by: Sealed,
+        wish: NodeWish,
+    ) -> Result<Option<NodeStatus>, Busy> {
+        let Some(index) = self.shared.node_index(name) else {
+            return Ok(None);
+        };
+        let input = match wish {
+            NodeWish::Drain => standing::Input::Drain(by),
+            NodeWish::Undrain => standing::Input::Undrain(by),
+            NodeWish::Trust { checked } => {
+                standing::Input::Trust { identity_pubkey: None, by, checked }
+            }
+        };
+        let slot = &self.shared.nodes[index];
+        let (reply, lsn) = oneshot::channel();
+        let message = NodeMessage::Steer(Steer { input, reply });
+        slot.inbox.offer(message).map_err(|_| Busy::Overloaded)?;
+        let lsn = lsn.await.map_err(|_| Busy::UnknownOutcome)?;
+        Arc::clone(self.shared.journal.watermark()).wait_owned(lsn).await;
+        Ok(Some(slot.shown()))
+    }
+
     /// Ends an unresolved payment as a person says. `Ok(None)` without such a payment. "Not paid"
     /// waits for the fence, which takes about 35 s, once.
     pub async fn resolve_payment(
@@ -128,7 +172,7 @@ impl Engine {
         }
         for attempt in &nodes {
             if node_lost {
-                self.is_lost(&attempt.node)?;
+                self.is_lost(attempt)?;
             } else {
                 self.look(payment, attempt).await?;
             }
@@ -148,10 +192,15 @@ impl Engine {
         )))
     }
 
-    fn is_lost(&self, node: &Arc<str>) -> Result<(), ResolveRefused> {
+    fn is_lost(&self, attempt: &Attempt) -> Result<(), ResolveRefused> {
+        let node = &attempt.node;
+        // Whatever it knows now, of this one it knows nothing.
+        if attempt.end == AttemptEnd::Contradicted(Contradiction::Forgotten) {
+            return Ok(());
+        }
         let configured = self.shared.node_index(node).map(|index| &self.shared.nodes[index]);
         match configured {
-            Some(slot) if slot.status.lock().connected => {
+            Some(slot) if slot.status.lock().connected && slot.standing.lock().is_believed() => {
                 Err(ResolveRefused::NodeAnswers(Arc::clone(node)))
             }
             Some(_) | None => Ok(()),

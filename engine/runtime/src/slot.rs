@@ -16,6 +16,7 @@ use fulgurite_core::{
     node::Limits,
     port::{Node, NodeEvent, NodeInfo},
     retry::RetryPolicy,
+    standing::Standing,
 };
 use fulgurite_inbox::{Inbox, inbox};
 use fulgurite_journal::JournalHandle;
@@ -161,6 +162,8 @@ pub struct NodeSlot {
     pub htlc_expiries: Mutex<HashMap<AttemptId, u32>>,
     /// What the node said of itself last; `None` while it is not connected.
     pub last_info: Mutex<Option<NodeInfo>>,
+    /// How the node stands, as the journal has it.
+    pub standing: Mutex<Standing>,
     /// Grows with every actor that is built on the slot (rule E8).
     pub incarnation: AtomicU32,
     /// The last number given to a send or a Track call: it goes on over rebuilt actors.
@@ -169,7 +172,12 @@ pub struct NodeSlot {
 
 impl NodeSlot {
     /// A slot with an empty inbox.
-    pub fn new(index: usize, name: NodeName, limits: Limits, address: String) -> NodeSlot {
+    pub fn new(
+        index: usize,
+        (name, standing): (NodeName, Standing),
+        limits: Limits,
+        address: String,
+    ) -> NodeSlot {
         let sizes = inbox::Limits { door_max: 16_384, returns_max: 16_384, batch_max: 2_048 };
         NodeSlot {
             index,
@@ -180,9 +188,21 @@ impl NodeSlot {
             board: Mutex::new(Board::default()),
             htlc_expiries: Mutex::default(),
             last_info: Mutex::new(None),
+            standing: Mutex::new(standing),
             incarnation: AtomicU32::new(0),
             number: Mutex::new(0),
         }
+    }
+}
+
+impl NodeSlot {
+    /// What operators see of it now.
+    pub fn shown(&self) -> NodeStatus {
+        let (draining, quarantine) = {
+            let standing = self.standing.lock();
+            (standing.draining, standing.quarantine)
+        };
+        NodeStatus { draining, quarantine, ..self.status.lock().clone() }
     }
 }
 

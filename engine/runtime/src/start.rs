@@ -60,7 +60,8 @@ pub fn start(options: Options, opened: Opened) -> Engine {
     let Opened { book, epoch, journal, views, running } = opened;
     let nodes = options.nodes.iter().enumerate().map(|(index, node)| {
         let name = Arc::clone(&node.name);
-        Arc::new(NodeSlot::new(index, name, node.limits, node.address.clone()))
+        let standing = book.nodes.get(&name).cloned().unwrap_or_default();
+        Arc::new(NodeSlot::new(index, (name, standing), node.limits, node.address.clone()))
     });
     let nodes: Vec<Arc<NodeSlot>> = nodes.collect();
     let recovered = book.time;

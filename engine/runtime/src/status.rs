@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fulgurite_core::{Msat, UnixMs};
+use fulgurite_core::{Msat, UnixMs, standing::Quarantine};
 
 use crate::clock::now;
 
@@ -43,6 +43,10 @@ pub struct NodeStatus {
     pub clock_offset_ms: i64,
     /// The height of its chain.
     pub block_height: u32,
+    /// No new attempt starts there: somebody drains it (rule E22).
+    pub draining: bool,
+    /// Why it is not believed (rule E19).
+    pub quarantine: Option<Quarantine>,
 }
 
 /// How much waits and lives.
@@ -101,6 +105,8 @@ impl NodeStatus {
             spendable: Msat::ZERO,
             clock_offset_ms: 0,
             block_height: 0,
+            draining: false,
+            quarantine: None,
         }
     }
 }

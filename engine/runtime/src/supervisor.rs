@@ -322,6 +322,7 @@ impl Supervisor {
                 batch,
                 incarnation,
                 stuck: matches!(payment.state, State::Stuck(_)),
+                confirmed: payment.is_confirmed(),
             };
             slot.inbox.deliver(NodeMessage::Resume(Box::new(start)));
         }

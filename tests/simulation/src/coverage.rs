@@ -98,6 +98,7 @@ fn names(event: &Event) -> (&'static str, Option<&'static str>) {
         Event::PaymentsCancelled { .. } => ("PaymentsCancelled", None),
         Event::Barrier => ("Barrier", None),
         Event::SendBounds(_) => ("SendBounds", None),
+        Event::Node { .. } => ("Node", None),
     }
 }
 
@@ -116,6 +117,8 @@ fn payment_names(change: &PaymentChange) -> (&'static str, Option<&'static str>)
             ("Contradicted", Some(contradicted(*contradiction)))
         }
         PaymentChange::Resolved(_) => ("Resolved", None),
+        PaymentChange::AttemptConfirmed { .. } => ("AttemptConfirmed", None),
+        PaymentChange::AttemptSuspended { .. } => ("AttemptSuspended", None),
     }
 }
 

@@ -98,7 +98,14 @@ impl Engine {
             Some(Effect::Finished) if was_stuck => {
                 self.seen.push((Kind::Moment, "a stuck payment came to its end"));
             }
-            Some(Effect::Ask(_) | Effect::Finished | Effect::Stuck | Effect::Alarm) | None => {}
+            Some(
+                Effect::Ask(_)
+                | Effect::Finished
+                | Effect::Stuck
+                | Effect::Suspended
+                | Effect::Alarm,
+            )
+            | None => {}
         }
         self.follow_up(id.batch(), now);
         Ok(())

@@ -9,7 +9,7 @@ use fulgurite_core::{
     book::Book,
     event::{AttemptStarted, Contradiction, Failure, NeverSent},
     order::{Accepted, BatchOptions, Priority},
-    payment::{AttemptEnd, Effect, Input, Payment, Refusal, State},
+    payment::{Effect, Input, Payment, Refusal, State},
     port::FailureReason,
     retry::RetryPolicy,
 };
@@ -220,7 +220,11 @@ impl History {
             Effect::Wait { .. } => {
                 vec![Input::Expire, Input::Start(started(payment.next_attempt(), AMOUNT))]
             }
-            Effect::Send(_) | Effect::Finished | Effect::Stuck | Effect::Alarm => {
+            Effect::Send(_)
+            | Effect::Finished
+            | Effect::Stuck
+            | Effect::Suspended
+            | Effect::Alarm => {
                 panic!("a restart sends nothing")
             }
         };
@@ -259,7 +263,7 @@ fn check(before: &Batch, after: &Batch) {
     let mut counts = Counts { refused: after.summary.counts.refused, ..Counts::default() };
     let (mut amount, mut fees) = (Msat::ZERO, Msat::ZERO);
     for (old, new) in before.payments.iter().zip(&after.payments) {
-        let open = new.attempts.iter().filter(|attempt| attempt.end == AttemptEnd::Open).count();
+        let open = new.attempts.iter().filter(|attempt| attempt.ended.is_none()).count();
         let in_flight = new.state.open_attempt().is_some();
         assert_eq!(open, usize::from(in_flight), "one attempt in flight at most: {new:?}");
         match &old.state {

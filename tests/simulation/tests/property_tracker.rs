@@ -151,7 +151,7 @@ impl World {
                 let late = self.sends.iter().find(|made| made.may_start);
                 assert!(late.is_none(), "{outcome:?} while {late:?} may still start");
             }
-            Outcome::Stuck => panic!("stuck is not over"),
+            Outcome::Stuck | Outcome::Suspended => panic!("neither is over"),
             Outcome::Contradicted(what) => panic!("the node did nothing impossible: {what:?}"),
         }
         self.done = Some(outcome);

@@ -15,6 +15,10 @@ const SCHEMAS: &str = "#/components/schemas/";
 pub const PAYMENT_REQUEST: &str = "PaymentRequest";
 /// What resolves a payment.
 pub const RESOLUTION: &str = "Resolution";
+/// What drains or undrains a node.
+pub const STEERING: &str = "NodeSteering";
+/// What makes a node believed again.
+pub const TRUST: &str = "NodeTrust";
 /// The body of a request that takes nothing.
 pub const NOTHING: &str = "Nothing";
 /// Every refusal.
@@ -80,6 +84,8 @@ pub fn all(contract: &Contract) -> Map<String, Value> {
     schemas.insert(PAYMENT_REQUEST.into(), payment_request(contract));
     schemas.insert("NotPaid".into(), not_paid(contract));
     schemas.insert(RESOLUTION.into(), resolution(contract));
+    schemas.insert(STEERING.into(), without_name(contract, "DrainNodeRequest"));
+    schemas.insert(TRUST.into(), without_name(contract, "TrustNodeRequest"));
     schemas.insert(NOTHING.into(), nothing());
     schemas.insert(PROBLEM.into(), problem());
     schemas.insert(ERROR_CODE.into(), error_code());
@@ -188,6 +194,21 @@ fn resolution(contract: &Contract) -> Value {
     // It is in the path.
     if let Some(properties) = schema["properties"].as_object_mut() {
         properties.remove("payment_id");
+    }
+    schema
+}
+
+/// A request about a node, all of it required; the name is in the path.
+fn without_name(contract: &Contract, name: &str) -> Value {
+    let mut schema = read(contract, name);
+    if let Some(properties) = schema["properties"].as_object_mut() {
+        properties.remove("name");
+        for property in properties.values_mut() {
+            property["type"] = "string".into();
+            property["minLength"] = 1.into();
+            property["pattern"] = "\\S".into();
+        }
+        schema["required"] = properties.keys().map(String::as_str).collect();
     }
     schema
 }

@@ -1,38 +1,101 @@
 //! What a person decides.
 
-use axum::routing::post;
+use axum::routing::{MethodRouter, post};
 
 use super::{super::operate, *};
 
 /// The operations, in the order of their documentation.
-pub const OPERATIONS: &[Operation] = &[Operation {
-    id: "resolvePayment",
-    method: "POST",
-    path: "/v1/payments/{payment_id}/resolve",
-    tag: PAYMENTS,
-    summary: "End an unresolved payment as a person says",
-    description: "With `preimage`: it was paid, and this proves it. With `not_paid`: the node is \
+pub const OPERATIONS: &[Operation] = &[
+    Operation {
+        id: "resolvePayment",
+        method: "POST",
+        path: "/v1/payments/{payment_id}/resolve",
+        tag: PAYMENTS,
+        summary: "End an unresolved payment as a person says",
+        description: "With `preimage`: it was paid, and this proves it. With `not_paid`: the node is \
         asked first, behind the fence, which takes up to a minute; without `confirm` the answer \
         is CONFIRMATION_REQUIRED with what was checked. The decision is for ever: the payment \
         hash is never paid again, by any order. Asked twice, it is answered as it is.",
-    parameters: &[PAYMENT_ID],
-    body: Some(Body { schema: RESOLUTION, example: "payment_resolution" }),
-    answers: &[json(200, "It is resolved, now or before.", "Payment", "payment_resolved")],
+        parameters: &[PAYMENT_ID],
+        body: Some(Body { schema: RESOLUTION, example: "payment_resolution" }),
+        answers: &[json(200, "It is resolved, now or before.", "Payment", "payment_resolved")],
+        codes: &[
+            Code::PaymentNotFound,
+            Code::PaymentFinished,
+            Code::PaymentNotUnresolved,
+            Code::PreimageWrong,
+            Code::PaymentMayLive,
+            Code::PaidAtNode,
+            Code::NodeAway,
+            Code::NodeAnswers,
+            Code::ConfirmationRequired,
+            Code::MediaTypeUnsupported,
+            Code::Starting,
+            Code::Stopping,
+            Code::DiskLow,
+            Code::UnknownOutcome,
+        ],
+        route: || post(operate::resolve),
+    },
+    Operation {
+        id: "drainNode",
+        path: "/v1/nodes/{name}/drain",
+        summary: "Drain a node",
+        description: "No new attempt starts there: what has none moves to other nodes, what is in \
+            flight ends. Holds over restarts of the engine. Asked twice, it is answered as it is.",
+        answers: &[json(200, "It drains.", "Node", "node_draining")],
+        route: || post(operate::drain),
+        ..STEER
+    },
+    Operation {
+        id: "undrainNode",
+        path: "/v1/nodes/{name}/undrain",
+        summary: "Use a drained node again",
+        description: "Asked twice, it is answered as it is.",
+        answers: &[json(200, "It is in use.", "Node", "node")],
+        route: || post(operate::undrain),
+        ..STEER
+    },
+    Operation {
+        id: "trustNode",
+        path: "/v1/nodes/{name}/trust",
+        summary: "Believe a quarantined node again",
+        description: "What it says counts again, with the identity that it has now. Payments that \
+            it forgot stay unresolved until they are resolved one by one. Asked twice, it is \
+            answered as it is.",
+        body: Some(Body { schema: TRUST, example: "node_trust" }),
+        answers: &[json(200, "It is believed.", "Node", "node")],
+        route: || post(operate::trust),
+        ..STEER
+    },
+];
+
+/// What steering a node has in common.
+const STEER: Operation = Operation {
+    id: "",
+    method: "POST",
+    path: "",
+    tag: ENGINE,
+    summary: "",
+    description: "",
+    parameters: &[NODE_NAME],
+    body: Some(Body { schema: STEERING, example: "node_steering" }),
+    answers: &[],
     codes: &[
-        Code::PaymentNotFound,
-        Code::PaymentFinished,
-        Code::PaymentNotUnresolved,
-        Code::PreimageWrong,
-        Code::PaymentMayLive,
-        Code::PaidAtNode,
-        Code::NodeAway,
-        Code::NodeAnswers,
-        Code::ConfirmationRequired,
+        Code::NodeNotFound,
         Code::MediaTypeUnsupported,
         Code::Starting,
         Code::Stopping,
-        Code::DiskLow,
         Code::UnknownOutcome,
     ],
-    route: || post(operate::resolve),
-}];
+    route: MethodRouter::new,
+};
+
+const NODE_NAME: Parameter = Parameter {
+    name: "name",
+    place: "path",
+    required: true,
+    holds: Holds::Text("^[a-z0-9_-]{1,32}$"),
+    about: "The node's name in the configuration.",
+    example: "first",
+};

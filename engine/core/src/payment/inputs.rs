@@ -46,6 +46,16 @@ pub enum Input {
         /// Which attempt.
         attempt: u16,
     },
+    /// The node has shown it.
+    Confirmed {
+        /// Which attempt.
+        attempt: u16,
+    },
+    /// The node is not believed any more (rule E19).
+    Suspended {
+        /// Which attempt.
+        attempt: u16,
+    },
     /// The node said something impossible (rule E14).
     Contradicted {
         /// Which attempt.
@@ -72,6 +82,7 @@ impl Input {
             Outcome::Failed(reason) => Input::Failed { attempt, reason },
             Outcome::NeverSent(cause) => Input::NeverSent { attempt, cause },
             Outcome::Stuck => Input::Stuck { attempt },
+            Outcome::Suspended => Input::Suspended { attempt },
             Outcome::Contradicted(contradiction) => Input::Contradicted { attempt, contradiction },
         }
     }
@@ -98,6 +109,9 @@ pub enum Refusal {
     /// The preimage's SHA-256 is not the payment hash: it proves nothing.
     #[error("the preimage is not the one of this payment")]
     WrongPreimage,
+    /// It is known already.
+    #[error("the payment already stands so")]
+    AlreadySo,
     /// The input speaks of another attempt.
     #[error("attempt {0} is not the one in flight")]
     StaleAttempt(u16),
@@ -131,6 +145,8 @@ pub enum Effect {
     Finished,
     /// It is stuck at its node (rule E15): it may need a person.
     Stuck,
+    /// Its node is not believed any more (rule E19).
+    Suspended,
     /// An operator must look at it.
     Alarm,
 }

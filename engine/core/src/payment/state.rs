@@ -63,6 +63,13 @@ pub struct Attempt {
 pub enum AttemptEnd {
     /// Not yet.
     Open,
+    /// Not yet; the node has shown it.
+    Confirmed,
+    /// Not yet, and its node is not believed any more (rule E19).
+    Suspended {
+        /// The node had shown it.
+        confirmed: bool,
+    },
     /// It paid.
     Settled,
     /// The node said FAILED.

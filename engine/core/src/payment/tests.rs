@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    event::{Failure, NeverSent},
+    event::{Failure, NeverSent, Resolution, Verdict},
     order::Sealed,
     port::FailureReason,
     testing::{AMOUNT, FEE_LIMIT, NOW, attempt, batch_id, hash, order, preimage, terms},

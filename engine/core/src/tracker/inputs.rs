@@ -101,9 +101,12 @@ pub enum Outcome {
     Failed(FailureReason),
     /// Nothing of it started, and nothing can any more.
     NeverSent(NeverSent),
-    /// In flight for all that the node says, with no HTLC on any channel (rule E15). The only
-    /// outcome that another one may follow.
+    /// In flight for all that the node says, with no HTLC on any channel (rule E15). Another
+    /// outcome may follow.
     Stuck,
+    /// Its node is not believed any more (rule E19). Another outcome may follow: a proof, or what a
+    /// node says that a person trusts again.
+    Suspended,
     /// What the node says cannot be (rule E14).
     Contradicted(Contradiction),
 }

@@ -3,6 +3,7 @@
 mod late;
 mod scene;
 mod stuck;
+mod suspended;
 
 use self::scene::check;
 use super::RESENDS_MAX;

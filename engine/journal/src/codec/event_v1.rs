@@ -11,6 +11,7 @@ use fulgurite_core::{
 use super::{
     DecodeError,
     batch_v1::AcceptedV1,
+    node_v1::NodeChangeV1,
     numbers_v1::{
         NextV1, batch, contradiction, failure, failure_reason, failure_reason_number, never_sent,
         pause_reason, payment,
@@ -32,6 +33,7 @@ pub(super) enum EventV1<'a> {
     PaymentsCancelled { batch: u128, rows: Vec<u32>, time: i64 },
     Barrier,
     SendBounds { expiry_ms: i64, deadline_ms: i64 },
+    Node { node: &'a str, time: i64, change: NodeChangeV1<'a> },
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -45,6 +47,8 @@ pub(super) enum ChangeV1<'a> {
     Contradicted { attempt: u16, contradiction: u8 },
     AttemptStuck { attempt: u16 },
     Resolved { preimage: Option<[u8; 32]>, by: SealedV1<'a>, reason: SealedV1<'a> },
+    AttemptConfirmed { attempt: u16 },
+    AttemptSuspended { attempt: u16 },
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -95,6 +99,9 @@ impl<'a> From<&'a Event> for EventV1<'a> {
             Event::SendBounds(SendBounds { expiry_ms, deadline_ms }) => {
                 EventV1::SendBounds { expiry_ms: *expiry_ms, deadline_ms: *deadline_ms }
             }
+            Event::Node { node, time, change } => {
+                EventV1::Node { node, time: time.0, change: change.into() }
+            }
         }
     }
 }
@@ -142,6 +149,9 @@ impl TryFrom<EventV1<'_>> for Event {
             EventV1::SendBounds { expiry_ms, deadline_ms } => {
                 Event::SendBounds(SendBounds { expiry_ms, deadline_ms })
             }
+            EventV1::Node { node, time, change } => {
+                Event::Node { node: node.into(), time: UnixMs(time), change: change.try_into()? }
+            }
         })
     }
 }
@@ -171,6 +181,12 @@ impl<'a> From<&'a PaymentChange> for ChangeV1<'a> {
             PaymentChange::AttemptStuck { attempt } => ChangeV1::AttemptStuck { attempt: *attempt },
             PaymentChange::Contradicted { attempt, contradiction } => {
                 ChangeV1::Contradicted { attempt: *attempt, contradiction: *contradiction as u8 }
+            }
+            PaymentChange::AttemptConfirmed { attempt } => {
+                ChangeV1::AttemptConfirmed { attempt: *attempt }
+            }
+            PaymentChange::AttemptSuspended { attempt } => {
+                ChangeV1::AttemptSuspended { attempt: *attempt }
             }
             PaymentChange::Resolved(resolution) => {
                 let Resolution { verdict, by, reason } = &**resolution;
@@ -214,6 +230,8 @@ impl TryFrom<ChangeV1<'_>> for PaymentChange {
             ChangeV1::Contradicted { attempt, contradiction: number } => {
                 PaymentChange::Contradicted { attempt, contradiction: contradiction(number)? }
             }
+            ChangeV1::AttemptConfirmed { attempt } => PaymentChange::AttemptConfirmed { attempt },
+            ChangeV1::AttemptSuspended { attempt } => PaymentChange::AttemptSuspended { attempt },
             ChangeV1::Resolved { preimage, by, reason } => {
                 let paid = |preimage| Verdict::Paid(Preimage(preimage));
                 let verdict = preimage.map_or(Verdict::NotPaid, paid);

@@ -7,6 +7,7 @@
 
 mod batch_v1;
 mod event_v1;
+mod node_v1;
 mod numbers_v1;
 mod order_v1;
 mod payment_v1;
@@ -16,11 +17,12 @@ use bincode::{
     enc::write::Writer,
     error::EncodeError,
 };
-use fulgurite_core::{Event, Order, batch::Summary, payment::Payment};
+use fulgurite_core::{Event, Order, batch::Summary, payment::Payment, standing::Standing};
 
 use batch_v1::SummaryV1;
 use bincode::{BorrowDecode, Encode};
 use event_v1::EventV1;
+use node_v1::StandingV1;
 use order_v1::OrderV1;
 use payment_v1::PaymentV1;
 
@@ -114,6 +116,18 @@ pub fn encode_order(row: u32, order: &Order, bytes: &mut Vec<u8>) {
 pub fn decode_order(bytes: &[u8]) -> Result<(u32, Order), DecodeError> {
     let (row, order) = decode_row::<(u32, OrderV1<'_>)>(bytes)?;
     Ok((row, order.try_into()?))
+}
+
+/// How a node stands as a row of a snapshot: the schema, its name, then the rest.
+pub fn encode_node(name: &str, standing: &Standing, bytes: &mut Vec<u8>) {
+    bytes.extend(SCHEMA.to_le_bytes());
+    encode((name, StandingV1::from(standing)), bytes);
+}
+
+/// Reverses [`encode_node`].
+pub fn decode_node(bytes: &[u8]) -> Result<(&str, Standing), DecodeError> {
+    let (name, standing) = decode_row::<(&str, StandingV1<'_>)>(bytes)?;
+    Ok((name, standing.try_into()?))
 }
 
 fn check_schema(schema: u16) -> Result<(), DecodeError> {

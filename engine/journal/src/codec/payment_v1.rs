@@ -57,6 +57,8 @@ enum AttemptEndV1 {
     NeverSent(u8),
     Contradicted(u8),
     Resolved,
+    Confirmed,
+    Suspended { confirmed: bool },
 }
 
 impl<'a> From<&'a Payment> for PaymentV1<'a> {
@@ -137,6 +139,8 @@ impl<'a> From<&'a Attempt> for AttemptV1<'a> {
             AttemptEnd::NeverSent(cause) => AttemptEndV1::NeverSent(cause as u8),
             AttemptEnd::Contradicted(number) => AttemptEndV1::Contradicted(number as u8),
             AttemptEnd::Resolved => AttemptEndV1::Resolved,
+            AttemptEnd::Confirmed => AttemptEndV1::Confirmed,
+            AttemptEnd::Suspended { confirmed } => AttemptEndV1::Suspended { confirmed },
         };
         AttemptV1 {
             number: attempt.number,
@@ -159,6 +163,8 @@ impl TryFrom<AttemptV1<'_>> for Attempt {
             AttemptEndV1::NeverSent(cause) => AttemptEnd::NeverSent(never_sent(cause)?),
             AttemptEndV1::Contradicted(what) => AttemptEnd::Contradicted(contradiction(what)?),
             AttemptEndV1::Resolved => AttemptEnd::Resolved,
+            AttemptEndV1::Confirmed => AttemptEnd::Confirmed,
+            AttemptEndV1::Suspended { confirmed } => AttemptEnd::Suspended { confirmed },
         };
         Ok(Attempt {
             number: attempt.number,

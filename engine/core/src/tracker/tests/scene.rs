@@ -82,7 +82,7 @@ impl Scene {
             Some(Action::Done(Outcome::Settled { .. })) => "Settled".into(),
             Some(Action::Done(Outcome::Failed(reason))) => format!("Failed({reason:?})"),
             Some(Action::Done(Outcome::NeverSent(cause))) => format!("NeverSent({cause:?})"),
-            Some(Action::Done(Outcome::Stuck)) => panic!("stuck is not over"),
+            Some(Action::Done(Outcome::Stuck | Outcome::Suspended)) => panic!("stuck is not over"),
             Some(Action::Done(Outcome::Contradicted(what))) => format!("Contradicted({what:?})"),
         }
     }

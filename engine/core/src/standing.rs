@@ -1,0 +1,180 @@
+//! How a node stands, over restarts: its identity, whether it may be sent to, and why not.
+//!
+//! ```text
+//!            drain                      another identity, or it forgot a payment
+//!  in use ◄────────► draining    any ─────────────────────────────────────────► quarantined
+//!           undrain                                                    trust ◄──────┘
+//! ```
+//!
+//! Draining (rule E22) and quarantine (rule E19) are apart: a draining node can be quarantined.
+
+use std::sync::Arc;
+
+use crate::order::Sealed;
+
+/// How a node stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The identity key that it had; empty before its first connection.
+    pub identity_pubkey: Arc<[u8]>,
+    /// Why nothing is sent to it until a person trusts it.
+    pub quarantine: Option<Quarantine>,
+    /// No new attempt starts there.
+    pub draining: bool,
+}
+
+/// Why a node is not believed (rule E19).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Quarantine {
+    /// Its identity key is another one: what is open was sent to another node.
+    IdentityChanged = 1,
+    /// It does not know a payment that it had shown: its database is older, or another.
+    PaymentForgotten = 2,
+}
+
+/// What happened to a node: the journal keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeChange {
+    /// It showed its identity key for the first time.
+    Identified {
+        /// The key, 33 bytes.
+        identity_pubkey: Arc<[u8]>,
+    },
+    /// It is not believed any more: nothing is sent, and what is open there is unresolved.
+    Quarantined(Quarantine),
+    /// A person checked it: its word counts again.
+    Trusted {
+        /// The identity key that it has now.
+        identity_pubkey: Arc<[u8]>,
+        /// Who checked.
+        by: Sealed,
+        /// What was checked.
+        checked: Sealed,
+    },
+    /// No new attempt starts there.
+    Drained {
+        /// Who wanted it.
+        by: Sealed,
+    },
+    /// New attempts start there again.
+    Undrained {
+        /// Who wanted it.
+        by: Sealed,
+    },
+}
+
+/// What the world says about a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// It is connected, with this identity key.
+    Connected(Arc<[u8]>),
+    /// It forgot a payment.
+    Forgot,
+    /// A person trusts it as it is now.
+    Trust {
+        /// The identity key that it has now; `None` when it is not connected.
+        identity_pubkey: Option<Arc<[u8]>>,
+        /// Who.
+        by: Sealed,
+        /// What was checked.
+        checked: Sealed,
+    },
+    /// A person wants it drained.
+    Drain(Sealed),
+    /// A person wants it back.
+    Undrain(Sealed),
+}
+
+impl Standing {
+    /// What an input means; `None` when the node stands so already. Changes nothing.
+    pub fn decide(&self, input: &Input) -> Option<NodeChange> {
+        match input {
+            Input::Connected(key) if self.identity_pubkey.is_empty() => {
+                Some(NodeChange::Identified { identity_pubkey: Arc::clone(key) })
+            }
+            Input::Connected(key) if *key != self.identity_pubkey => {
+                self.quarantined(Quarantine::IdentityChanged)
+            }
+            Input::Connected(_) => None,
+            Input::Forgot => self.quarantined(Quarantine::PaymentForgotten),
+            Input::Trust { identity_pubkey, by, checked } => {
+                self.quarantine?;
+                let key = identity_pubkey.as_ref().unwrap_or(&self.identity_pubkey);
+                let identity_pubkey = Arc::clone(key);
+                let (by, checked) = (by.clone(), checked.clone());
+                Some(NodeChange::Trusted { identity_pubkey, by, checked })
+            }
+            Input::Drain(by) => (!self.draining).then(|| NodeChange::Drained { by: by.clone() }),
+            Input::Undrain(by) => self.draining.then(|| NodeChange::Undrained { by: by.clone() }),
+        }
+    }
+
+    fn quarantined(&self, why: Quarantine) -> Option<NodeChange> {
+        self.quarantine.is_none().then_some(NodeChange::Quarantined(why))
+    }
+
+    /// Applies what was decided here or read from the journal.
+    pub fn apply(&mut self, change: &NodeChange) {
+        match change {
+            NodeChange::Identified { identity_pubkey } => {
+                self.identity_pubkey = Arc::clone(identity_pubkey);
+            }
+            NodeChange::Quarantined(why) => self.quarantine = Some(*why),
+            NodeChange::Trusted { identity_pubkey, .. } => {
+                self.identity_pubkey = Arc::clone(identity_pubkey);
+                self.quarantine = None;
+            }
+            NodeChange::Drained { .. } => self.draining = true,
+            NodeChange::Undrained { .. } => self.draining = false,
+        }
+    }
+
+    /// Payments may be sent there.
+    pub fn may_send(&self) -> bool {
+        !self.draining && self.quarantine.is_none()
+    }
+
+    /// Its word counts.
+    pub fn is_believed(&self) -> bool {
+        self.quarantine.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[rustfmt::skip] // A table: one line is one input and what comes of it.
+    fn a_node_is_sent_to_unless_it_drains_or_is_not_believed() {
+        let key = |byte: u8| Arc::from([byte; 33]);
+        let who = || Sealed::plain("ada");
+        let trust = |identity_pubkey| Input::Trust { identity_pubkey, by: who(), checked: who() };
+        let mut standing = Standing::default();
+        for (input, changes, sends, believed) in [
+            (trust(Some(key(1))),       false, true,  true),
+            (Input::Connected(key(1)),  true,  true,  true),
+            (Input::Connected(key(1)),  false, true,  true),
+            (Input::Undrain(who()),     false, true,  true),
+            (Input::Drain(who()),       true,  false, true),
+            (Input::Drain(who()),       false, false, true),
+            (Input::Forgot,             true,  false, false),
+            (Input::Undrain(who()),     true,  false, false),
+            (Input::Forgot,             false, false, false),
+            (trust(None),               true,  true,  true),
+            (Input::Connected(key(1)),  false, true,  true),
+            (Input::Connected(key(2)),  true,  false, false),
+            (Input::Connected(key(1)),  false, false, false),
+            (trust(Some(key(2))),       true,  true,  true),
+            (Input::Connected(key(2)),  false, true,  true),
+            (Input::Connected(key(1)),  true,  false, false),
+        ] {
+            let change = standing.decide(&input);
+            assert_eq!(change.is_some(), changes, "{input:?}");
+            change.iter().for_each(|change| standing.apply(change));
+            let now = (standing.may_send(), standing.is_believed());
+            assert_eq!(now, (sends, believed), "{input:?}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Rule E19: only a proof counts of a node that is not believed.
+
+use super::super::*;
+use crate::{
+    amount::Msat,
+    testing::{AMOUNT, NOW, attempt, batch_id, hash, preimage},
+};
+
+fn context(number: &mut u32) -> Context<'_> {
+    Context { now: NOW, expiry: NOW, connected: true, number }
+}
+
+/// An attempt of before a restart that its node had shown, asked for by call 1.
+fn asked(number: &mut u32) -> Tracker {
+    let payment = batch_id().payment(1);
+    let tracker = Tracker::new(payment, hash(1), attempt(1), NOW).resumed(NOW).shown();
+    let mut tracker = tracker;
+    assert!(tracker.suspend(&context(number)) && !tracker.suspend(&context(number)));
+    let asks = tracker.step(Input::Tick, &mut context(number));
+    assert!(matches!(asks, Some(Action::Track(_))), "{asks:?}");
+    tracker
+}
+
+fn payment(status: PaymentStatus) -> TrackReport {
+    TrackReport::Payment(PaymentReport {
+        status,
+        amount: AMOUNT,
+        first_hops: Vec::new(),
+        htlc_expiry_height: 0,
+        created: NOW,
+    })
+}
+
+#[test]
+fn a_proof_counts_and_a_failure_does_not() {
+    let paid =
+        |row| payment(PaymentStatus::Succeeded { preimage: preimage(row), fee_paid: Msat::ZERO });
+    let failed = || payment(PaymentStatus::Failed(FailureReason::NoRoute));
+    for (report, over) in [
+        (paid(1), true),
+        (paid(2), false),
+        (failed(), false),
+        (payment(PaymentStatus::InFlight), false),
+        (TrackReport::Unreachable("gone".into()), false),
+        // It had shown it: it forgot it.
+        (TrackReport::NotFound, true),
+    ] {
+        let mut number = 0;
+        let mut tracker = asked(&mut number);
+        let action = tracker.step(Input::Track(1, report.clone()), &mut context(&mut number));
+        assert_eq!(matches!(action, Some(Action::Done(_))), over, "{report:?}: {action:?}");
+        assert_eq!(tracker.phase() == Phase::Over, over, "{report:?}");
+    }
+}
+
+#[test]
+fn trusted_again_its_word_counts_behind_the_fence() {
+    let mut number = 0;
+    let mut tracker = asked(&mut number);
+    tracker.trust(&context(&mut number));
+    let asks = tracker.step(Input::Tick, &mut context(&mut number));
+    assert!(matches!(asks, Some(Action::Track(_))), "{asks:?}");
+    let failed = payment(PaymentStatus::Failed(FailureReason::NoRoute));
+    let action = tracker.step(Input::Track(2, failed), &mut context(&mut number));
+    assert!(matches!(action, Some(Action::Fence(_))), "never sent again: {action:?}");
+}
