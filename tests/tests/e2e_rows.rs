@@ -69,20 +69,26 @@ fn forged() -> Result<String> {
     Ok(odd::invoice(Oddity::NotSigned, [0x71; 32])?.payment_request)
 }
 
-/// An invoice of the engine's own node, once the engine has seen who that is.
-async fn own_invoice(stage: &Stage) -> Result<String> {
-    let own = Peer::connect(&stage.world.payer()).await?.invoices(1, AMOUNT_MSAT).await?;
-    let own = own.into_iter().next().context("an invoice")?.payment_request;
+/// Waits until the engine has seen who its node is, as a start does not wait for the nodes: from
+/// then on it refuses what that node would be paid by.
+async fn own_invoice_is_refused(stage: &Stage, own: &PaymentOrder) -> Result<()> {
     let request = proto::CreatePaymentRequest {
         idempotency_key: "own".into(),
-        order: Some(order(&own)),
+        order: Some(own.clone()),
         validate_only: true,
         ..Default::default()
     };
     until("the engine to know its node", Duration::from_secs(10), async || {
         Ok(stage.payments()?.create_payment(request.clone()).await.err().map(drop))
     })
-    .await?;
+    .await
+}
+
+/// An invoice of the engine's own node.
+async fn own_invoice(stage: &Stage) -> Result<PaymentOrder> {
+    let own = Peer::connect(&stage.world.payer()).await?.invoices(1, AMOUNT_MSAT).await?;
+    let own = order(own.into_iter().next().context("an invoice")?.payment_request);
+    own_invoice_is_refused(stage, &own).await?;
     Ok(own)
 }
 
@@ -113,7 +119,7 @@ async fn bad_rows(stage: &Stage) -> Result<Vec<Bad>> {
         bad(PaymentOrder { amount: amount(10_000_000_001), ..free(10)? }, R::AmountAboveLimit, "amount_msat", "limit of one payment"),
         bad(PaymentOrder { amount: amount(30_000_001), ..free(11)? }, R::BatchAboveLimit, "amount_msat", "above its limit"),
         bad(PaymentOrder { fee_limit_msat: Some(100_001), ..good(12)? }, R::FeeLimitTooHigh, "fee_limit_msat", "is allowed"),
-        bad(order(own), R::OwnInvoice, "bolt11", "own nodes"),
+        bad(own, R::OwnInvoice, "bolt11", "own nodes"),
         bad(order(no_secret?.payment_request), R::FeatureUnsupported, "bolt11", "no payment secret"),
         bad(order(amp?.payment_request), R::FeatureUnsupported, "bolt11", "AMP"),
         bad(order(Written { feature: Some(200), ..of(13) }.text()?), R::FeatureUnsupported, "bolt11", "feature bit 200"),
@@ -171,6 +177,9 @@ async fn every_reason_is_told_with_its_field_and_what_it_points_at() -> Result<(
     ensure!(seen == (1..=20).collect(), "reasons without a row: {seen:?}");
 
     same_verdicts(&mut stage, (&rows, &found)).await?;
+    // It started again for that.
+    let own = table.iter().find(|bad| bad.reason == Reason::OwnInvoice).context("a row")?;
+    own_invoice_is_refused(&stage, &own.order).await?;
     as_single_orders(&stage, &table).await
 }
 
