@@ -17,7 +17,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use fulgurite_sim::{Fleet, FleetConfig, Knobs};
-use fulgurite_tests::engine::{Engine, NodeEntry, Sections};
+use fulgurite_tests::{
+    engine::{Engine, NodeEntry, Sections},
+    regtest::until,
+};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -179,7 +182,8 @@ impl Case {
         self.engine.wait_ready()?;
         let told = Arc::new(Told::default());
         let clients = self.start_clients(&told);
-        until("orders to be acknowledged", || Ok(told.list().len() >= BEFORE)).await?;
+        let enough = async || Ok((told.list().len() >= BEFORE).then_some(()));
+        until("orders to be acknowledged", END_MAX, enough).await?;
         if let Harm::AtStart(_) = harm {
             self.engine.terminate()?;
         }
@@ -188,12 +192,8 @@ impl Case {
         if let Harm::AtStart(_) = harm {
             self.engine.spawn()?;
         }
-        let mut status = None;
-        let ended = until("the engine to end", || {
-            status = self.engine.ended()?;
-            Ok(status.is_some())
-        });
-        ended.await?;
+        let ended = async || self.engine.ended();
+        let status = Some(until("the engine to end", END_MAX, ended).await?);
         let took = harmed.elapsed();
         told.enough.store(true, Ordering::Relaxed);
         for client in clients {
@@ -293,16 +293,6 @@ impl Case {
         ensure!(code == Some(0), "it does not stop in order: {code:?}");
         Ok(ready)
     }
-}
-
-/// Waits for a condition, at most as long as an engine may take to end.
-async fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let started = Instant::now();
-    while !is_so()? {
-        ensure!(started.elapsed() < END_MAX, "waited {END_MAX:?} for {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    Ok(())
 }
 
 /// Gives every file below `from` a second name below `to`.
