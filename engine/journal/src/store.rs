@@ -87,6 +87,14 @@ pub enum StoreError {
         #[source]
         error: rocksdb::Error,
     },
+    /// A file of RocksDB's has a damaged place that RocksDB never gets past.
+    #[error("storage: {file} is damaged at byte {at}: a type that no fragment of it has")]
+    Type {
+        /// The log, or the MANIFEST.
+        file: String,
+        /// The fragment.
+        at: usize,
+    },
     /// RocksDB found damage, or the disk failed.
     #[error("storage: {0}")]
     Rocks(#[from] rocksdb::Error),
@@ -103,6 +111,7 @@ impl Store {
     /// other processes out for as long as the store lives.
     pub fn open(folder: &Path) -> Result<Store, StoreError> {
         create_durably(folder)?;
+        check_types(folder)?;
         let mut options = options();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -127,6 +136,7 @@ impl Store {
         if !Store::exists(folder) {
             return Err(not_a_journal());
         }
+        check_types(folder)?;
         let families = DB::list_cf(&options(), &path)?;
         if !Family::ALL.iter().all(|family| families.iter().any(|name| name == family.name())) {
             return Err(not_a_journal());
@@ -179,6 +189,14 @@ impl Store {
     /// How many bytes the engine may still write on the journal's disk.
     pub fn free_bytes(&self) -> io::Result<u64> {
         free_bytes(&self.folder)
+    }
+}
+
+/// Refuses what RocksDB would read for ever.
+fn check_types(folder: &Path) -> Result<(), StoreError> {
+    match log_place::first_recycled(&database(folder))? {
+        Some((file, at)) => Err(StoreError::Type { file: file.display().to_string(), at }),
+        None => Ok(()),
     }
 }
 

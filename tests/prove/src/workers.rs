@@ -6,7 +6,9 @@ use std::{
     num::NonZero,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -77,7 +79,7 @@ pub fn run(
     mut note: impl FnMut(u32, Outcome),
 ) -> Result<()> {
     let step = thread::available_parallelism().map_or(1, NonZero::get) as u32;
-    let (sender, receiver) = std::sync::mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
         let worker = |first| {
             let sender = sender.clone();
@@ -113,6 +115,9 @@ pub fn run(
 /// The exit code of a share that could not be checked, such as on a full disk.
 pub const EXIT_FAULT: u8 = 70;
 
+/// A check takes milliseconds; one that takes so long does not end.
+const CHECK_MAX: Duration = Duration::from_secs(30);
+
 /// Runs one worker to its end; the place of the last check that it began.
 fn work(
     program: &Path,
@@ -134,9 +139,21 @@ fn work(
         let mut text = String::new();
         said.read_to_string(&mut text).map(|_| text)
     });
-    let (mut begun, mut last) = (None, None);
-    for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
-        let line = line?;
+    let output = BufReader::new(child.stdout.take().context("no output")?);
+    let (told, heard) = mpsc::channel();
+    // It ends with the worker's output; nobody may listen any more.
+    thread::spawn(move || output.lines().try_for_each(|line| told.send(line)));
+    let (mut begun, mut last, mut is_stuck) = (None, None, false);
+    loop {
+        let line = match heard.recv_timeout(CHECK_MAX) {
+            Ok(line) => line?,
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                is_stuck = true;
+                child.kill()?;
+                break;
+            }
+        };
         if let Some((kind, text)) = line.split_once('\t') {
             let place = begun.take().context("a check ended that did not begin")?;
             note(place, outcome(kind, text)?)?;
@@ -150,6 +167,7 @@ fn work(
     let words = errors.lines().last().unwrap_or_default().to_owned();
     if let Some(place) = begun {
         let outcome = match status.code() {
+            _ if is_stuck => Outcome::Silent(format!("did not end within {CHECK_MAX:?}")),
             Some(code) if code == i32::from(EXIT_FAULT) => bail!("at {place}: {words}"),
             Some(74) => Outcome::Refused(words),
             _ => Outcome::Silent(format!("the process ended: {status}: {words}")),

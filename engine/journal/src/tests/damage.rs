@@ -157,6 +157,29 @@ fn a_flipped_bit_in_the_middle_is_refused() {
     }
 }
 
+/// RocksDB reads on for ever at a fragment's type 5 behind one of type 1: one flipped bit.
+#[test]
+fn a_fragments_type_that_stops_rocksdb_is_refused() {
+    let (folder, _) = killed();
+    let database = folder.path().join("rocksdb");
+    let current = fs::read_to_string(database.join("CURRENT")).unwrap();
+    for path in [database.join(current.trim_end()), log_file(folder.path())] {
+        let copy = tempfile::tempdir().unwrap();
+        super::copy_folder(folder.path(), copy.path());
+        let bytes = fs::read(&path).unwrap();
+        let whole = fragments(&bytes).into_iter().filter(|at| bytes[at + 6] == 1);
+        let at = whole.last().unwrap();
+        let damaged = copy.path().join("rocksdb").join(path.file_name().unwrap());
+        let file = fs::File::options().write(true).open(&damaged).unwrap();
+        file.write_all_at(&[5], at as u64 + 6).unwrap();
+        let place = format!("{} is damaged at byte {at}: a type", damaged.display());
+        let error = refused(copy.path()).to_string();
+        assert!(error.contains(&place), "{error}");
+        let Verdict::Damaged { reason, .. } = verify(copy.path()).verdict else { panic!() };
+        assert!(reason.contains(&place), "{reason}");
+    }
+}
+
 #[test]
 fn two_engines_never_share_a_journal() {
     let fixture = Fixture::new();
