@@ -11,6 +11,7 @@
 mod files;
 mod gauges;
 mod options;
+mod reload;
 
 use std::{
     net::SocketAddr,
@@ -20,7 +21,7 @@ use std::{
 
 use clap::Args;
 use fulgurite_config::Config;
-use fulgurite_runtime::Engine;
+use fulgurite_runtime::{Engine, fleet};
 use tokio::{
     net::{TcpListener, TcpSocket},
     signal::unix::{Signal, SignalKind, signal},
@@ -91,17 +92,18 @@ fn start(args: &ServeArgs) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| misconfigured(format!("no threads can be started: {error}")))?;
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(config, args.config.clone()));
     // What is left of calls ends with the process.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: Config, path: Option<PathBuf>) -> Result<(), Failure> {
     let started = Instant::now();
     // Before the journal: a start that is stopped halfway ends in order, too.
-    let mut signal = StopSignal::new()
-        .map_err(|error| misconfigured(format!("no signals can be received: {error}")))?;
+    let deaf = |error| misconfigured(format!("no signals can be received: {error}"));
+    let mut signal = StopSignal::new().map_err(deaf)?;
+    let hangup = reload::hangup().map_err(deaf)?;
     let admin = admin::Admin::new();
     let listener = bind("admin.listen", config.admin.listen)?;
     tokio::spawn(admin::serve(listener, admin.clone()));
@@ -130,6 +132,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         recovery_ms,
         "serving"
     );
+    tokio::spawn(reload::serve(hangup, path, config.clone(), engine.clone()));
     signal.received().await;
     stop(&engine, &doors, open).await;
     Ok(())
@@ -146,6 +149,13 @@ async fn open_engine(config: &Config) -> Result<Engine, Failure> {
         Ok(Err(error)) => return Err(broken_journal(&folder, &with_causes(&error))),
         Err(panic) => return Err(broken_journal(&folder, &panic.to_string())),
     };
+    let names: Vec<&str> = config.nodes.iter().map(|node| node.name.as_str()).collect();
+    if let Err(open) = fleet::all_configured(&opened.book, &names) {
+        let running = opened.running;
+        // Joins two threads.
+        drop(tokio::task::spawn_blocking(move || running.close()).await);
+        return Err(misconfigured(open.to_string()));
+    }
     Ok(fulgurite_runtime::start(options::runtime(config), opened))
 }
 
@@ -159,6 +169,7 @@ async fn open_doors(config: &Config, engine: &Engine) -> Result<(Doors, JoinSet<
         .map_err(|error| misconfigured(format!("the invoice check does not start: {error}")))?;
     let limits = files::within(options::limits(config), files::raise());
     let doors = Doors::new(engine.clone(), checker, limits, options::batch(config));
+    add_node_keys(&doors);
     gauges::register(engine, &doors, config.access.allow_unauthenticated_network);
     let grpc = bind("grpc.listen", config.grpc.listen)?;
     let http = bind("http.listen", config.http.listen)?;
@@ -182,13 +193,17 @@ async fn stop(engine: &Engine, doors: &Doors, mut open: JoinSet<()>) {
     info!("stopped");
 }
 
-/// Invoices of our own nodes are refused: their keys are known once they have connected.
+/// Invoices of our own nodes are refused: their keys are in the journal once they have connected.
 async fn read_node_keys(doors: Doors) {
     loop {
-        for node in doors.engine.nodes() {
-            doors.checker.own_nodes().add(&node.identity_pubkey);
-        }
         tokio::time::sleep(KEYS_EVERY).await;
+        add_node_keys(&doors);
+    }
+}
+
+fn add_node_keys(doors: &Doors) {
+    for node in doors.engine.nodes() {
+        doors.checker.own_nodes().add(&node.identity_pubkey);
     }
 }
 

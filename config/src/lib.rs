@@ -101,6 +101,14 @@ impl Config {
         Err(problems(found.map(|(key, message)| locate::named(text, key, message)).collect()))
     }
 
+    /// The sections other than the nodes that differ in `other`, by their names in the file.
+    pub fn changed_sections(&self, other: &Config) -> Vec<String> {
+        let sections = |config: &Config| toml::Table::try_from(config).unwrap_or_default();
+        let (ours, theirs) = (sections(self), sections(other));
+        let differs = |key: &&String| *key != "node" && ours.get(*key) != theirs.get(*key);
+        ours.keys().filter(differs).cloned().collect()
+    }
+
     fn check(&self, bounds: &mut Bounds) {
         self.engine.check(bounds);
         self.journal.check(bounds);

@@ -12,26 +12,13 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-pub use crate::results::ResultRow;
+pub use crate::{entry::NodeEntry, results::ResultRow};
 use crate::{
     regtest::{Invoice, free_port},
     results,
 };
 
 const READY_MAX: Duration = Duration::from_secs(60);
-
-/// A node that the engine pays over.
-#[derive(Clone, Debug)]
-pub struct NodeEntry {
-    /// Its name in the configuration.
-    pub name: String,
-    /// Where its gRPC listens.
-    pub address: String,
-    /// Its certificate.
-    pub tls_cert: PathBuf,
-    /// Its macaroon.
-    pub macaroon: PathBuf,
-}
 
 /// One engine, its folder and its ports. Dropping it kills the process.
 #[derive(Debug)]
@@ -115,11 +102,7 @@ impl Engine {
              [sends]\nexpiry_s = 3\ndeadline_ms = 3000\nfence_margin_ms = 1000\n{extra}\n"
         );
         for node in nodes {
-            config += &format!(
-                "[[node]]\nname = {:?}\naddress = {:?}\ntls_cert_path = {:?}\n\
-                 macaroon_path = {:?}\n",
-                node.name, node.address, node.tls_cert, node.macaroon
-            );
+            config += &node.section();
         }
         fs::create_dir_all(folder)?;
         fs::write(folder.join("fulgurite.toml"), config)?;
@@ -271,12 +254,20 @@ impl Engine {
         self.wait_ready()
     }
 
+    /// The id of its process.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn process(&self) -> Result<u32> {
+        Ok(self.child.as_ref().context("the engine runs")?.id())
+    }
+
     /// Its memory in KiB, as the kernel says: `VmRSS` is the resident memory now, `VmHWM` at most.
     ///
     /// # Errors
     /// When it does not run.
     pub fn memory_kib(&self, name: &str) -> Result<u64> {
-        let process = self.child.as_ref().context("the engine runs")?.id();
+        let process = self.process()?;
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         let number = line.and_then(|line| line.split_whitespace().next());

@@ -17,6 +17,8 @@ pub struct ResultRow {
     pub message: String,
     /// What it cost.
     pub fee_msat: u64,
+    /// The node of its last attempt; empty without one.
+    pub node: String,
 }
 
 /// Reads the rows of a results file.
@@ -31,6 +33,7 @@ pub fn read(text: &str) -> Result<Vec<ResultRow>> {
     };
     let [id, hash, state] = [column("payment_id")?, column("payment_hash")?, column("state")?];
     let [reason, message, fee] = [column("reason")?, column("message")?, column("fee_msat")?];
+    let node = column("node")?;
     let mut rows = Vec::new();
     for row in reader.records() {
         let row = row?;
@@ -42,6 +45,7 @@ pub fn read(text: &str) -> Result<Vec<ResultRow>> {
             reason: text(reason),
             message: text(message),
             fee_msat: text(fee).parse().unwrap_or(0),
+            node: text(node),
         });
     }
     Ok(rows)

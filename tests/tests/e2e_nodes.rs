@@ -2,15 +2,15 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use fulgurite_sim::Knobs;
 use fulgurite_tests::{
     engine::{Engine, NodeEntry},
-    regtest::{Invoice, until},
+    regtest::until,
+    scenarios_nodes::{self, id, node, payment, quarantined, reaches, steer},
     scenarios_operator::said,
     world::{Receiver, World},
 };
-use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const AMOUNT_MSAT: u64 = 1_000_000;
@@ -20,76 +20,12 @@ async fn world(folder: &Path) -> Result<World> {
     World::simulated(folder, 5, knobs).await
 }
 
-fn steer(engine: &Engine, verb: &str, node: &str) -> Result<()> {
-    let mut arguments = vec!["node", verb, node, "--by", "ada"];
-    if verb == "trust" {
-        arguments.extend(["--checked", "identity, channels, last payments"]);
-    }
-    let (exit, text) = said(engine, &arguments)?;
-    ensure!(exit == Some(0), "{arguments:?}: {exit:?}: {text}");
-    Ok(())
-}
-
-fn node(engine: &Engine, name: &str) -> Result<Value> {
-    let (_, text) = said(engine, &["node", "list", "--json"])?;
-    let nodes = text.lines().map(serde_json::from_str::<Value>);
-    let nodes: Vec<Value> = nodes.collect::<Result<_, _>>()?;
-    nodes.into_iter().find(|node| node["name"] == name).context("no such node")
-}
-
-fn payment(engine: &Engine, invoice: &Invoice) -> Result<Value> {
-    let hash = hex::encode(invoice.payment_hash);
-    let (_, text) = said(engine, &["payment", "list", "--hash", &hash, "--json"])?;
-    Ok(serde_json::from_str(text.lines().next().context("no payment")?)?)
-}
-
-async fn reaches(engine: &Engine, invoice: &Invoice, state: &str) -> Result<()> {
-    until(&format!("a payment to be {state}"), PATIENCE, async || {
-        Ok((payment(engine, invoice)?["state"] == state).then_some(()))
-    })
-    .await
-}
-
-async fn quarantined(engine: &Engine, name: &str, why: &str) -> Result<()> {
-    until(&format!("{name} to be quarantined"), PATIENCE, async || {
-        Ok((node(engine, name)?["quarantine"] == why).then_some(()))
-    })
-    .await
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drained_node_gets_nothing_new_over_restarts_and_what_it_has_ends() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let world = world(folder.path()).await?;
-    let entries = world.entries();
-    let far = world.receiver(Receiver::Far).await?;
-    let mut engine = Engine::start(&folder.path().join("e"), &entries[..2], "")?;
-    steer(&engine, "drain", "node-1")?;
-    let preimage = [0x61; 32];
-    let held = far.hold_invoice(preimage, AMOUNT_MSAT).await?;
-    let submit = engine.submit("held", std::slice::from_ref(&held))?;
-    far.wait_held(held.payment_hash).await?;
-    ensure!(payment(&engine, &held)?["node"] == "node-0", "the only one that does not drain");
-
-    steer(&engine, "undrain", "node-1")?;
-    steer(&engine, "drain", "node-0")?;
-    steer(&engine, "drain", "node-0")?;
-    engine.restart()?;
-    ensure!(node(&engine, "node-0")?["draining"] == true, "it drains over a restart");
-    ensure!(node(&engine, "node-1")?["draining"] == false, "and the other does not");
-    let invoices = far.invoices(20, AMOUNT_MSAT).await?;
-    let (code, rows) = engine.submit("others", &invoices)?.wait()?;
-    ensure!(code == Some(0), "{code:?}: {rows:?}");
-    for invoice in &invoices {
-        ensure!(payment(&engine, invoice)?["node"] == "node-1", "paid by the other node");
-    }
-    // What was in flight ends where it is.
-    far.settle(preimage).await?;
-    let (code, rows) = submit.wait()?;
-    ensure!(code == Some(0), "{code:?}: {rows:?}");
-    let (exit, text) = said(&engine, &["node", "drain", "nobody", "--by", "ada"])?;
-    ensure!(exit == Some(3) && text.contains("NODE_NOT_FOUND"), "{exit:?}: {text}");
-    Ok(())
+    let engine = folder.path().join("e");
+    scenarios_nodes::a_drained_node_gets_nothing_new_and_what_it_has_ends(&world, &engine).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -206,8 +142,4 @@ async fn another_node_under_the_same_name_is_not_believed() -> Result<()> {
     steer(&engine, "trust", "node-0")?;
     ensure!(node(&engine, "node-0")?["quarantine"].is_null(), "it is believed");
     Ok(())
-}
-
-fn id(engine: &Engine, invoice: &Invoice) -> Result<String> {
-    Ok(payment(engine, invoice)?["payment_id"].as_str().context("an id")?.to_owned())
 }

@@ -33,7 +33,7 @@ pub(super) fn journal(config: &Config) -> JournalOptions {
 pub(super) fn runtime(config: &Config) -> Options {
     let (sends, channels) = (&config.sends, &config.channels);
     Options {
-        nodes: config.nodes.iter().map(|node| node_options(config, node)).collect(),
+        nodes: config.nodes.iter().map(|at| node(config, at)).collect(),
         retry: RetryPolicy {
             backoff_ms_first: i64::from(config.retry.backoff_ms_first),
             backoff_ms_max: i64::from(config.retry.backoff_ms_max),
@@ -60,7 +60,8 @@ pub(super) fn runtime(config: &Config) -> Options {
     }
 }
 
-fn node_options(config: &Config, node: &Node) -> NodeOptions {
+/// How one node is started.
+pub(super) fn node(config: &Config, node: &Node) -> NodeOptions {
     let window = &config.window;
     let max = if node.in_flight_max == 0 { window.in_flight_max } else { node.in_flight_max };
     let limits = node::Limits {
@@ -86,15 +87,20 @@ fn node_options(config: &Config, node: &Node) -> NodeOptions {
 
 /// Joins the runtime, which knows no adapter, and the adapter, which knows no actor.
 fn open_lnd(node: &Node) -> OpenNode {
-    let lnd = LndConfig {
+    let lnd = lnd(node);
+    Box::new(move |events| Rc::new(LndNode::open(lnd.clone(), events)))
+}
+
+/// How a node is reached.
+pub(super) fn lnd(node: &Node) -> LndConfig {
+    LndConfig {
         name: node.name.clone(),
         address: node.address.clone(),
         tls_cert_path: node.tls_cert_path.clone(),
         macaroon_path: node.macaroon_path.clone(),
         payment_connections: size(u64::from(node.payment_connections)),
         ..LndConfig::default()
-    };
-    Box::new(move |events| Rc::new(LndNode::open(lnd.clone(), events)))
+    }
 }
 
 /// What every order is judged by.

@@ -125,6 +125,16 @@ impl Book {
         batch.apply(event, lsn);
     }
 
+    /// How many attempts are open at each node; without those that have none.
+    pub fn open_attempts(&self) -> BTreeMap<NodeName, u32> {
+        let mut open = BTreeMap::new();
+        let payments = self.batches.values().flat_map(|batch| &batch.payments);
+        for attempt in payments.filter_map(|payment| payment.state.open_attempt()) {
+            *open.entry(Arc::clone(&attempt.node)).or_default() += 1;
+        }
+        open
+    }
+
     /// Lets a finished batch go, once the views hold all of it.
     pub fn forget(&mut self, batch: BatchId) -> Option<Batch> {
         assert_eq!(self.batches.get(&batch)?.summary.state, State::Finished);

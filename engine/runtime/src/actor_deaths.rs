@@ -200,12 +200,12 @@ fn a_batch_actor_that_panics_under_load_loses_nothing_and_pays_nothing_twice() {
 
 #[test]
 fn a_node_actor_that_panics_under_load_loses_nothing_and_pays_nothing_twice() {
-    run(|engine, _| engine.shared.nodes[0].inbox.deliver(NodeMessage::Die));
+    run(|engine, _| engine.shared.nodes.at(0).inbox.deliver(NodeMessage::Die));
 }
 
 #[test]
 fn channel_actors_that_panic_under_load_lose_nothing_and_pay_nothing_twice() {
-    run(|engine, _| engine.shared.nodes[1].inbox.deliver(NodeMessage::KillChannels));
+    run(|engine, _| engine.shared.nodes.at(1).inbox.deliver(NodeMessage::KillChannels));
 }
 
 /// Set for the process that is to end by its actors' deaths: it is this test again.
@@ -216,7 +216,7 @@ fn actors_that_die_again_and_again_end_the_process() {
     if std::env::var_os(DIES).is_some() {
         run(|engine, _| {
             for _ in 0..200 {
-                engine.shared.nodes[0].inbox.deliver(NodeMessage::Die);
+                engine.shared.nodes.at(0).inbox.deliver(NodeMessage::Die);
                 std::thread::park_timeout(Duration::from_millis(50));
             }
         });

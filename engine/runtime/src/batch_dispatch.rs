@@ -130,10 +130,12 @@ impl BatchWork {
                     return;
                 };
                 changed.apply(&change, time, lsn);
-                if let Some(node) = open.as_ref().and_then(|at| self.shared.node_index(&at.node)) {
-                    let number = open.map_or(0, |attempt| attempt.attempt);
-                    let message = NodeMessage::Resolved(AttemptId { payment, number });
-                    self.shared.nodes[node].inbox.deliver(message);
+                if let Some(open) = open
+                    && let Some(node) = self.shared.nodes.find(&open.node)
+                {
+                    let message =
+                        NodeMessage::Resolved(AttemptId { payment, number: open.attempt });
+                    node.inbox.deliver(message);
                 }
                 (lsn, Ok(changed))
             }
@@ -174,7 +176,8 @@ impl BatchWork {
         if self.hungry.iter().all(VecDeque::is_empty) {
             return;
         }
-        let mut fleet: Vec<Seat> = self.shared.nodes.iter().map(|node| Seat::of(node)).collect();
+        let nodes = self.shared.nodes.every();
+        let mut fleet: Vec<Seat> = nodes.iter().map(|node| Seat::of(node)).collect();
         let mut candidates = Vec::with_capacity(fleet.len());
         for lane in Priority::ALL.map(Priority::lane) {
             // What fits nowhere now does not hold up others that fit elsewhere.
@@ -225,7 +228,8 @@ impl BatchWork {
             };
             self.placement += 1;
             let attempt = AttemptId { payment: payment.id, number: payment.next_attempt() };
-            let incarnation = self.shared.nodes[node].incarnation.load(Ordering::Relaxed);
+            let slot = self.shared.nodes.at(node);
+            let incarnation = slot.incarnation.load(Ordering::Relaxed);
             let placed = Placed { attempt, node, incarnation, placement: self.placement };
             let place = Place {
                 placed,
@@ -235,7 +239,7 @@ impl BatchWork {
                 incarnation: self.incarnation,
                 at: Instant::now(),
             };
-            if self.shared.nodes[node].inbox.offer(NodeMessage::Place(place)).is_err() {
+            if slot.inbox.offer(NodeMessage::Place(place)).is_err() {
                 passed.push(position);
                 fleet[node].usable = false;
                 continue;
@@ -256,7 +260,7 @@ impl BatchWork {
     pub(crate) fn permission(&mut self, attempt: AttemptId, node: usize, time: UnixMs) {
         let granted = self.permits(attempt, time);
         let message = NodeMessage::Permission(attempt, granted);
-        self.shared.nodes[node].inbox.deliver(message);
+        self.shared.nodes.at(node).inbox.deliver(message);
     }
 
     /// Rule E9: the same door as a first send. What is not the open attempt of its payment was

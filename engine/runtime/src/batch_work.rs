@@ -177,11 +177,8 @@ impl BatchWork {
     }
 
     fn resume(&self, start: Start) {
-        match self.shared.node_index(&start.attempt.node) {
-            Some(node) => {
-                let message = NodeMessage::Resume(Box::new(start));
-                self.shared.nodes[node].inbox.deliver(message);
-            }
+        match self.shared.nodes.find(&start.attempt.node) {
+            Some(node) => node.inbox.deliver(NodeMessage::Resume(Box::new(start))),
             None => tracing::error!(payment = %start.payment, node = %start.attempt.node,
                 "an attempt is open at a node that is not configured; put the node back"),
         }
@@ -229,7 +226,7 @@ impl BatchWork {
 
     fn grant(&mut self, grant: Grant, time: UnixMs) {
         let attempt = grant.placed.attempt;
-        let node = &self.shared.nodes[grant.placed.node];
+        let node = &self.shared.nodes.at(grant.placed.node);
         let known = self.placed.get(&attempt) == Some(&grant.placed);
         let work = self.batches.get_mut(&attempt.payment.batch());
         let (true, Some(work)) = (known, work) else {

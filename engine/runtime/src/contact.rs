@@ -23,7 +23,7 @@ impl Engine {
         let (State::InFlight(started) | State::Stuck(started)) = &payment.state else {
             return Contact::default();
         };
-        let Some(node) = self.shared.nodes.iter().find(|node| node.name == started.node) else {
+        let Some(node) = self.shared.nodes.find(&started.node) else {
             // It is not configured any more.
             return Contact { lost_since: Some(payment.updated), htlc_expiry_height: 0 };
         };

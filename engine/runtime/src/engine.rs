@@ -315,7 +315,7 @@ impl Engine {
 
     /// Every configured node.
     pub fn nodes(&self) -> Vec<NodeStatus> {
-        self.shared.nodes.iter().map(|node| node.shown()).collect()
+        self.shared.nodes.present().iter().map(|node| node.shown()).collect()
     }
 
     /// How much waits and lives.

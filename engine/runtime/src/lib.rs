@@ -22,6 +22,8 @@ pub mod clock;
 pub mod contact;
 mod difference;
 pub mod engine;
+pub mod fleet;
+mod fleet_work;
 pub mod intake;
 pub mod message;
 pub mod metrics;

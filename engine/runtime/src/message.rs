@@ -172,6 +172,10 @@ pub enum NodeMessage {
     Inspect(Box<Inspect>),
     /// A person wants something of the node.
     Steer(Steer),
+    /// It is to leave the fleet: is anything about to start?
+    Leave(oneshot::Sender<bool>),
+    /// The actor is to end: the node leaves, or is opened anew.
+    Stop,
     /// A person decided how the attempt's payment ended: it is watched no more.
     Resolved(AttemptId),
     /// The adapter reports.

@@ -14,13 +14,13 @@ const STATUS: Duration = Duration::from_millis(250);
 /// One per LND node.
 pub struct NodeActor {
     work: NodeWork,
-    _watch: DeathWatch,
+    watch: DeathWatch,
 }
 
 impl NodeActor {
     /// An actor on the slot of its work.
     pub fn new(work: NodeWork, watch: DeathWatch) -> NodeActor {
-        NodeActor { work, _watch: watch }
+        NodeActor { work, watch }
     }
 }
 
@@ -35,7 +35,11 @@ impl Actor for NodeActor {
 }
 
 impl StreamHandler<Vec<NodeMessage>> for NodeActor {
-    fn handle(&mut self, batch: Vec<NodeMessage>, _: &mut Self::Context) {
+    fn handle(&mut self, batch: Vec<NodeMessage>, context: &mut Self::Context) {
         self.work.drain(batch);
+        if self.work.is_over {
+            self.watch.natural = true;
+            context.stop();
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     message::{BatchMessage, Grant, Place, Placed},
     metrics::Stage,
     node_work::{Granted, NodeWork, Reserving, Tracked},
+    status::hex,
 };
 
 /// How many orders that find no channel are looked past for one that does.
@@ -23,6 +24,12 @@ impl NodeWork {
         for place in self.queue.drain() {
             place.batch.inbox.deliver(BatchMessage::Returned(place.placed));
         }
+    }
+
+    /// The node leaves: nothing new starts. True when nothing is about to start either.
+    pub(crate) fn leave(&mut self) -> bool {
+        self.return_queued();
+        self.reserving.is_empty() && self.granted.is_empty()
     }
 
     /// Lets orders start while there is room.
@@ -164,8 +171,7 @@ impl NodeWork {
             status.disconnected_since.get_or_insert_with(now);
         }
         if let Some(info) = &self.info {
-            status.identity_pubkey =
-                info.identity_pubkey.iter().map(|byte| format!("{byte:02x}")).collect();
+            status.identity_pubkey = hex(&info.identity_pubkey);
             status.alias.clone_from(&info.alias);
             status.version.clone_from(&info.version);
             status.clock_offset_ms = info.clock_offset_ms;

@@ -76,7 +76,7 @@ impl NodeWork {
 
     /// Payments may be sent there.
     pub(crate) fn may_send(&self) -> bool {
-        self.slot.standing.lock().may_send()
+        self.slot.may_send()
     }
 
     fn suspend_all(&mut self, time: UnixMs) {

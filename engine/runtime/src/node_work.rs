@@ -39,6 +39,8 @@ pub struct NodeWork {
     pub(crate) adapter: Rc<dyn port::Node>,
     /// Which of the node's actors this is.
     incarnation: u32,
+    /// It was told to end.
+    pub(crate) is_over: bool,
     pub(crate) node: Node,
     pub(crate) fence: Fence,
     pub(crate) info: Option<NodeInfo>,
@@ -95,9 +97,11 @@ impl NodeWork {
     /// The work of a fresh or rebuilt actor on its slot.
     pub fn new(shared: Arc<Shared>, slot: Arc<NodeSlot>, adapter: Rc<dyn port::Node>) -> NodeWork {
         let sends = shared.sends;
+        let limits = *slot.limits.lock();
         NodeWork {
             incarnation: slot.incarnation.load(Ordering::Relaxed),
-            node: Node::new(slot.limits, now()),
+            is_over: false,
+            node: Node::new(limits, now()),
             fence: Fence::new(shared.send_bounds.deadline_ms + sends.fence_margin_ms),
             info: None,
             steady_offset_ms: 0,
@@ -182,6 +186,9 @@ impl NodeWork {
             }
             NodeMessage::BatchReborn { slot, incarnation } => self.batch_reborn(slot, incarnation),
             NodeMessage::Steer(steer) => self.steer(steer, time),
+            // Who asked may be gone.
+            NodeMessage::Leave(reply) => drop(reply.send(self.leave())),
+            NodeMessage::Stop => self.is_over = true,
             NodeMessage::Inspect(inspect) => self.inspect(*inspect, time),
             NodeMessage::Resolved(attempt) => drop(self.tracked.remove(&attempt)),
             NodeMessage::Event(event) => self.event(event, time),

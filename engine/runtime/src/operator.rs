@@ -94,7 +94,7 @@ impl Engine {
         by: Sealed,
         wish: NodeWish,
     ) -> Result<Option<NodeStatus>, Busy> {
-        let Some(index) = self.shared.node_index(name) else {
+        let Some(slot) = self.shared.nodes.find(name) else {
             return Ok(None);
         };
         let input = match wish {
@@ -104,7 +104,6 @@ impl Engine {
                 standing::Input::Trust { identity_pubkey: None, by, checked }
             }
         };
-        let slot = &self.shared.nodes[index];
         let (reply, lsn) = oneshot::channel();
         let message = NodeMessage::Steer(Steer { input, reply });
         slot.inbox.offer(message).map_err(|_| Busy::Overloaded)?;
@@ -198,8 +197,7 @@ impl Engine {
         if attempt.end == AttemptEnd::Contradicted(Contradiction::Forgotten) {
             return Ok(());
         }
-        let configured = self.shared.node_index(node).map(|index| &self.shared.nodes[index]);
-        match configured {
+        match self.shared.nodes.find(node) {
             Some(slot) if slot.status.lock().connected && slot.standing.lock().is_believed() => {
                 Err(ResolveRefused::NodeAnswers(Arc::clone(node)))
             }
@@ -210,7 +208,7 @@ impl Engine {
     async fn look(&self, payment: &Payment, attempt: &Attempt) -> Result<(), ResolveRefused> {
         let node = &attempt.node;
         let away = || ResolveRefused::NodeAway(Arc::clone(node));
-        let index = self.shared.node_index(node).ok_or_else(away)?;
+        let slot = self.shared.nodes.find(node).ok_or_else(away)?;
         let open = payment.state.open_attempt().filter(|open| open.attempt == attempt.number);
         let reserved = open.map(|at| at.channels.iter().map(|&(channel, _)| channel).collect());
         let wanted = Wanted {
@@ -223,7 +221,7 @@ impl Engine {
         // Since it became unresolved, nothing was sent.
         let inspect = Inspect { attempt, wanted, sent_until: payment.updated, reply };
         let message = NodeMessage::Inspect(Box::new(inspect));
-        self.shared.nodes[index].inbox.offer(message).map_err(|_| Busy::Overloaded)?;
+        slot.inbox.offer(message).map_err(|_| Busy::Overloaded)?;
         match finding.await.map_err(|_| Busy::UnknownOutcome)? {
             Finding::Nothing => Ok(()),
             Finding::Paid => Err(ResolveRefused::PaidAtNode(Arc::clone(node))),

@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 
 use crate::{
     claims::Claims,
+    fleet::Fleet,
     intake::Intake,
     message::{BatchMessage, ChannelMessage, NodeMessage},
     metrics::Metrics,
@@ -81,7 +82,7 @@ pub struct Shared {
     /// The slots of open batches.
     pub directory: Directory,
     /// The nodes, by index.
-    pub nodes: Vec<Arc<NodeSlot>>,
+    pub nodes: Fleet,
     /// What lives, against its limits.
     pub intake: Intake,
     /// Counters and histograms.
@@ -101,9 +102,9 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// The index of the node with this name.
+    /// The index of the node with this name, unless it left.
     pub fn node_index(&self, name: &str) -> Option<usize> {
-        self.nodes.iter().position(|node| *node.name == *name)
+        self.nodes.find(name).map(|node| node.index)
     }
 }
 
@@ -144,6 +145,17 @@ pub struct Board {
     pub idle: Msat,
 }
 
+/// Whether a node is part of the fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It is.
+    InUse,
+    /// It is not in the new configuration: nothing new starts there.
+    Leaving,
+    /// It was.
+    Gone,
+}
+
 /// What outlives a node actor.
 pub struct NodeSlot {
     /// Its place in [`Shared::nodes`].
@@ -151,7 +163,7 @@ pub struct NodeSlot {
     /// Its name in the configuration.
     pub name: NodeName,
     /// Its limits.
-    pub limits: Limits,
+    pub limits: Mutex<Limits>,
     /// Its work: the lock-free dispatch queue.
     pub inbox: Inbox<NodeMessage>,
     /// What batch actors see of it.
@@ -164,6 +176,7 @@ pub struct NodeSlot {
     pub last_info: Mutex<Option<NodeInfo>>,
     /// How the node stands, as the journal has it.
     pub standing: Mutex<Standing>,
+    presence: Mutex<Presence>,
     /// Grows with every actor that is built on the slot (rule E8).
     pub incarnation: AtomicU32,
     /// The last number given to a send or a Track call: it goes on over rebuilt actors.
@@ -179,16 +192,18 @@ impl NodeSlot {
         address: String,
     ) -> NodeSlot {
         let sizes = inbox::Limits { door_max: 16_384, returns_max: 16_384, batch_max: 2_048 };
+        let status = NodeStatus::unknown(Arc::clone(&name), address, &standing.identity_pubkey);
         NodeSlot {
             index,
-            status: Mutex::new(NodeStatus::unknown(Arc::clone(&name), address)),
+            status: Mutex::new(status),
             name,
-            limits,
+            limits: Mutex::new(limits),
             inbox: Inbox::new(sizes),
             board: Mutex::new(Board::default()),
             htlc_expiries: Mutex::default(),
             last_info: Mutex::new(None),
             standing: Mutex::new(standing),
+            presence: Mutex::new(Presence::InUse),
             incarnation: AtomicU32::new(0),
             number: Mutex::new(0),
         }
@@ -196,6 +211,20 @@ impl NodeSlot {
 }
 
 impl NodeSlot {
+    /// New attempts may start there.
+    pub fn may_send(&self) -> bool {
+        *self.presence.lock() == Presence::InUse && self.standing.lock().may_send()
+    }
+
+    /// It left the fleet.
+    pub fn is_gone(&self) -> bool {
+        *self.presence.lock() == Presence::Gone
+    }
+
+    pub(crate) fn set_presence(&self, presence: Presence) {
+        *self.presence.lock() = presence;
+    }
+
     /// What operators see of it now.
     pub fn shown(&self) -> NodeStatus {
         let (draining, quarantine) = {

@@ -10,7 +10,7 @@ use fulgurite_core::{
     channel,
     event::{Event, SendBounds},
     node,
-    port::{Journal, NodeEvent},
+    port::Journal,
     retry::RetryPolicy,
 };
 use fulgurite_inbox::{Inbox, inbox};
@@ -20,6 +20,8 @@ use parking_lot::Mutex;
 use crate::{
     claims::Claims,
     engine::Engine,
+    fleet::Fleet,
+    fleet_work::open_adapter,
     intake::{self, Intake},
     metrics::Metrics,
     slot::{BatchSlot, Directory, NodeSlot, OpenNode, SendPolicy, Shared},
@@ -72,7 +74,7 @@ pub fn start(options: Options, opened: Opened) -> Engine {
         journal,
         claims,
         directory: Directory::default(),
-        nodes,
+        nodes: Fleet::new(nodes),
         intake: Intake::new(options.intake, open_payments),
         metrics: options.metrics,
         retry: options.retry,
@@ -100,21 +102,8 @@ pub fn start(options: Options, opened: Opened) -> Engine {
             shared.metrics.record_here();
             let adapters = openers
                 .iter()
-                .zip(&shared.nodes)
-                .map(|(open, slot)| {
-                    let slot = Arc::clone(slot);
-                    open(Box::new(move |event| {
-                        // Here, not in the actor: it may die with the event in its hands.
-                        match &event {
-                            NodeEvent::Connected(info) => {
-                                *slot.last_info.lock() = Some(info.clone())
-                            }
-                            NodeEvent::Disconnected { .. } => *slot.last_info.lock() = None,
-                            _ => {}
-                        }
-                        slot.inbox.deliver(crate::message::NodeMessage::Event(event));
-                    }))
-                })
+                .zip(&shared.nodes.every())
+                .map(|(open, slot)| open_adapter(open, slot))
                 .collect();
             Supervisor::start_all(Parts { shared, views, tasks, singles, adapters, open });
             std::future::pending::<()>().await;

@@ -13,7 +13,8 @@ pub struct NodeStatus {
     pub name: Arc<str>,
     /// Its address.
     pub address: String,
-    /// Its identity key in hex; empty before the first connection.
+    /// Its identity key in hex, as it showed it last, also to an earlier engine; empty before its
+    /// first connection.
     pub identity_pubkey: String,
     /// Its alias; empty before the first connection.
     pub alias: String,
@@ -84,13 +85,18 @@ impl Readiness {
     }
 }
 
+/// Bytes as operators read them.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl NodeStatus {
-    /// A node that has not connected yet.
-    pub fn unknown(name: Arc<str>, address: String) -> NodeStatus {
+    /// A node that has not connected yet; `identity` is the key that it had, empty when unknown.
+    pub fn unknown(name: Arc<str>, address: String, identity: &[u8]) -> NodeStatus {
         NodeStatus {
             name,
             address,
-            identity_pubkey: String::new(),
+            identity_pubkey: hex(identity),
             alias: String::new(),
             version: String::new(),
             connected: false,

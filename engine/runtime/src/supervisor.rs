@@ -26,6 +26,8 @@ use futures::Stream;
 use crate::{
     batch_actor::BatchActor,
     batch_work::BatchWork,
+    fleet::Change,
+    fleet_work::Next,
     message::{BatchMessage, NodeMessage, Start},
     node_actor::NodeActor,
     node_work::NodeWork,
@@ -87,20 +89,25 @@ impl Drop for DeathWatch {
 }
 
 /// What the doors ask of the supervisor.
-pub enum Task {
+pub(crate) enum Task {
     /// Pay this batch.
     Adopt(Box<Batch>),
+    /// A node joins, is renewed or leaves.
+    Fleet(Box<Change>),
 }
 
 /// The supervisor of one arbiter.
 pub struct Supervisor {
-    shared: Arc<Shared>,
-    views: Views,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) views: Views,
     releases: ReleaseList,
     tasks: Arc<Inbox<Task>>,
     singles: Arc<BatchSlot>,
-    slots: HashMap<u64, (Arc<BatchSlot>, u32)>,
-    adapters: Vec<Rc<dyn port::Node>>,
+    pub(crate) slots: HashMap<u64, (Arc<BatchSlot>, u32)>,
+    /// By index; `None` while a node is opened anew, and once it left.
+    pub(crate) adapters: Vec<Option<Rc<dyn port::Node>>>,
+    /// What becomes of nodes whose actors were told to end.
+    pub(crate) stopping: HashMap<usize, Next>,
     deaths: Rc<RefCell<VecDeque<Instant>>>,
     next_slot: u64,
     _guard: Vital,
@@ -113,7 +120,7 @@ pub struct Parts {
     /// What is known of open batches.
     pub views: Views,
     /// Where doors put tasks.
-    pub tasks: Arc<Inbox<Task>>,
+    pub(crate) tasks: Arc<Inbox<Task>>,
     /// The standing slot of single payments.
     pub singles: Arc<BatchSlot>,
     /// The nodes' adapters, opened on this thread, by index.
@@ -154,7 +161,8 @@ impl Supervisor {
                 tasks: parts.tasks,
                 singles: parts.singles,
                 slots: HashMap::new(),
-                adapters: parts.adapters,
+                adapters: parts.adapters.into_iter().map(Some).collect(),
+                stopping: HashMap::new(),
                 deaths: Rc::default(),
                 next_slot: 1,
                 _guard: Vital("the supervisor"),
@@ -204,10 +212,12 @@ impl Supervisor {
         BatchActor::new(work, watch).start();
     }
 
-    fn start_node(&self, index: usize, me: &Addr<Supervisor>, again: bool) {
+    pub(crate) fn start_node(&self, index: usize, me: &Addr<Supervisor>, again: bool) {
         let watch = DeathWatch { supervisor: me.clone(), who: Who::Node(index), natural: false };
-        let slot = Arc::clone(&self.shared.nodes[index]);
-        let adapter = Rc::clone(&self.adapters[index]);
+        let Some(adapter) = self.adapters[index].clone() else {
+            return;
+        };
+        let slot = self.shared.nodes.at(index);
         let mut work = NodeWork::new(Arc::clone(&self.shared), slot, adapter);
         if again {
             work.take_over();
@@ -235,7 +245,13 @@ impl Supervisor {
         tracing::error!(actor = ?who, "actor died; rebuilding it from the journal");
         match who {
             Who::Batch(slot) => self.rebuild_batch(slot, context),
-            Who::Node(index) => self.rebuild_node(index, context),
+            Who::Node(index) => {
+                self.shared.metrics.actor_died("node");
+                // It may have died with the word that it is to end.
+                if !self.node_stopped(index, context) {
+                    self.rebuild_node(index, context);
+                }
+            }
         }
     }
 
@@ -247,7 +263,7 @@ impl Supervisor {
         };
         *incarnation += 1;
         let (slot, incarnation) = (Arc::clone(slot), *incarnation);
-        for node in &self.shared.nodes {
+        for node in self.shared.nodes.present() {
             node.inbox.deliver(NodeMessage::BatchReborn { slot: slot.id, incarnation });
         }
         self.behind_barrier(context, move |supervisor, me| {
@@ -263,10 +279,9 @@ impl Supervisor {
         });
     }
 
-    fn rebuild_node(&mut self, index: usize, context: &mut Context<Supervisor>) {
-        self.shared.metrics.actor_died("node");
+    pub(crate) fn rebuild_node(&mut self, index: usize, context: &mut Context<Supervisor>) {
         // What is placed from here on is for the new actor; what was before is placed again.
-        let node = &self.shared.nodes[index];
+        let node = self.shared.nodes.at(index);
         let incarnation = node.incarnation.fetch_add(1, Ordering::Relaxed) + 1;
         self.behind_barrier(context, move |supervisor, me| {
             supervisor.start_node(index, me, true);
@@ -294,7 +309,7 @@ impl Supervisor {
 
     /// Gives a rebuilt node actor every attempt that is open there.
     fn resume_node(&self, index: usize) {
-        let slot = &self.shared.nodes[index];
+        let slot = self.shared.nodes.at(index);
         let mut open = Vec::new();
         self.views.read_open(|book| {
             for batch in book.batches.values() {
@@ -356,6 +371,7 @@ impl StreamHandler<Vec<Task>> for Supervisor {
         for task in batch {
             match task {
                 Task::Adopt(batch) => self.adopt(*batch, &me),
+                Task::Fleet(change) => self.change(*change, &me),
             }
         }
     }
@@ -366,6 +382,9 @@ impl Handler<ActorDied> for Supervisor {
 
     fn handle(&mut self, death: ActorDied, context: &mut Self::Context) {
         if death.natural {
+            if let Who::Node(index) = death.who {
+                self.node_stopped(index, context);
+            }
             if let Who::Batch(slot) = death.who
                 && let Some((slot, _)) = self.slots.remove(&slot)
                 && let Some(batch) = slot.batch

@@ -21,3 +21,4 @@ pub mod tls;
 pub use config::LndConfig;
 pub use connect::{ConnectFault, MacaroonInterceptor, connect};
 pub use node::LndNode;
+pub use session::check_files;

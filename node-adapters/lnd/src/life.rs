@@ -207,6 +207,7 @@ async fn watch_session(
         session: &session,
         info,
         credentials,
+        bad_files: String::new(),
     };
     loop {
         let next = watch.next_due();
@@ -236,6 +237,8 @@ struct Watch<'a> {
     session: &'a Session,
     info: NodeInfo,
     credentials: Credentials,
+    /// What is wrong with the files now; empty when nothing is.
+    bad_files: String,
 }
 
 impl Watch<'_> {
@@ -269,10 +272,30 @@ impl Watch<'_> {
         }
         if self.due.files <= now {
             self.due.files = now + ms(config.files_interval_ms);
-            if Credentials::read(config).await.is_ok_and(|read| read != self.credentials) {
-                return Err(Fault::NewCredentials);
-            }
+            self.read_files().await?;
         }
+        Ok(())
+    }
+
+    /// Looks at the files again. What cannot be used changes nothing, and is told once.
+    async fn read_files(&mut self) -> Result<(), Fault> {
+        let config = &self.shared.config;
+        let read = Credentials::read(config).await;
+        let checked = read.and_then(|read| read.check(config).map(|_| read));
+        let reason = match checked {
+            Ok(read) if read != self.credentials => return Err(Fault::NewCredentials),
+            Ok(_) => String::new(),
+            Err(fault) => chain(&fault),
+        };
+        if !reason.is_empty() && reason != self.bad_files {
+            tracing::warn!(
+                node = config.name,
+                reason,
+                "a file of the node cannot be used: the \
+                connection with the one before stays"
+            );
+        }
+        self.bad_files = reason;
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     config::LndConfig,
-    connect::ConnectFault,
+    connect::{ConnectFault, chain},
     grpc::{Call, CallFault, Connection, Head, NotHandedOver, timeout_header},
     macaroon::{Macaroon, NotAMacaroon},
     meaning,
@@ -62,6 +62,24 @@ impl Credentials {
         let macaroon = read_file(&config.macaroon_path).await?;
         Ok(Credentials { tls_cert, macaroon })
     }
+
+    /// Both are what they should be: what is read while the node is used may be half of a copy.
+    pub(crate) fn check(&self, config: &LndConfig) -> Result<(Macaroon, Arc<ClientConfig>), Fault> {
+        let macaroon = Macaroon::parse(&self.macaroon)
+            .map_err(|fault| Fault::Macaroon(config.macaroon_path.clone(), fault))?;
+        let tls = tls::client_config(&self.tls_cert)
+            .map_err(|fault| Fault::Certificate(config.tls_cert_path.clone(), fault))?;
+        Ok((macaroon, tls))
+    }
+}
+
+/// Looks whether a node's files can be read and are a certificate and a macaroon.
+///
+/// # Errors
+/// What is wrong, with the file's path.
+pub async fn check_files(config: &LndConfig) -> Result<(), String> {
+    let checked = Credentials::read(config).await.and_then(|read| read.check(config));
+    checked.map(drop).map_err(|fault| chain(&fault))
 }
 
 async fn read_file(path: &Path) -> Result<Vec<u8>, Fault> {
@@ -114,10 +132,7 @@ impl Session {
         credentials: &Credentials,
         kill: watch::Receiver<()>,
     ) -> Result<Session, Fault> {
-        let macaroon = Macaroon::parse(&credentials.macaroon)
-            .map_err(|fault| Fault::Macaroon(config.macaroon_path.clone(), fault))?;
-        let tls = tls::client_config(&credentials.tls_cert)
-            .map_err(|fault| Fault::Certificate(config.tls_cert_path.clone(), fault))?;
+        let (macaroon, tls) = credentials.check(config)?;
         let dialer = Dialer { address: config.address.clone(), tls, kill };
         let reads = dialer.dial().await?;
         let plain = header(&macaroon);
