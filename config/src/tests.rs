@@ -117,6 +117,6 @@ fn paths_start_at_the_folder_of_the_file() {
 fn sections_that_differ_are_named_without_the_nodes() {
     let before = Config { nodes: vec![Node::default()], ..Config::default() };
     assert_eq!(Config::default().changed_sections(&before), Vec::<String>::new());
-    let after = Config::parse("[window]\nin_flight_max = 7\n[log]\nlevel = \"debug\"", "my.toml");
+    let after = Config::parse("[window]\nin_flight_max = 700\n[log]\nlevel = \"debug\"", "my.toml");
     assert_eq!(before.changed_sections(&after.unwrap()), ["log", "window"]);
 }
