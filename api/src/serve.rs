@@ -118,6 +118,11 @@ async fn serve(config: Config, path: Option<PathBuf>) -> Result<(), Failure> {
             return Ok(());
         }
     };
+    // Before anything is acknowledged: an old copy of the journal is not to take orders.
+    let start_wait = Duration::from_millis(u64::from(config.witness.start_wait_ms));
+    if tokio::time::timeout(start_wait, engine.wait_compared()).await.is_err() {
+        info!("the doors open before every node was compared with the journal");
+    }
     let (doors, open) = open_doors(&config, &engine).await?;
     admin.started(engine.clone());
     tokio::spawn(read_node_keys(doors.clone()));

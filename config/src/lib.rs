@@ -13,6 +13,7 @@ mod manual;
 mod node;
 mod sending;
 mod storage;
+mod witness;
 
 use std::path::Path;
 
@@ -25,6 +26,7 @@ pub use manual::{Entry, manual};
 pub use node::Node;
 pub use sending::{Batch, Breaker, Channels, FeePolicy, Priority, Retry, Sends, Window};
 pub use storage::{Engine, Journal, Network};
+pub use witness::Witness;
 
 use bounds::Bounds;
 
@@ -63,6 +65,8 @@ pub struct Config {
     pub breaker: Breaker,
     /// What is kept free in each channel.
     pub channels: Channels,
+    /// The nodes' own books against the journal.
+    pub witness: Witness,
     /// The nodes that pay.
     #[serde(rename = "node")]
     pub nodes: Vec<Node>,
@@ -123,6 +127,7 @@ impl Config {
         self.window.check(bounds);
         self.breaker.check(bounds);
         self.channels.check(bounds);
+        self.witness.check(bounds);
         node::check_all(&self.nodes, bounds);
     }
 

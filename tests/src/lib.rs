@@ -19,6 +19,7 @@ pub mod scenarios_late;
 pub mod scenarios_meaning;
 pub mod scenarios_nodes;
 pub mod scenarios_operator;
+pub mod scenarios_witness;
 pub mod upload;
 pub mod world;
 pub mod written;

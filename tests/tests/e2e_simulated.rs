@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use fulgurite_sim::Knobs;
 use fulgurite_tests::{
     scenarios::{self, passed},
-    scenarios_late as late, scenarios_meaning as meaning,
+    scenarios_late as late, scenarios_meaning as meaning, scenarios_witness as witness,
     world::World,
 };
 
@@ -115,4 +115,18 @@ async fn every_answer_has_its_meaning() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let world = world(folder.path(), 5).await?;
     meaning::every_answer_has_its_meaning(&world).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_copy_of_the_journal_refuses_to_start() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path(), 5).await?;
+    witness::an_old_copy_refuses_to_start(&world, folder.path()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_paid_over_a_node_is_claimed() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path(), 5).await?;
+    witness::what_others_paid_is_claimed(&world, &folder.path().join("e")).await
 }

@@ -101,6 +101,16 @@ fn samples() -> Vec<(String, Event)> {
             "send_bounds",
             Event::SendBounds(SendBounds { expiry_ms: 15_001, deadline_ms: 10_000 }),
         ),
+        named("installed", Event::Installed { installation: 0x7fff_0001 }),
+        named("node_compared", Event::NodeCompared { node: "a".into(), until: time, live: true }),
+        named(
+            "paid_elsewhere",
+            Event::PaidElsewhere {
+                node: "a".into(),
+                hashes: Arc::new(vec![PaymentHash([1; 32]), PaymentHash([2; 32])]),
+                time,
+            },
+        ),
         named("upload_dropped", Event::UploadDropped { batch }),
         named("batch_resumed", Event::BatchResumed { batch, time }),
         named("batch_cancel_requested", Event::BatchCancelRequested { batch, time }),

@@ -7,7 +7,7 @@ use fulgurite_tests::{
     macaroons,
     regtest::{Link, Options, pay_naively},
     scenarios::{self, passed},
-    scenarios_late as late, scenarios_meaning as meaning,
+    scenarios_late as late, scenarios_meaning as meaning, scenarios_witness as witness,
     world::{Receiver, World},
 };
 
@@ -43,6 +43,14 @@ async fn payments_over_real_lnd_end_as_the_receivers_books_say() -> Result<()> {
     let started = Instant::now();
     scenarios::a_stop_is_graceful_and_logs_hold_no_secret(&world, &at("stop")).await?;
     passed("a_stop_is_graceful_and_logs_hold_no_secret", started);
+
+    let started = Instant::now();
+    witness::an_old_copy_refuses_to_start(&world, &at("copy")).await?;
+    passed("an_old_copy_refuses_to_start", started);
+
+    let started = Instant::now();
+    witness::what_others_paid_is_claimed(&world, &at("others")).await?;
+    passed("what_others_paid_is_claimed", started);
 
     // The last one: what it leaves behind in lnd's books stays there.
     let started = Instant::now();

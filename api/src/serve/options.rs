@@ -14,6 +14,7 @@ use fulgurite_lnd::{LndConfig, LndNode};
 use fulgurite_runtime::{
     NodeOptions, Options, intake,
     slot::{OpenNode, SendPolicy},
+    witness::WitnessPolicy,
 };
 
 use crate::{Limits, check};
@@ -50,6 +51,10 @@ pub(super) fn runtime(config: &Config) -> Options {
         channels: channel::Limits {
             slots_reserve: channels.slots_reserve,
             fee_exposure_max: Msat::from_sat_clamped(channels.fee_exposure_sat_max),
+        },
+        witness: WitnessPolicy {
+            margin_ms: i64::from(config.witness.margin_s) * 1_000,
+            every_ms: i64::from(config.witness.every_s) * 1_000,
         },
         intake: intake::Limits {
             open_payments_max: size(config.limits.open_payments_max),
@@ -193,6 +198,7 @@ mod tests {
         let config = Config::default();
         let runtime = runtime(&config);
         assert_eq!(runtime.retry, RetryPolicy::default());
+        assert_eq!(runtime.witness, WitnessPolicy::default());
         let open_payments_max = config.limits.open_payments_max;
         assert_eq!(limits(&config), Limits { open_payments_max, ..Limits::default() });
     }

@@ -301,6 +301,9 @@ impl Batch {
             | Event::UploadDropped { .. }
             | Event::SendBounds(_)
             | Event::Node { .. }
+            | Event::Installed { .. }
+            | Event::NodeCompared { .. }
+            | Event::PaidElsewhere { .. }
             | Event::Barrier => {}
         }
         None

@@ -17,6 +17,7 @@ use crate::{
     port::Lsn,
     standing::Standing,
     time::UnixMs,
+    witness::Compared,
 };
 
 /// Everything that is open after the event with [`Book::lsn`].
@@ -32,6 +33,12 @@ pub struct Book {
     pub send_bounds: SendBounds,
     /// How the nodes stand, by their names.
     pub nodes: BTreeMap<NodeName, Standing>,
+    /// Whose journal it is; 0 before that was decided (rule E18).
+    pub installation: u32,
+    /// When the first engine started on it.
+    pub born: UnixMs,
+    /// How far each node's payments have been compared with it (rule E18).
+    pub compared: BTreeMap<NodeName, Compared>,
     /// Batches that are not finished, and finished ones until [`Book::forget`].
     pub batches: HashMap<BatchId, Batch>,
     /// Uploads without a seal.
@@ -62,10 +69,7 @@ impl Book {
         self.lsn = lsn;
         match event {
             Event::EngineStarted { epoch, time, .. } => {
-                self.epoch = *epoch;
-                self.time = self.time.max(*time);
-                // Rule E3: what had no seal when its engine died will never have one.
-                self.uploads.clear();
+                self.start(*epoch, *time);
                 Changed::Nothing
             }
             Event::OrdersAdded { batch, orders } => {
@@ -115,8 +119,32 @@ impl Book {
                 self.nodes.entry(Arc::clone(node)).or_default().apply(change);
                 Changed::Nothing
             }
-            Event::Barrier => Changed::Nothing,
+            Event::Installed { installation } => {
+                self.installation = *installation;
+                Changed::Nothing
+            }
+            Event::NodeCompared { node, until, live } => {
+                let compared = Compared { until: *until, live: *live };
+                self.compared.insert(Arc::clone(node), compared);
+                Changed::Nothing
+            }
+            Event::Barrier | Event::PaidElsewhere { .. } => Changed::Nothing,
         }
+    }
+
+    fn start(&mut self, epoch: u32, time: UnixMs) {
+        if self.epoch == 0 {
+            self.born = time;
+        }
+        self.epoch = epoch;
+        // What the engine before read on was compared up to its last event; what it did not, not.
+        // A start that is refused must not move this.
+        for compared in self.compared.values_mut().filter(|compared| compared.live) {
+            *compared = Compared { until: compared.until.max(self.time), live: false };
+        }
+        self.time = self.time.max(time);
+        // Rule E3: what had no seal when its engine died will never have one.
+        self.uploads.clear();
     }
 
     fn change(&mut self, batch: BatchId, event: &Event, time: UnixMs, lsn: Lsn) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     amount::Msat,
-    id::{BatchId, NodeName, PaymentId, Preimage},
+    id::{BatchId, NodeName, PaymentHash, PaymentId, Preimage},
     order::{Accepted, Order, Sealed},
     port::FailureReason,
     standing::NodeChange,
@@ -98,6 +98,30 @@ pub enum Event {
     },
     /// From here on, no send that is open may start a payment later than this says.
     SendBounds(SendBounds),
+    /// Whose journal this is, and every copy of it (rule E18): a random number below 2^31.
+    Installed {
+        /// The number.
+        installation: u32,
+    },
+    /// A node's payments were compared with this journal (rule E18).
+    NodeCompared {
+        /// Which node.
+        node: NodeName,
+        /// Everything that it paid until then, by the engine's clock, has been seen.
+        until: UnixMs,
+        /// It is read on from there, for as long as this engine runs and nothing else is said.
+        live: bool,
+    },
+    /// A node shows these hashes as paid, or on their way, and they are of no order (rule E18):
+    /// they are never paid here.
+    PaidElsewhere {
+        /// Which node.
+        node: NodeName,
+        /// The payment hashes.
+        hashes: Arc<Vec<PaymentHash>>,
+        /// When they were found.
+        time: UnixMs,
+    },
 }
 
 /// How late a send may still start a payment (rule E6): the configuration of the engine that made

@@ -27,6 +27,7 @@ mod testing;
 pub mod time;
 pub mod tracker;
 pub mod window;
+pub mod witness;
 
 pub use amount::{FeePolicy, Msat};
 pub use event::Event;

@@ -50,6 +50,45 @@ pub enum Command {
     },
     /// Reads the channels again, reported by [`NodeEvent::Channels`].
     ListChannels,
+    /// Reads a page of the node's payments, reported by [`NodeEvent::Payments`].
+    ListPayments(ListCall),
+}
+
+/// One `ListPayments` call, with payments that are not paid (lnrpc.ListPaymentsRequest).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListCall {
+    /// Which call.
+    pub number: u32,
+    /// The index after which the page begins, or before which it ends; 0 is the end that fits.
+    pub index_offset: u64,
+    /// The newest before the offset, not the oldest behind it.
+    pub reversed: bool,
+    /// The most payments.
+    pub max: u32,
+}
+
+/// One payment in a node's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedPayment {
+    /// Its place in the list, from 1; a hash that is paid anew gets another.
+    pub index: u64,
+    /// What was paid.
+    pub payment_hash: PaymentHash,
+    /// How it stands.
+    pub state: ListedState,
+    /// When the node created it, by its clock.
+    pub created: UnixMs,
+}
+
+/// How a listed payment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListedState {
+    /// It may be paid yet.
+    InFlight,
+    /// Paid.
+    Succeeded,
+    /// Not paid, and nothing of it is in flight.
+    Failed,
 }
 
 /// One `TrackPaymentV2` call.
@@ -123,6 +162,13 @@ pub enum NodeEvent {
         expiry: UnixMs,
         /// The answer.
         answer: ProbeAnswer,
+    },
+    /// What came of a [`Command::ListPayments`].
+    Payments {
+        /// The call that is answered.
+        call: ListCall,
+        /// The page, or why there is none.
+        page: Result<Vec<ListedPayment>, String>,
     },
 }
 

@@ -117,6 +117,17 @@ pub fn event_json(event: &Event, with_content: bool) -> Map<String, Value> {
         Event::SendBounds(bounds) => json!({
             "event": "send_bounds", "expiry_ms": bounds.expiry_ms, "deadline_ms": bounds.deadline_ms,
         }),
+        Event::Installed { installation } => {
+            json!({ "event": "installed", "installation": installation })
+        }
+        Event::NodeCompared { node, until, live } => {
+            json!({ "event": "node_compared", "node": node, "until_ms": until, "live": live })
+        }
+        Event::PaidElsewhere { node, hashes, time } => {
+            let hashes: Vec<String> = hashes.iter().map(ToString::to_string).collect();
+            let event = "paid_elsewhere";
+            json!({ "event": event, "node": node, "payment_hashes": hashes, "time_ms": time })
+        }
     };
     object(value)
 }

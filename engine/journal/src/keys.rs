@@ -21,6 +21,13 @@ pub(crate) fn hash(hash: PaymentHash, id: PaymentId) -> [u8; 48] {
     key
 }
 
+/// A hash that is of no payment: the id behind it is nobody's.
+pub(crate) fn hash_elsewhere(hash: PaymentHash) -> [u8; 48] {
+    let mut key = [0; 48];
+    key[..32].copy_from_slice(&hash.0);
+    key
+}
+
 /// What all keys of a reference begin with. Its length comes first: no reference's keys are
 /// among another's.
 pub(crate) fn reference_prefix(reference: &[u8]) -> Vec<u8> {

@@ -8,7 +8,7 @@ use std::{mem, sync::Arc};
 
 use crossbeam_channel::Receiver;
 use fulgurite_core::{
-    BatchId, Event, Lsn, PaymentId, batch::Summary, book::Changed, payment::Payment,
+    BatchId, Event, Lsn, PaymentHash, PaymentId, batch::Summary, book::Changed, payment::Payment,
 };
 use rocksdb::WriteBatch;
 
@@ -21,7 +21,7 @@ use crate::{
     record::Position,
     snapshot::Snapshots,
     store::{Family, Store},
-    views::{POSITION_KEY, Views, hash_row},
+    views::{ELSEWHERE, POSITION_KEY, Views, hash_row},
 };
 
 /// The most rows of one write batch.
@@ -39,13 +39,16 @@ pub(crate) struct Projector {
     /// What the events of this burst made final, in order.
     finals: Vec<PaymentId>,
     finished: Vec<BatchId>,
+    /// What others paid (rule E18).
+    elsewhere: Vec<Arc<Vec<PaymentHash>>>,
 }
 
 impl Projector {
     /// A projector whose views on disk already contain the events up to `stored`.
     pub(crate) fn new(views: Views, snapshots: Snapshots, stored: Lsn) -> Projector {
         let rows = Rows::new(Arc::clone(&views.store));
-        Projector { views, snapshots, rows, stored, finals: Vec::new(), finished: Vec::new() }
+        let (finals, finished, elsewhere) = (Vec::new(), Vec::new(), Vec::new());
+        Projector { views, snapshots, rows, stored, finals, finished, elsewhere }
     }
 
     /// Projects until the journal's writer is gone and all that it wrote is in the views.
@@ -112,6 +115,9 @@ impl Projector {
                 Changed::Finished(batch) => self.finished.push(batch),
                 Changed::Nothing | Changed::Accepted(_) | Changed::Batch(_) => {}
             }
+            if let Event::PaidElsewhere { hashes, .. } = event {
+                self.elsewhere.push(Arc::clone(hashes));
+            }
         }
         self.snapshots.count(group.events.len());
     }
@@ -119,7 +125,11 @@ impl Projector {
     /// Brings the views on disk up to `lsn` and lets go what they hold whole.
     pub(crate) fn flush(&mut self, lsn: Lsn) -> Result<(), rocksdb::Error> {
         let finals = mem::take(&mut self.finals);
+        let elsewhere = mem::take(&mut self.elsewhere);
         if lsn > self.stored {
+            for hash in elsewhere.iter().flat_map(|hashes| hashes.iter()) {
+                self.rows.elsewhere(*hash)?;
+            }
             self.write(&finals, lsn)?;
         }
         for batch in self.finished.drain(..) {
@@ -201,6 +211,13 @@ impl Rows {
             batch.put_cf(db.family(Family::References), key, []);
         }
         self.added(2 + usize::from(reference.is_some()))
+    }
+
+    /// A hash that somebody else paid: of no payment here, for ever.
+    fn elsewhere(&mut self, hash: PaymentHash) -> Result<(), rocksdb::Error> {
+        let key = keys::hash_elsewhere(hash);
+        self.batch.put_cf(self.store.family(Family::Hashes), key, [ELSEWHERE]);
+        self.added(1)
     }
 
     fn batch(&mut self, summary: &Summary) -> Result<(), rocksdb::Error> {

@@ -15,6 +15,7 @@ use fulgurite_core::{
     event::SendBounds,
     payment::Payment,
     standing::Standing,
+    witness::Compared,
 };
 use rocksdb::IteratorMode;
 
@@ -43,6 +44,8 @@ struct Job {
     epoch: u32,
     time: UnixMs,
     send_bounds: SendBounds,
+    installation: u32,
+    born: UnixMs,
     rows: IntoIter<Row>,
     count: u32,
 }
@@ -52,6 +55,7 @@ enum Row {
     Payment(Payment),
     Upload(BatchId, u32, Arc<Order>),
     Node(NodeName, Standing),
+    Compared(NodeName, Compared),
 }
 
 const BATCH: u8 = 1;
@@ -59,6 +63,7 @@ const PAYMENT: u8 = 2;
 const UPLOAD: u8 = 3;
 const LAST: u8 = 4;
 const NODE: u8 = 5;
+const COMPARED: u8 = 6;
 
 /// The number of the last row.
 const LAST_NUMBER: u32 = u32::MAX;
@@ -103,10 +108,19 @@ impl Snapshots {
             rows.extend(orders.iter().map(|(row, order)| Row::Upload(*batch, *row, order.clone())));
         }
         rows.extend(book.nodes.iter().map(|(name, at)| Row::Node(name.clone(), at.clone())));
+        let compared = book.compared.iter();
+        rows.extend(compared.map(|(node, seen)| Row::Compared(Arc::clone(node), *seen)));
         self.events = 0;
-        let (epoch, time, send_bounds) = (book.epoch, book.time, book.send_bounds);
-        let rows = rows.into_iter();
-        self.job = Some(Job { end, epoch, time, send_bounds, rows, count: 0 });
+        self.job = Some(Job {
+            end,
+            epoch: book.epoch,
+            time: book.time,
+            send_bounds: book.send_bounds,
+            installation: book.installation,
+            born: book.born,
+            rows: rows.into_iter(),
+            count: 0,
+        });
     }
 
     /// Writes the next chunk, if there is a snapshot in the making.
@@ -147,6 +161,8 @@ impl Job {
         row.extend(self.end.chain);
         row.extend(self.send_bounds.expiry_ms.to_le_bytes());
         row.extend(self.send_bounds.deadline_ms.to_le_bytes());
+        row.extend(self.installation.to_le_bytes());
+        row.extend(self.born.0.to_le_bytes());
         row
     }
 }
@@ -171,6 +187,11 @@ impl Row {
                 bytes.push(NODE);
                 codec::encode_node(name, standing, bytes);
             }
+            Row::Compared(node, seen) => {
+                bytes.extend([COMPARED, u8::from(seen.live)]);
+                bytes.extend(seen.until.0.to_le_bytes());
+                bytes.extend(node.as_bytes());
+            }
         }
     }
 }
@@ -188,6 +209,8 @@ struct LastRow {
     epoch: u32,
     time: UnixMs,
     send_bounds: SendBounds,
+    installation: u32,
+    born: UnixMs,
     end: Position,
 }
 
@@ -208,6 +231,8 @@ fn last_row(row: &[u8]) -> Result<Option<LastRow>, DecodeError> {
                 expiry_ms: i64::from_le_bytes(bytes(58, 8)?.try_into().ok()?),
                 deadline_ms: i64::from_le_bytes(bytes(66, 8)?.try_into().ok()?),
             },
+            installation: u32::from_le_bytes(bytes(74, 4)?.try_into().ok()?),
+            born: UnixMs(i64::from_le_bytes(bytes(78, 8)?.try_into().ok()?)),
             end: Position { lsn, chain },
         };
         Some((schema, last))
@@ -225,8 +250,9 @@ pub(crate) fn load(views: &Views) -> Result<(Book, Position), ViewFault> {
     let Some(last) = newest(&views.store)? else {
         return Ok((Book::default(), Position::default()));
     };
-    let LastRow { epoch, time, send_bounds, end, .. } = last;
-    let book = Book { lsn: end.lsn, epoch, time, send_bounds, ..Book::default() };
+    let LastRow { epoch, time, send_bounds, installation, born, end, .. } = last;
+    let lsn = end.lsn;
+    let book = Book { lsn, epoch, time, send_bounds, installation, born, ..Book::default() };
     let mut loading = Loading { book, summaries: HashMap::new(), payments: HashMap::new() };
     let count = each_row(&views.store, end.lsn, |row| loading.add(row))?;
     if count != last.count {
@@ -300,6 +326,10 @@ impl Loading {
                 let (name, standing) = codec::decode_node(row)?;
                 self.book.nodes.insert(name.into(), standing);
             }
+            Some((&COMPARED, row)) => {
+                let (node, seen) = compared(row).ok_or(DecodeError::UnknownValue("a node"))?;
+                self.book.compared.insert(node, seen);
+            }
             _ => return Err(DecodeError::UnknownValue("a snapshot's row").into()),
         }
         Ok(())
@@ -323,6 +353,13 @@ impl Loading {
         }
         Ok(self.book)
     }
+}
+
+fn compared(row: &[u8]) -> Option<(NodeName, Compared)> {
+    let (live, row) = row.split_first()?;
+    let (until, node) = row.split_first_chunk::<8>()?;
+    let until = UnixMs(i64::from_le_bytes(*until));
+    Some((std::str::from_utf8(node).ok()?.into(), Compared { until, live: *live == 1 }))
 }
 
 /// Adds the payments that were final at `lsn`. The views may be further: what they have from after

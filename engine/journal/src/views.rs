@@ -43,8 +43,8 @@ pub enum ViewFault {
 /// Who owns a payment hash (rule E2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The payment.
-    pub payment: PaymentId,
+    /// The payment; `None` when somebody else paid it, over one of the nodes (rule E18).
+    pub payment: Option<PaymentId>,
     /// Whether it was paid; else it is open, and may be.
     pub paid: bool,
 }
@@ -54,6 +54,8 @@ const SUCCEEDED: u8 = 1;
 const NOT_PAID: u8 = 2;
 /// Not paid, by a person's word: claimed for ever all the same.
 const RESOLVED: u8 = 3;
+/// Paid by somebody else, over one of the nodes.
+pub(crate) const ELSEWHERE: u8 = 4;
 
 /// The value of a final payment's hash row.
 pub(crate) fn hash_row(payment: &Payment) -> [u8; 1] {
@@ -175,7 +177,7 @@ impl Views {
             let claim = self.model.batch(payment.batch(), |batch| {
                 let found = batch.payment(payment).filter(|found| found.claims_hash())?;
                 let paid = matches!(found.state, State::Succeeded { .. });
-                Some(Claim { payment, paid })
+                Some(Claim { payment: Some(payment), paid })
             });
             if let Some(claim) = claim.flatten() {
                 return Ok(Some(claim));
@@ -183,11 +185,15 @@ impl Views {
         }
         let mut claim = None;
         self.scan_prefix(Family::Hashes, &hash.0, |key, value| {
-            if value == [SUCCEEDED] || value == [RESOLVED] {
-                let paid = value == [SUCCEEDED];
-                claim = keys::payment_at_end(key).map(|payment| Claim { payment, paid });
+            let payment = keys::payment_at_end(key);
+            match value {
+                [SUCCEEDED] => claim = Some(Claim { payment, paid: true }),
+                [RESOLVED] => claim = Some(Claim { payment, paid: false }),
+                // A payment of ours says more.
+                [ELSEWHERE] => claim = Some(Claim { payment: None, paid: true }),
+                _ => {}
             }
-            Ok(claim.is_none())
+            Ok(claim.is_none_or(|claim| claim.payment.is_none()))
         })?;
         Ok(claim)
     }

@@ -28,6 +28,7 @@ use crate::{
     slot::SendPolicy,
     start,
     upload::{Commit, Header},
+    witness::WitnessPolicy,
 };
 
 const SEED: u64 = 11;
@@ -81,6 +82,7 @@ fn engine_options(fleet: &Fleet) -> Options {
     };
     let intake = intake::Limits { open_payments_max: 10_000, uploads_max: 8, disk_floor_bytes: 0 };
     Options {
+        witness: WitnessPolicy::default(),
         nodes: nodes.collect(),
         retry: RetryPolicy { backoff_ms_first: 20, ..RetryPolicy::default() },
         sends,

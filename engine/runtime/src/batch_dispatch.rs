@@ -17,7 +17,7 @@ use fulgurite_core::{
 };
 
 use crate::{
-    batch_work::BatchWork,
+    batch_work::{BatchWork, Held},
     message::{NodeMessage, PaymentRequest, Place, Placed},
     release::Release,
     slot::{Board, NodeSlot},
@@ -210,6 +210,10 @@ impl BatchWork {
         if !work.batch.is_running() {
             return true;
         }
+        if self.shared.witness.holds(batch) {
+            self.held.batches.push(batch);
+            return true;
+        }
         let (priority, lane) = (work.priority(), work.priority().lane());
         let mut passed = Vec::new();
         while passed.len() < LOOK_PAST
@@ -258,9 +262,26 @@ impl BatchWork {
 
     /// Answers whether an attempt may be sent again (rule E9): always, or it would wait for ever.
     pub(crate) fn permission(&mut self, attempt: AttemptId, node: usize, time: UnixMs) {
+        if self.shared.witness.holds(attempt.payment.batch()) {
+            self.held.attempts.push((attempt, node));
+            return;
+        }
         let granted = self.permits(attempt, time);
         let message = NodeMessage::Permission(attempt, granted);
         self.shared.nodes.at(node).inbox.deliver(message);
+    }
+
+    /// Lets go what waited for the nodes to be compared with the journal (rule E18).
+    pub(crate) fn release_held(&mut self, time: UnixMs) {
+        let Held { batches, attempts } = &self.held;
+        if (batches.is_empty() && attempts.is_empty()) || self.shared.witness.is_waiting() {
+            return;
+        }
+        let Held { batches, attempts } = std::mem::take(&mut self.held);
+        batches.into_iter().for_each(|batch| self.feed(batch));
+        for (attempt, node) in attempts {
+            self.permission(attempt, node, time);
+        }
     }
 
     /// Rule E9: the same door as a first send. What is not the open attempt of its payment was

@@ -40,6 +40,16 @@ pub struct BatchWork {
     pub(crate) now: UnixMs,
     /// When batches have something to do by themselves.
     pub(crate) wakes: BTreeSet<(UnixMs, BatchId)>,
+    /// What waits until every node was compared with the journal (rule E18).
+    pub(crate) held: Held,
+}
+
+/// What waits until every node was compared with the journal: batches with something to place, and
+/// attempts that nodes want to send again.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub(crate) batches: Vec<BatchId>,
+    pub(crate) attempts: Vec<(AttemptId, usize)>,
 }
 
 pub(crate) struct Work {
@@ -75,6 +85,7 @@ impl BatchWork {
             hungry: Default::default(),
             now: now(),
             wakes: BTreeSet::new(),
+            held: Held::default(),
         }
     }
 
@@ -107,6 +118,7 @@ impl BatchWork {
     pub fn tick(&mut self) {
         let time = now();
         self.now = time;
+        self.release_held(time);
         while let Some(&(at, batch)) = self.wakes.first() {
             if at > time {
                 break;

@@ -14,6 +14,10 @@ use parking_lot::Mutex;
 #[derive(Default)]
 pub struct Claims {
     owners: DashMap<PaymentHash, Owner>,
+    /// What somebody else paid, until the views know it: with the LSN that says so, or the highest
+    /// there is while that event is not in the journal. Changed under the lock of the hash's entry
+    /// above.
+    elsewhere: DashMap<PaymentHash, Lsn>,
     /// Claims that leave once the views have passed their LSN.
     leaving: Arc<Mutex<VecDeque<(Lsn, PaymentHash, PaymentId)>>>,
 }
@@ -28,16 +32,54 @@ pub struct Owner {
     pub sealed: bool,
 }
 
+/// Why a hash cannot be claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// A payment has it.
+    By(Owner),
+    /// Somebody else paid it, over one of the nodes (rule E18).
+    Elsewhere {
+        /// The event that says so is in the journal.
+        written: bool,
+    },
+}
+
 impl Claims {
     /// Claims the hash for a payment whose batch is not sealed yet. `Err` says who has it.
-    pub fn claim(&self, hash: PaymentHash, payment: PaymentId) -> Result<(), Owner> {
+    pub fn claim(&self, hash: PaymentHash, payment: PaymentId) -> Result<(), Taken> {
         match self.owners.entry(hash) {
-            Entry::Occupied(owner) => Err(*owner.get()),
+            Entry::Occupied(owner) => Err(Taken::By(*owner.get())),
             Entry::Vacant(free) => {
+                if let Some(lsn) = self.elsewhere.get(&hash) {
+                    return Err(Taken::Elsewhere { written: *lsn < Lsn::MAX });
+                }
                 free.insert(Owner { payment, sealed: false });
                 Ok(())
             }
         }
+    }
+
+    /// Claims the hash for nobody: it was paid elsewhere. `Err` says which payment has it.
+    pub fn claim_elsewhere(&self, hash: PaymentHash) -> Result<(), Owner> {
+        match self.owners.entry(hash) {
+            Entry::Occupied(owner) => Err(*owner.get()),
+            Entry::Vacant(_) => {
+                self.elsewhere.insert(hash, Lsn::MAX);
+                Ok(())
+            }
+        }
+    }
+
+    /// The event that says that these were paid elsewhere is in the journal.
+    pub fn written_elsewhere(&self, hashes: &[PaymentHash], lsn: Lsn) {
+        for hash in hashes {
+            self.elsewhere.insert(*hash, lsn);
+        }
+    }
+
+    /// Somebody else paid it, as far as memory knows.
+    pub fn is_elsewhere(&self, hash: PaymentHash) -> bool {
+        self.elsewhere.contains_key(&hash)
     }
 
     /// The payment whose claim on the hash is in the journal, as far as memory knows.
@@ -62,6 +104,9 @@ impl Claims {
 
     /// Lets go what the views cover.
     pub fn sweep(&self, projected: Lsn) {
+        if !self.elsewhere.is_empty() {
+            self.elsewhere.retain(|_, lsn| *lsn > projected);
+        }
         loop {
             let next = {
                 let mut leaving = self.leaving.lock();
@@ -79,15 +124,20 @@ impl Claims {
 }
 
 /// The refusal of a row whose payment hash is `owner`'s.
-pub(crate) fn claimed(row: u32, order: &Order, owner: PaymentId, paid: bool) -> RefusedRow {
+pub(crate) fn claimed(row: u32, order: &Order, owner: Option<PaymentId>, paid: bool) -> RefusedRow {
     let hash = order.payment_hash;
-    let (reason, message) = if paid {
-        (RowReason::AlreadyPaid, format!("this invoice ({hash}) was already paid by {owner}"))
-    } else {
-        (
+    let (reason, message) = match owner {
+        None => (
+            RowReason::AlreadyPaid,
+            format!("this invoice ({hash}) was paid over one of the nodes, not by this engine"),
+        ),
+        Some(owner) if paid => {
+            (RowReason::AlreadyPaid, format!("this invoice ({hash}) was already paid by {owner}"))
+        }
+        Some(owner) => (
             RowReason::HashClaimed,
             format!("this invoice ({hash}) belongs to {owner}, open or resolved: look at that one"),
-        )
+        ),
     };
     RefusedRow {
         row,
@@ -95,7 +145,7 @@ pub(crate) fn claimed(row: u32, order: &Order, owner: PaymentId, paid: bool) -> 
         reason,
         message: message.into(),
         field: "bolt11",
-        payment: Some(owner),
+        payment: owner,
         other_row: None,
     }
 }
@@ -111,7 +161,7 @@ mod tests {
         let claims = Claims::default();
         let (hash, batch) = (PaymentHash([7; 32]), BatchId::from_uuid(1 << 80));
         let (one, two) = (batch.payment(1), batch.payment(2));
-        let owned = |payment, sealed| Err(Owner { payment, sealed });
+        let owned = |payment, sealed| Err(Taken::By(Owner { payment, sealed }));
         assert_eq!(claims.claim(hash, one), Ok(()));
         assert_eq!(claims.claim(hash, two), owned(one, false));
         claims.seal(hash, one);
@@ -122,5 +172,21 @@ mod tests {
         assert_eq!(claims.claim(hash, two), Ok(()));
         claims.unclaim(hash, one);
         assert_eq!(claims.claim(hash, one), owned(two, false));
+    }
+
+    #[test]
+    fn what_was_paid_elsewhere_is_claimed_for_nobody_until_the_views_know_it() {
+        let claims = Claims::default();
+        let (hash, payment) = (PaymentHash([7; 32]), BatchId::from_uuid(1 << 80).payment(1));
+        assert_eq!(claims.claim_elsewhere(hash), Ok(()));
+        assert_eq!(claims.claim(hash, payment), Err(Taken::Elsewhere { written: false }));
+        claims.sweep(u64::MAX - 1);
+        claims.written_elsewhere(&[hash], 10);
+        assert_eq!(claims.claim(hash, payment), Err(Taken::Elsewhere { written: true }));
+        claims.sweep(9);
+        assert!(claims.is_elsewhere(hash));
+        claims.sweep(10);
+        assert_eq!(claims.claim(hash, payment), Ok(()));
+        assert_eq!(claims.claim_elsewhere(hash), Err(Owner { payment, sealed: false }));
     }
 }

@@ -185,7 +185,9 @@ impl Engine {
     pub fn claimed(&self, row: u32, order: &Order) -> Option<RefusedRow> {
         let hash = order.payment_hash;
         let in_memory = self.shared.claims.sealed(hash).filter(|owner| !self.is_free(*owner));
-        let in_memory = in_memory.map(|owner| (owner, self.is_paid(owner)));
+        let in_memory = in_memory.map(|owner| (Some(owner), self.is_paid(owner)));
+        let in_memory =
+            in_memory.or_else(|| self.shared.claims.is_elsewhere(hash).then_some((None, true)));
         let owner = || self.owner(hash).map(|claim| (claim.payment, claim.paid));
         let (owner, paid) = in_memory.or_else(owner)?;
         Some(claimed(row, order, owner, paid))
@@ -362,18 +364,6 @@ impl Engine {
             // Joins two threads.
             drop(tokio::task::spawn_blocking(move || running.close()).await);
         }
-    }
-}
-
-/// What `outcomes_only` shows.
-pub(crate) fn is_outcome(state: &State) -> bool {
-    match state {
-        State::Succeeded { .. }
-        | State::Failed(_)
-        | State::Cancelled
-        | State::Stuck(_)
-        | State::Unresolved { .. } => true,
-        State::Queued { .. } | State::InFlight(_) => false,
     }
 }
 

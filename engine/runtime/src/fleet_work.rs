@@ -39,10 +39,17 @@ impl Supervisor {
     pub(crate) fn change(&mut self, change: Change, me: &Addr<Supervisor>) {
         match change {
             Change::Join(options) => {
-                let known = self.views.read_open(|book| book.nodes.get(&options.name).cloned());
+                let (known, seen_until) = self.views.read_open(|book| {
+                    let seen = book.compared.get(&options.name);
+                    let until = seen.map_or(book.born, |seen| seen.until);
+                    (book.nodes.get(&options.name).cloned(), until)
+                });
                 let named = (Arc::clone(&options.name), known.unwrap_or_default());
                 let address = options.address.clone();
-                let make = |index| NodeSlot::new(index, named, options.limits, address);
+                let make = |index| {
+                    self.shared.witness.joins(index);
+                    NodeSlot::new(index, named, options.limits, address, seen_until)
+                };
                 let slot = self.shared.nodes.add(make);
                 self.adapters.push(Some(open_adapter(&options.open, &slot)));
                 self.start_node(slot.index, me, false);
@@ -80,6 +87,8 @@ impl Supervisor {
             }
             Next::Gone => {
                 slot.set_presence(Presence::Gone);
+                // Nobody waits for what it may have paid.
+                self.shared.witness.compared(index);
                 let incarnation = slot.incarnation.fetch_add(1, Ordering::Relaxed) + 1;
                 for (batch, _) in self.slots.values() {
                     batch.inbox.deliver(BatchMessage::NodeReborn { node: index, incarnation });

@@ -4,7 +4,7 @@
 //! | actor | one per | its work |
 //! |---|---|---|
 //! | [`batch_actor::BatchActor`] | batch; one for all singles | [`batch_work`], `batch_dispatch` |
-//! | [`node_actor::NodeActor`] | LND node | [`node_work`], `node_admission`, `node_tracking` |
+//! | [`node_actor::NodeActor`] | LND node | [`node_work`] and the `node_` modules |
 //! | [`channel_actor::ChannelActor`] | channel | `fulgurite_core::channel` |
 //! | [`supervisor::Supervisor`] | arbiter | builds the others, and anew when they die |
 //!
@@ -33,6 +33,7 @@ mod node_inspect;
 mod node_standing;
 mod node_stuck;
 mod node_tracking;
+mod node_witness;
 pub mod node_work;
 pub mod operator;
 pub mod pump;
@@ -43,6 +44,7 @@ pub mod status;
 pub mod supervisor;
 pub mod upload;
 pub mod watcher;
+pub mod witness;
 
 pub use engine::Engine;
 pub use start::{NodeOptions, Options, start};

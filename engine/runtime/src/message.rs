@@ -180,6 +180,8 @@ pub enum NodeMessage {
     Resolved(AttemptId),
     /// The adapter reports.
     Event(NodeEvent),
+    /// The payments that this call listed are no reason to end (rule E18).
+    Checked(u32),
     /// A channel has reserved, or not.
     Reserved {
         /// For which order.

@@ -76,7 +76,7 @@ impl NodeWork {
 
     /// Payments may be sent there.
     pub(crate) fn may_send(&self) -> bool {
-        self.slot.may_send()
+        self.slot.may_send() && !self.witnessing.waits
     }
 
     fn suspend_all(&mut self, time: UnixMs) {

@@ -26,6 +26,7 @@ use crate::{
     message::{BatchMessage, NodeMessage, Place, Placed, Start},
     metrics::Stage,
     node_inspect::Inspecting,
+    node_witness::Witnessing,
     slot::{BatchSlot, NodeSlot, Shared},
 };
 
@@ -60,6 +61,8 @@ pub struct NodeWork {
     pub(crate) looking: bool,
     /// What a person wants to call not paid (rule E20).
     pub(crate) inspecting: Vec<Inspecting>,
+    /// How far its payments are compared with the journal (rule E18).
+    pub(crate) witnessing: Witnessing,
     /// Attempts from before a restart that wait for the node's clock to be known.
     resumed: Vec<Start>,
     pub(crate) queue: Queue<Place>,
@@ -113,6 +116,7 @@ impl NodeWork {
             confirmed: now(),
             looking: false,
             inspecting: Vec::new(),
+            witnessing: Witnessing::new(shared.witness.waits_for(slot.index)),
             resumed: Vec::new(),
             queue: Queue::default(),
             reserving: HashMap::new(),
@@ -158,6 +162,7 @@ impl NodeWork {
         self.tick_waiting(time);
         self.look_for_suspects(time);
         self.confirm(time);
+        self.witness_tick(time);
         self.pump(time);
         self.publish(time);
     }
@@ -192,6 +197,7 @@ impl NodeWork {
             NodeMessage::Inspect(inspect) => self.inspect(*inspect, time),
             NodeMessage::Resolved(attempt) => drop(self.tracked.remove(&attempt)),
             NodeMessage::Event(event) => self.event(event, time),
+            NodeMessage::Checked(number) => self.checked(number, time),
             NodeMessage::Reserved { placed, channel, reserved } => {
                 self.reserved(placed, channel, reserved);
             }
@@ -245,7 +251,8 @@ impl NodeWork {
         match event {
             NodeEvent::Connected(info) => {
                 self.log_connected(&info);
-                if !self.node.is_connected() {
+                let was_connected = self.node.is_connected();
+                if !was_connected {
                     self.node.answered();
                 }
                 self.steady_offset_ms = info.clock_offset_ms + time.since(steady());
@@ -256,6 +263,9 @@ impl NodeWork {
                     self.resume(Box::new(start), time);
                 }
                 self.tick_waiting(time);
+                if !was_connected {
+                    self.witness_connected(time);
+                }
             }
             NodeEvent::Disconnected { reason } => {
                 if self.node.is_connected() {
@@ -265,6 +275,7 @@ impl NodeWork {
                 self.slot.status.lock().problem = reason;
                 self.return_queued();
                 self.inspect_no_more();
+                self.witness_disconnected();
             }
             NodeEvent::Channels(channels) => {
                 self.inspect_channels(&channels);
@@ -284,6 +295,7 @@ impl NodeWork {
             NodeEvent::ExpiryProbe { expiry, answer } => {
                 self.fence.answered(expiry, answer, steady());
             }
+            NodeEvent::Payments { call, page } => self.listed(call, page, time),
         }
     }
 
@@ -334,6 +346,7 @@ impl NodeWork {
         }
         self.shared.metrics.record(Stage::Dispatch, granted.at.elapsed());
         let hash = start.order.payment_hash;
+        self.witnessing.starts(hash);
         let tracker = Tracker::new(start.payment, hash, Arc::clone(&start.attempt), start.time);
         let sent = Instant::now();
         self.tracked.insert(attempt, Tracked { tracker, start, sent, holds: true });

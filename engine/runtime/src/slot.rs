@@ -29,6 +29,7 @@ use crate::{
     message::{BatchMessage, ChannelMessage, NodeMessage},
     metrics::Metrics,
     status::NodeStatus,
+    witness::Witness,
 };
 
 /// Where an adapter reports.
@@ -99,6 +100,8 @@ pub struct Shared {
     pub epoch: u32,
     /// The latest time in the journal when it was recovered: no earlier engine sent long after.
     pub recovered: UnixMs,
+    /// What the nodes paid, compared with the journal.
+    pub witness: Witness,
 }
 
 impl Shared {
@@ -179,17 +182,31 @@ pub struct NodeSlot {
     presence: Mutex<Presence>,
     /// Grows with every actor that is built on the slot (rule E8).
     pub incarnation: AtomicU32,
-    /// The last number given to a send or a Track call: it goes on over rebuilt actors.
+    /// The last number given to a send or another call: it goes on over rebuilt actors.
     pub number: Mutex<u32>,
+    /// How far its payments have been compared with the journal.
+    pub compared: Mutex<Seen>,
+}
+
+/// How far a node's payments have been compared with the journal (rule E18).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    /// What it paid until then, by the engine's clock, has been seen.
+    pub until: UnixMs,
+    /// It is read on, and the journal says so.
+    pub live: bool,
+    /// It could not be read, once at least.
+    pub tried: bool,
 }
 
 impl NodeSlot {
-    /// A slot with an empty inbox.
+    /// A slot with an empty inbox, of a node whose payments were seen until then.
     pub fn new(
         index: usize,
         (name, standing): (NodeName, Standing),
         limits: Limits,
         address: String,
+        seen_until: UnixMs,
     ) -> NodeSlot {
         let sizes = inbox::Limits { door_max: 16_384, returns_max: 16_384, batch_max: 2_048 };
         let status = NodeStatus::unknown(Arc::clone(&name), address, &standing.identity_pubkey);
@@ -206,6 +223,7 @@ impl NodeSlot {
             presence: Mutex::new(Presence::InUse),
             incarnation: AtomicU32::new(0),
             number: Mutex::new(0),
+            compared: Mutex::new(Seen { until: seen_until, ..Seen::default() }),
         }
     }
 }

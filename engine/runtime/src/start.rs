@@ -26,6 +26,7 @@ use crate::{
     metrics::Metrics,
     slot::{BatchSlot, Directory, NodeSlot, OpenNode, SendPolicy, Shared},
     supervisor::{Parts, Supervisor, Vital},
+    witness::{self, Witness, WitnessPolicy},
 };
 
 /// One node of the fleet.
@@ -50,6 +51,8 @@ pub struct Options {
     pub sends: SendPolicy,
     /// What stays free of every channel.
     pub channels: channel::Limits,
+    /// How the nodes' payments are compared with the journal.
+    pub witness: WitnessPolicy,
     /// The limits at the door.
     pub intake: intake::Limits,
     /// Counters and histograms.
@@ -59,15 +62,20 @@ pub struct Options {
 /// Starts the actors on what the journal recovered: every open attempt is asked for, nothing new
 /// is sent before its event is durable. Returns at once; the doors may open.
 pub fn start(options: Options, opened: Opened) -> Engine {
-    let Opened { book, epoch, journal, views, running } = opened;
+    let Opened { book, epoch, ended, journal, views, running } = opened;
     let nodes = options.nodes.iter().enumerate().map(|(index, node)| {
         let name = Arc::clone(&node.name);
         let standing = book.nodes.get(&name).cloned().unwrap_or_default();
-        Arc::new(NodeSlot::new(index, (name, standing), node.limits, node.address.clone()))
+        let compared = book.compared.get(&name);
+        // What came before the journal is of no order of its own.
+        let seen_until = compared.map_or(book.born, |seen| seen.until);
+        let (name, address) = ((name, standing), node.address.clone());
+        Arc::new(NodeSlot::new(index, name, node.limits, address, seen_until))
     });
     let nodes: Vec<Arc<NodeSlot>> = nodes.collect();
     let recovered = book.time;
     let send_bounds = send_bounds(&book, options.sends, &journal);
+    let (witness, checks) = Witness::new(options.witness, nodes.len(), &book, ended);
     let claims = Claims::default();
     let (open, open_payments) = reopen(book, &claims);
     let shared = Arc::new(Shared {
@@ -83,7 +91,9 @@ pub fn start(options: Options, opened: Opened) -> Engine {
         channels: options.channels,
         epoch,
         recovered,
+        witness,
     });
+    witness::run(Arc::clone(&shared), views.clone(), checks);
     let singles = Arc::new(BatchSlot::new(0, None, options.intake.open_payments_max));
     let sizes = inbox::Limits { door_max: 2, returns_max: 4_096, batch_max: 256 };
     let tasks = Arc::new(Inbox::new(sizes));

@@ -14,8 +14,14 @@ use fulgurite_core::{
 };
 
 use crate::{
-    claims::claimed, clock::now, difference::difference, engine::Engine, intake::Key,
-    message::BatchMessage, metrics::Stage, supervisor::Task,
+    claims::{Taken, claimed},
+    clock::now,
+    difference::difference,
+    engine::Engine,
+    intake::Key,
+    message::BatchMessage,
+    metrics::Stage,
+    supervisor::Task,
 };
 
 /// The account of all orders until there are more.
@@ -298,13 +304,20 @@ impl Upload {
         let claims = &engine.shared.claims;
         let payment = self.batch.payment(row);
         // Memory first, the views second: a claim leaves memory only for the views (E2).
-        while let Err(owner) = claims.claim(hash, payment) {
+        while let Err(taken) = claims.claim(hash, payment) {
+            let owner = match taken {
+                Taken::By(owner) => owner,
+                Taken::Elsewhere { written: true } => {
+                    return Ok(Some(claimed(row, order, None, true)));
+                }
+                Taken::Elsewhere { written: false } => return Err(self.batch),
+            };
             if !owner.sealed && owner.payment.batch() != self.batch {
                 return Err(owner.payment.batch());
             }
             if !engine.is_free(owner.payment) {
                 let paid = engine.is_paid(owner.payment);
-                return Ok(Some(claimed(row, order, owner.payment, paid)));
+                return Ok(Some(claimed(row, order, Some(owner.payment), paid)));
             }
             // The views know that it is not paid: it is only still to be swept.
             claims.unclaim(hash, owner.payment);

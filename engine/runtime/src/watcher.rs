@@ -2,10 +2,14 @@
 
 use std::collections::VecDeque;
 
-use fulgurite_core::{BatchId, Lsn, batch::Summary, payment::Payment};
+use fulgurite_core::{
+    BatchId, Lsn,
+    batch::Summary,
+    payment::{Payment, State},
+};
 use fulgurite_journal::Views;
 
-use crate::engine::{is_outcome, sound};
+use crate::engine::sound;
 
 /// A place in a batch's history: an event and, as one event can change several, a row.
 pub type Position = (Lsn, u32);
@@ -72,6 +76,18 @@ impl Watcher {
         }
         let more = may_lack || !self.ahead.is_empty();
         Some(Changes { payments, through: self.position, more, batch })
+    }
+}
+
+/// What `outcomes_only` shows.
+fn is_outcome(state: &State) -> bool {
+    match state {
+        State::Succeeded { .. }
+        | State::Failed(_)
+        | State::Cancelled
+        | State::Stuck(_)
+        | State::Unresolved { .. } => true,
+        State::Queued { .. } | State::InFlight(_) => false,
     }
 }
 

@@ -12,8 +12,8 @@ pub struct LndConfig {
     /// Its `tls.cert` (PEM), or the certificate of the authority that issued it. Read again at
     /// each connect, and while connected when it changes.
     pub tls_cert_path: PathBuf,
-    /// The macaroon (binary): SendPaymentV2, TrackPaymentV2, GetInfo, ListChannels and
-    /// SubscribeChannelEvents suffice. Read again like the certificate.
+    /// The macaroon (binary): SendPaymentV2, TrackPaymentV2, GetInfo, ListChannels, ListPayments
+    /// and SubscribeChannelEvents suffice. Read again like the certificate.
     pub macaroon_path: PathBuf,
     /// How many connections carry payments, beside the one for everything else. Default 2, 1 to
     /// 16.

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use fulgurite_core::{
     amount::Msat,
     id::{PaymentHash, Preimage},
-    port::{ChannelInfo, NodeInfo, PaymentReport, PaymentStatus, SendPayment},
+    port::{
+        ChannelInfo, ListedPayment, ListedState, NodeInfo, PaymentReport, PaymentStatus,
+        SendPayment,
+    },
     time::UnixMs,
 };
 use fulgurite_proto::{
@@ -30,6 +33,23 @@ pub fn payment_report(payment: &lnrpc::Payment) -> PaymentReport {
         htlc_expiry_height: expiries.map(|route| route.total_time_lock).max().unwrap_or(0),
         created: UnixMs(payment.creation_time_ns / 1_000_000),
     }
+}
+
+/// A page of a node's payments; `None` when one of them has no hash that can be.
+pub fn listed(answer: &lnrpc::ListPaymentsResponse) -> Option<Vec<ListedPayment>> {
+    let listed = |payment: &lnrpc::Payment| {
+        Some(ListedPayment {
+            index: payment.payment_index,
+            payment_hash: PaymentHash(hex32(&payment.payment_hash)?),
+            state: match payment_status(payment) {
+                PaymentStatus::InFlight => ListedState::InFlight,
+                PaymentStatus::Succeeded { .. } => ListedState::Succeeded,
+                PaymentStatus::Failed(_) => ListedState::Failed,
+            },
+            created: UnixMs(payment.creation_time_ns / 1_000_000),
+        })
+    };
+    answer.payments.iter().map(listed).collect()
 }
 
 /// The channel by which an HTLC left; 0 when it is not said.

@@ -10,8 +10,8 @@ use std::{
 use fulgurite_core::{
     id::SendId,
     port::{
-        Command, Node, NodeEvent, ProbeAnswer, SendEnd, SendPayment, SendReport, TrackCall,
-        TrackReport,
+        Command, ListCall, Node, NodeEvent, ProbeAnswer, SendEnd, SendPayment, SendReport,
+        TrackCall, TrackReport,
     },
     time::UnixMs,
 };
@@ -26,6 +26,7 @@ use crate::{
 };
 
 const SEND_PAYMENT_V2: &str = "/routerrpc.Router/SendPaymentV2";
+const LIST_PAYMENTS: &str = "/lnrpc.Lightning/ListPayments";
 const TRACK_PAYMENT_V2: &str = "/routerrpc.Router/TrackPaymentV2";
 
 /// An lnd node. It connects by itself and goes on trying; dropping it closes every connection
@@ -96,6 +97,31 @@ impl LndNode {
             shared.report(NodeEvent::ExpiryProbe { expiry, answer });
         });
     }
+
+    fn list(&self, call: ListCall) {
+        let request = lnrpc::ListPaymentsRequest {
+            include_incomplete: true,
+            index_offset: call.index_offset,
+            max_payments: u64::from(call.max),
+            reversed: call.reversed,
+            omit_hops: true,
+            ..lnrpc::ListPaymentsRequest::default()
+        };
+        let shared = Rc::clone(&self.shared);
+        spawn(async move {
+            let page = match shared.session() {
+                Some(session) => session
+                    .read::<lnrpc::ListPaymentsResponse>(LIST_PAYMENTS, &request)
+                    .await
+                    .map_err(|fault| fault.to_string())
+                    .and_then(|page| {
+                        convert::listed(&page).ok_or_else(|| "a payment without a hash".to_owned())
+                    }),
+                None => Err("no connection".to_owned()),
+            };
+            shared.report(NodeEvent::Payments { call, page });
+        });
+    }
 }
 
 impl Node for LndNode {
@@ -104,6 +130,7 @@ impl Node for LndNode {
             Command::Send(payment) => self.send(*payment),
             Command::Track(call) => self.track(call),
             Command::ProbeExpiry { expiry } => self.probe(expiry),
+            Command::ListPayments(call) => self.list(call),
             // Without a session the channels are reported at the next connect.
             Command::ListChannels => {
                 if let Some(session) = self.shared.session() {

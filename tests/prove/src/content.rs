@@ -163,7 +163,7 @@ fn compare(views: &Views, batch: &Batch) -> Result<Result<(), &'static str>, Vie
             return Ok(Err("a payment"));
         }
         let paid = matches!(payment.state, State::Succeeded { .. });
-        let claim = payment.claims_hash().then_some(Claim { payment: payment.id, paid });
+        let claim = payment.claims_hash().then_some(Claim { payment: Some(payment.id), paid });
         if views.hash_claim(payment.order.payment_hash)? != claim {
             return Ok(Err("the claim of a hash"));
         }

@@ -99,6 +99,9 @@ fn names(event: &Event) -> (&'static str, Option<&'static str>) {
         Event::Barrier => ("Barrier", None),
         Event::SendBounds(_) => ("SendBounds", None),
         Event::Node { .. } => ("Node", None),
+        Event::Installed { .. } => ("Installed", None),
+        Event::NodeCompared { .. } => ("NodeCompared", None),
+        Event::PaidElsewhere { .. } => ("PaidElsewhere", None),
     }
 }
 

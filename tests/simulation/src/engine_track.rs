@@ -70,6 +70,7 @@ impl Engine {
                 let time = self.fence_time(now);
                 self.nodes[at].fence.answered(expiry, answer, time);
             }
+            NodeEvent::Payments { .. } => {}
         }
     }
 

@@ -51,6 +51,8 @@ impl World {
                 let channels = self.nodes[node].list(self.now);
                 self.deliver_in(5, node, NodeEvent::Channels(channels));
             }
+            // Nobody asks yet.
+            Command::ListPayments(_) => {}
         }
     }
 
@@ -66,7 +68,7 @@ impl World {
             Command::ProbeExpiry { expiry } => {
                 NodeEvent::ExpiryProbe { expiry, answer: ProbeAnswer::Unreachable }
             }
-            Command::ListChannels => return,
+            Command::ListChannels | Command::ListPayments(_) => return,
         };
         self.tell(node, event);
     }

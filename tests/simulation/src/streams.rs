@@ -118,6 +118,7 @@ impl World {
             | NodeEvent::Connected(_)
             | NodeEvent::Disconnected { .. }
             | NodeEvent::Channels(_)
+            | NodeEvent::Payments { .. }
             | NodeEvent::ExpiryProbe { .. } => {}
         }
         self.tell(at, event);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bincode::{BorrowDecode, Encode};
 use fulgurite_core::{
-    Event, Preimage, UnixMs,
+    Event, PaymentHash, Preimage, UnixMs,
     event::{AttemptStarted, PaymentChange, Resolution, SendBounds, Verdict},
 };
 
@@ -34,6 +34,9 @@ pub(super) enum EventV1<'a> {
     Barrier,
     SendBounds { expiry_ms: i64, deadline_ms: i64 },
     Node { node: &'a str, time: i64, change: NodeChangeV1<'a> },
+    Installed { installation: u32 },
+    NodeCompared { node: &'a str, until: i64, live: bool },
+    PaidElsewhere { node: &'a str, hashes: Vec<[u8; 32]>, time: i64 },
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -102,6 +105,14 @@ impl<'a> From<&'a Event> for EventV1<'a> {
             Event::Node { node, time, change } => {
                 EventV1::Node { node, time: time.0, change: change.into() }
             }
+            Event::Installed { installation } => EventV1::Installed { installation: *installation },
+            Event::NodeCompared { node, until, live } => {
+                EventV1::NodeCompared { node, until: until.0, live: *live }
+            }
+            Event::PaidElsewhere { node, hashes, time } => {
+                let hashes = hashes.iter().map(|hash| hash.0).collect();
+                EventV1::PaidElsewhere { node, hashes, time: time.0 }
+            }
         }
     }
 }
@@ -152,6 +163,15 @@ impl TryFrom<EventV1<'_>> for Event {
             EventV1::Node { node, time, change } => {
                 Event::Node { node: node.into(), time: UnixMs(time), change: change.try_into()? }
             }
+            EventV1::Installed { installation } => Event::Installed { installation },
+            EventV1::NodeCompared { node, until, live } => {
+                Event::NodeCompared { node: node.into(), until: UnixMs(until), live }
+            }
+            EventV1::PaidElsewhere { node, hashes, time } => Event::PaidElsewhere {
+                node: node.into(),
+                hashes: Arc::new(hashes.into_iter().map(PaymentHash).collect()),
+                time: UnixMs(time),
+            },
         })
     }
 }

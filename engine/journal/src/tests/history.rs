@@ -68,6 +68,7 @@ impl History {
                 let expiry_ms = self.below(60_000) as i64;
                 vec![Event::SendBounds(SendBounds { expiry_ms, deadline_ms: expiry_ms + 1 })]
             }
+            2 if self.below(3) == 0 => self.witnessed(),
             2 => vec![Event::Barrier],
             _ => self.payment().into_iter().collect(),
         };
@@ -79,6 +80,17 @@ impl History {
             all.push(self.apply(event));
         }
         all
+    }
+
+    fn witnessed(&mut self) -> Vec<Event> {
+        let (until, live) = (self.now(), self.below(2) == 0);
+        let node: fulgurite_core::NodeName = ["a", "b"][self.below(2)].into();
+        let hashes = Arc::new(vec![fulgurite_core::PaymentHash([self.below(255) as u8; 32])]);
+        vec![
+            Event::Installed { installation: self.below(1 << 31) as u32 },
+            Event::NodeCompared { node: Arc::clone(&node), until, live },
+            Event::PaidElsewhere { node, hashes, time: until },
+        ]
     }
 
     fn apply(&mut self, event: Event) -> Event {

@@ -52,7 +52,7 @@ fn every_payment_is_found_by_id_hash_reference_and_batch() {
 /// Failed and cancelled payments free their hash; all others own it (rule E2).
 fn check_claim(views: &Views, payment: &Payment) {
     let paid = matches!(payment.state, State::Succeeded { .. });
-    let expected = payment.claims_hash().then_some(Claim { payment: payment.id, paid });
+    let expected = payment.claims_hash().then_some(Claim { payment: Some(payment.id), paid });
     assert_eq!(views.hash_claim(payment.order.payment_hash).unwrap(), expected);
 }
 

@@ -1,0 +1,145 @@
+//! The nodes as witnesses (rule E18): what a node paid and this journal knows nothing of.
+//!
+//! A node's payments are read backwards to the time up to which this journal has seen them, and
+//! from then on forwards. What is found there was started here, or by somebody else. When it is of
+//! an order of ours, this journal is an old copy, or a second engine pays from another one.
+
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    id::PaymentId,
+    payment::{Attempt, AttemptEnd, Payment},
+    port::{ListCall, ListedPayment, ListedState},
+    time::UnixMs,
+};
+
+/// How exactly a time of a node is known by our clock, in milliseconds: the offset of its clock is
+/// found to a second, and looked at each minute.
+const INEXACT_MS: i64 = 5_000;
+/// How many payments are asked for at once.
+const PAGE: u32 = 500;
+
+/// How far a node's payments have been compared with the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// Everything that the node made up to then, by the engine's clock.
+    pub until: UnixMs,
+    /// It is read on: it will have been compared up to the last event of this epoch.
+    pub live: bool,
+}
+
+/// Reads a node's payments: back to a time, then forward for ever.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// The highest index that was read; `None` before the first answer.
+    newest: Option<u64>,
+    /// How far back, by the node's clock.
+    back_to: UnixMs,
+    /// The index before which the next page back ends; `None` when nothing is left there.
+    back_from: Option<u64>,
+    /// The number of the call that is to be answered.
+    asked: Option<u32>,
+}
+
+impl Reading {
+    /// Nothing has been read yet, and `back_to` is the time that is to be reached.
+    pub fn back_to(back_to: UnixMs) -> Reading {
+        Reading { newest: None, back_to, back_from: Some(0), asked: None }
+    }
+
+    /// The next call, with a number of the caller's.
+    pub fn ask(&mut self, number: u32) -> ListCall {
+        self.asked = Some(number);
+        let reversed = self.back_from.is_some();
+        let index_offset = self.back_from.unwrap_or(self.newest.unwrap_or(0));
+        ListCall { number, index_offset, reversed, max: PAGE }
+    }
+
+    /// True while an answer is waited for.
+    pub fn waits(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// The call with this number will not be answered, or could not be.
+    pub fn lost(&mut self, number: u32) -> bool {
+        let ours = self.asked == Some(number);
+        if ours {
+            self.asked = None;
+        }
+        ours
+    }
+
+    /// Takes the page that answers `call`: what of it is to be looked at, and whether there is
+    /// more. `None` when this is not the answer that is waited for.
+    pub fn page(
+        &mut self,
+        call: ListCall,
+        page: &[ListedPayment],
+    ) -> Option<(Vec<ListedPayment>, bool)> {
+        if !self.lost(call.number) {
+            return None;
+        }
+        let newest = page.iter().map(|listed| listed.index).max();
+        self.newest = Some(self.newest.unwrap_or(0).max(newest.unwrap_or(0)));
+        if !call.reversed {
+            return Some((alive(page, UnixMs(i64::MIN)), page.len() >= PAGE as usize));
+        }
+        let oldest = page.iter().min_by_key(|listed| listed.index);
+        // Index 1 is the first payment of all, and 0 would mean the newest.
+        let goes_on = oldest.filter(|oldest| oldest.created >= self.back_to && oldest.index > 1);
+        self.back_from = goes_on.map(|oldest| oldest.index);
+        Some((alive(page, self.back_to), goes_on.is_some()))
+    }
+}
+
+/// What may have been paid since `from`.
+fn alive(page: &[ListedPayment], from: UnixMs) -> Vec<ListedPayment> {
+    let wanted =
+        |listed: &&ListedPayment| listed.state != ListedState::Failed && listed.created >= from;
+    page.iter().filter(wanted).copied().collect()
+}
+
+/// Who made a payment that a node shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An attempt of this journal.
+    Ours,
+    /// Somebody else, and no order of ours is for it.
+    Elsewhere,
+    /// Somebody else, before it was ordered here: the journal is not the reason.
+    PaidBefore(PaymentId),
+    /// Somebody else, after it was ordered here: this journal does not know what became of its own
+    /// order. It is an old copy, or a second engine pays from another one.
+    OtherJournal(PaymentId),
+}
+
+/// Who made the payment that `node` created at `created` (by the engine's clock), given all
+/// payments of the journal with its hash. `started` is when this engine started.
+///
+/// An attempt that ended before this engine started cannot show as alive any more: the node said
+/// FAILED of it, and has one payment for each hash. One that ended since may have been alive when
+/// the node was asked.
+pub fn origin(node: &str, created: UnixMs, ours: &[Payment], started: UnixMs) -> Origin {
+    let mut origin = Origin::Elsewhere;
+    for payment in ours {
+        let mut here = payment.attempts.iter().filter(|attempt| *attempt.node == *node);
+        let makes = |attempt: &Attempt| match (attempt.end, attempt.ended) {
+            (AttemptEnd::Failed(_) | AttemptEnd::NeverSent(_), Some(ended)) => {
+                ended >= started && created <= ended.plus_ms(INEXACT_MS)
+            }
+            _ => true,
+        };
+        if here.any(makes) {
+            return Origin::Ours;
+        }
+        if created < payment.created.plus_ms(-INEXACT_MS) {
+            if origin == Origin::Elsewhere {
+                origin = Origin::PaidBefore(payment.id);
+            }
+        } else if payment.claims_hash() {
+            origin = Origin::OtherJournal(payment.id);
+        }
+    }
+    origin
+}

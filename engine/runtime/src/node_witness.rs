@@ -1,0 +1,165 @@
+//! The node actor's part of the witness (rule E18): it has the node's payments read, back to where
+//! the journal has seen them and then on and on, and hands what it does not know to the thread
+//! that looks it up.
+
+use std::{collections::HashSet, sync::Arc};
+
+use fulgurite_core::{
+    Event, PaymentHash, UnixMs,
+    port::{Command, Journal, ListCall, ListedPayment},
+    witness::Reading,
+};
+
+use crate::{node_work::NodeWork, witness::Check};
+
+/// After a page that did not come, in milliseconds.
+const AGAIN_MS: i64 = 1_000;
+
+/// How far the reading of one node is.
+#[derive(Default)]
+pub(crate) struct Witnessing {
+    /// `None` before the first connection.
+    reading: Option<Reading>,
+    /// When the reading that runs began, or the next one begins.
+    at: UnixMs,
+    /// What is started here and has not been listed yet, and before the last reading.
+    started: [HashSet<PaymentHash>; 2],
+    /// The page that is looked up, and whether there is more behind it.
+    checking: Option<(u32, bool)>,
+    /// Nothing may be sent to the node yet.
+    pub(crate) waits: bool,
+}
+
+impl Witnessing {
+    /// Nothing was read yet.
+    pub(crate) fn new(waits: bool) -> Witnessing {
+        Witnessing { waits, ..Witnessing::default() }
+    }
+
+    /// An attempt is sent here: its payment is ours when it is listed.
+    pub(crate) fn starts(&mut self, hash: PaymentHash) {
+        self.started[0].insert(hash);
+    }
+
+    fn knows(&mut self, hash: PaymentHash) -> bool {
+        self.started.iter_mut().any(|started| started.remove(&hash))
+    }
+}
+
+impl NodeWork {
+    /// The node can be asked: what has it paid since it was last compared?
+    pub(crate) fn witness_connected(&mut self, time: UnixMs) {
+        let margin_ms = self.shared.witness.policy.margin_ms;
+        let until = self.slot.compared.lock().until;
+        let back_to = until.plus_ms(self.clock_offset_ms(time) - margin_ms);
+        self.witnessing.reading = Some(Reading::back_to(back_to));
+        self.witnessing.checking = None;
+        self.list(time);
+    }
+
+    /// What the node does now, nobody sees.
+    pub(crate) fn witness_disconnected(&mut self) {
+        self.witnessing.reading = None;
+        let mut seen = self.slot.compared.lock();
+        seen.tried = true;
+        if std::mem::take(&mut seen.live) {
+            let (node, until) = (Arc::clone(&self.slot.name), seen.until);
+            self.shared.journal.append(Event::NodeCompared { node, until, live: false });
+        }
+    }
+
+    /// Reads on when it is time.
+    pub(crate) fn witness_tick(&mut self, time: UnixMs) {
+        let waits = |reading: &Reading| !reading.waits();
+        let idle = self.witnessing.reading.as_ref().is_some_and(waits);
+        if idle && self.witnessing.checking.is_none() && self.witnessing.at <= time {
+            self.list(time);
+        }
+    }
+
+    /// A reading begins.
+    fn list(&mut self, time: UnixMs) {
+        self.witnessing.at = time;
+        let [now, before] = &mut self.witnessing.started;
+        // What never was listed never began.
+        *before = std::mem::take(now);
+        self.list_on();
+    }
+
+    fn list_on(&mut self) {
+        let number = {
+            let mut number = self.slot.number.lock();
+            *number += 1;
+            *number
+        };
+        if let Some(reading) = &mut self.witnessing.reading {
+            self.adapter.command(Command::ListPayments(reading.ask(number)));
+        }
+    }
+
+    /// A page of the node's payments, or why there is none.
+    pub(crate) fn listed(
+        &mut self,
+        call: ListCall,
+        page: Result<Vec<ListedPayment>, String>,
+        time: UnixMs,
+    ) {
+        let Some(reading) = &mut self.witnessing.reading else {
+            return;
+        };
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => {
+                if reading.lost(call.number) {
+                    tracing::warn!(node = %self.slot.name, %error,
+                        "the node's payments cannot be compared with the journal");
+                    self.witnessing.at = time.plus_ms(AGAIN_MS);
+                    self.slot.compared.lock().tried = true;
+                }
+                return;
+            }
+        };
+        let Some((alive, more)) = reading.page(call, &page) else {
+            return;
+        };
+        let offset_ms = self.clock_offset_ms(time);
+        let unknown = alive.iter().filter(|listed| !self.witnessing.knows(listed.payment_hash));
+        let ours =
+            |listed: &ListedPayment| (listed.payment_hash, listed.created.plus_ms(-offset_ms));
+        let listed: Vec<_> = unknown.map(ours).collect();
+        if listed.is_empty() {
+            return self.listed_is_ours(more, time);
+        }
+        self.witnessing.checking = Some((call.number, more));
+        let node = Arc::clone(&self.slot);
+        self.shared.witness.check(Check { node, number: call.number, listed });
+    }
+
+    /// What was handed over has been looked up, and is no reason to end.
+    pub(crate) fn checked(&mut self, number: u32, time: UnixMs) {
+        if let Some((_, more)) = self.witnessing.checking.take_if(|(asked, _)| *asked == number) {
+            self.listed_is_ours(more, time);
+        }
+    }
+
+    fn listed_is_ours(&mut self, more: bool, time: UnixMs) {
+        if more {
+            return self.list_on();
+        }
+        let until = self.witnessing.at;
+        let was_live = {
+            let mut seen = self.slot.compared.lock();
+            seen.until = until;
+            std::mem::replace(&mut seen.live, true)
+        };
+        if !was_live {
+            let node = Arc::clone(&self.slot.name);
+            self.shared.journal.append(Event::NodeCompared { node, until, live: true });
+        }
+        self.witnessing.waits = false;
+        if self.shared.witness.compared(self.slot.index) {
+            tracing::info!(node = %self.slot.name, "the node's payments agree with the journal");
+        }
+        self.witnessing.at = time.plus_ms(self.shared.witness.policy.every_ms);
+    }
+}
