@@ -1,7 +1,7 @@
 //! Snapshots of what is open, so that recovery reads them and the tail, not history.
 //!
-//! A snapshot is a copy of the book at the end of a record, without the final payments, which the
-//! views hold. Its rows are numbered; the last one has the highest number there is and says how
+//! A snapshot is a copy of the book at the end of a record, without what succeeded, which the views
+//! hold for ever. Its rows are numbered; the last one has the highest number there is and says how
 //! many others there are. Without it, or with another count, the snapshot does not exist: it is
 //! written over many write batches while the engine goes on, and an engine may die between any
 //! two. The one before is removed only after the last row.
@@ -13,7 +13,7 @@ use fulgurite_core::{
     batch::{Batch, Summary},
     book::Book,
     event::SendBounds,
-    payment::Payment,
+    payment::{Payment, State},
     standing::Standing,
     witness::Compared,
 };
@@ -101,8 +101,9 @@ impl Snapshots {
         let mut rows = Vec::new();
         for batch in book.batches.values() {
             rows.push(Row::Batch(batch.summary.clone()));
-            let open = batch.payments.iter().filter(|payment| !payment.is_final());
-            rows.extend(open.cloned().map(Row::Payment));
+            // What failed can turn out to be paid: the views may have it from after the snapshot.
+            let changes = |payment: &&Payment| !matches!(payment.state, State::Succeeded { .. });
+            rows.extend(batch.payments.iter().filter(changes).cloned().map(Row::Payment));
         }
         for (batch, orders) in &book.uploads {
             rows.extend(orders.iter().map(|(row, order)| Row::Upload(*batch, *row, order.clone())));
@@ -335,7 +336,7 @@ impl Loading {
         Ok(())
     }
 
-    /// Puts the batches together: their open payments from the snapshot, the final ones from the
+    /// Puts the batches together: their payments from the snapshot, those that succeeded from the
     /// views.
     fn finish(mut self, views: &Views) -> Result<Book, ViewFault> {
         for (id, summary) in self.summaries {
