@@ -12,12 +12,12 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use fulgurite_lnd::MacaroonInterceptor;
 use fulgurite_proto::{
-    lnrpc::payment::PaymentStatus,
+    lnrpc::{Payment, payment::PaymentStatus},
     routerrpc::{SendPaymentRequest, router_client::RouterClient},
 };
 use fulgurite_sim::{Invoice, Knobs, NodeInfo};
 use tokio::task::JoinSet;
-use tonic::{service::interceptor::InterceptedService, transport::Channel};
+use tonic::{Status, service::interceptor::InterceptedService, transport::Channel};
 
 use crate::{
     process::own_cpu,
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// A connection to one node.
-type Router = RouterClient<InterceptedService<Channel, MacaroonInterceptor>>;
+pub(crate) type Router = RouterClient<InterceptedService<Channel, MacaroonInterceptor>>;
 
 /// One run of the bare client.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +73,11 @@ pub async fn run(invoices: &Arc<Vec<Invoice>>, concurrency: usize) -> Result<Run
     })
 }
 
-async fn connect(node: &NodeInfo) -> Result<Router> {
+/// Connects to one node.
+///
+/// # Errors
+/// When it does not answer.
+pub(crate) async fn connect(node: &NodeInfo) -> Result<Router> {
     let (certificate, macaroon) = (fs::read(&node.tls_cert)?, fs::read(&node.macaroon)?);
     let connected = fulgurite_lnd::connect(&node.address, &certificate, &macaroon).await;
     let (channel, interceptor) = connected.with_context(|| node.name.clone())?;
@@ -88,15 +92,20 @@ async fn work(
 ) -> Result<usize> {
     let mut paid = 0;
     while let Some(invoice) = invoices.get(next.fetch_add(1, Ordering::Relaxed)) {
-        pay(&mut router, invoice).await?;
+        let status = pay(&mut router, invoice).await.context("SendPaymentV2")?.status();
+        ensure!(status == PaymentStatus::Succeeded, "a payment ended {}", status.as_str_name());
         paid += 1;
     }
     Ok(paid)
 }
 
-/// One call, as the engine makes it, read to its end.
-async fn pay(router: &mut Router, invoice: &Invoice) -> Result<()> {
-    let fee_limit_msat = i64::try_from(10_000 + invoice.amount_msat / 200)?;
+/// One call, as the engine makes it, read to its end; the last that the node said.
+///
+/// # Errors
+/// When the call breaks.
+pub(crate) async fn pay(router: &mut Router, invoice: &Invoice) -> Result<Payment, Status> {
+    // A fee that does not fit is refused by the node, not here.
+    let fee_limit_msat = i64::try_from(10_000 + invoice.amount_msat / 200).unwrap_or(i64::MAX);
     let request = SendPaymentRequest {
         payment_request: invoice.bolt11.clone(),
         timeout_seconds: 30,
@@ -104,11 +113,10 @@ async fn pay(router: &mut Router, invoice: &Invoice) -> Result<()> {
         max_parts: 16,
         ..SendPaymentRequest::default()
     };
-    let mut stream = router.send_payment_v2(request).await.context("SendPaymentV2")?.into_inner();
-    let mut status = PaymentStatus::InFlight;
-    while let Some(payment) = stream.message().await.context("SendPaymentV2")? {
-        status = payment.status();
+    let mut stream = router.send_payment_v2(request).await?.into_inner();
+    let mut last = Payment::default();
+    while let Some(payment) = stream.message().await? {
+        last = payment;
     }
-    ensure!(status == PaymentStatus::Succeeded, "a payment ended {}", status.as_str_name());
-    Ok(())
+    Ok(last)
 }

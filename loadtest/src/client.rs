@@ -86,11 +86,24 @@ impl Client {
     /// # Errors
     /// When the engine refuses a row or all of it.
     pub async fn upload(&self, key: &str, bolt11: Vec<String>) -> Result<Accepted> {
+        self.upload_with(key, bolt11, None).await
+    }
+
+    /// The same with options.
+    ///
+    /// # Errors
+    /// When the engine refuses a row or all of it.
+    pub async fn upload_with(
+        &self,
+        key: &str,
+        bolt11: Vec<String>,
+        options: Option<proto::BatchOptions>,
+    ) -> Result<Accepted> {
         // Few messages wait: rows are made while others travel.
         let (messages, outgoing) = mpsc::channel(4);
         let mut batches = self.batches.clone();
         let call = batches.upload_batch(ReceiverStream::new(outgoing));
-        let (answer, ()) = tokio::join!(call, feed(key, bolt11, messages));
+        let (answer, ()) = tokio::join!(call, feed((key, options), bolt11, messages));
         let mut answer = answer.context("upload")?.into_inner();
         while let Some(message) = answer.message().await.context("upload")? {
             match message.content {
@@ -149,6 +162,15 @@ impl Client {
         Ok(Watched { first: first.unwrap_or(last), last, outcomes })
     }
 
+    /// Orders one payment.
+    ///
+    /// # Errors
+    /// When the engine refuses it.
+    pub async fn create(&self, request: proto::CreatePaymentRequest) -> Result<proto::Payment> {
+        let created = self.payments.clone().create_payment(request).await.context("create")?;
+        created.into_inner().payment.context("created without its payment")
+    }
+
     /// Opens a watch.
     ///
     /// # Errors
@@ -201,13 +223,18 @@ pub fn destinations(invoices: &[Invoice]) -> Vec<String> {
 }
 
 /// Sends header, orders and commit. Ends early when the call has ended.
-async fn feed(key: &str, bolt11: Vec<String>, messages: mpsc::Sender<proto::UploadBatchRequest>) {
+async fn feed(
+    (key, options): (&str, Option<proto::BatchOptions>),
+    bolt11: Vec<String>,
+    messages: mpsc::Sender<proto::UploadBatchRequest>,
+) {
     let send = async |content| {
         messages.send(proto::UploadBatchRequest { content: Some(content) }).await.is_ok()
     };
     let order_count = i32::try_from(bolt11.len()).unwrap_or(i32::MAX);
     let header = request::Header {
         idempotency_key: key.to_owned(),
+        options,
         order_count,
         ..request::Header::default()
     };

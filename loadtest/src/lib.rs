@@ -7,11 +7,17 @@
 pub mod admin;
 pub mod bare;
 pub mod client;
+pub mod compare;
 pub mod ingest;
 pub mod measure;
 pub mod process;
 pub mod report;
 pub mod restart;
+mod result;
+pub mod run;
 pub mod scene;
+pub mod search;
 pub mod smoke;
+mod stats;
+mod target;
 pub mod told;

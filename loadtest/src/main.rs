@@ -3,19 +3,32 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use fulgurite_loadtest::{ingest, restart, smoke};
+use fulgurite_loadtest::{compare, ingest, restart, run, search, smoke};
 
-/// Measures Fulgurite. Numbers go to standard output, everything else to standard error. The exit
-/// code says whether every payment came out right, never whether it was fast.
+/// Measures Fulgurite. Numbers go to standard output, everything else to standard error.
 #[derive(Debug, Parser)]
-#[command(name = "fulgurite-loadtest", version, max_term_width = 100)]
+#[command(name = "fulgurite-loadtest", version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+/// The end of `--help`.
+const EXIT_CODES: &str = "\
+Exit codes: 0 every limit of the scenario was kept; 1 one was not; 2 it could not be run; 3 the
+generator itself lagged, the run says nothing; 130 interrupted, the report is of what was run.
+smoke, ingest and restart: 0 every payment came out right, 1 one did not; never for a time.";
+
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Payments at a fixed rate, whatever becomes of them: latency from the planned time.
+    Run(Box<run::RunArgs>),
+    /// The highest rate that keeps the limits of a scenario.
+    Search(Box<search::SearchArgs>),
+    /// Whether one report differs from another, and how sure that is.
+    Compare(compare::CompareArgs),
+    /// Tells a report again, and writes its page anew.
+    Report(run::ReportArgs),
     /// Payments a second of one batch, next to a client that keeps nothing.
     Smoke(smoke::SmokeArgs),
     /// How long a large file takes until it is accepted, and how much memory.
@@ -26,29 +39,38 @@ enum Command {
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
+    let is_closed = matches!(command, Command::Smoke(_) | Command::Ingest(_) | Command::Restart(_));
     // One thread: as the best bare client has, and the children are those of a thread that lives.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
-        runtime.block_on(async {
-            let run = async {
-                match command {
-                    Command::Smoke(args) => smoke::run(args).await,
-                    Command::Ingest(args) => ingest::run(args).await,
-                    Command::Restart(args) => restart::run(args).await,
-                }
-            };
-            tokio::select! {
-                done = run => done,
-                // Processes and folders go with the future that owns them.
-                _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
-            }
-        })
-    });
+    let done =
+        runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(perform(command)));
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(if is_closed { 1 } else { 2 })
         }
+    }
+}
+
+async fn perform(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        // Ctrl-C is theirs: they end with the report of what was run.
+        Command::Run(args) => return run::run(*args).await,
+        Command::Search(args) => return search::run(*args).await,
+        Command::Report(args) => return run::tell(&args),
+        Command::Compare(args) => compare::run(&args)?,
+        Command::Smoke(args) => interruptible(smoke::run(args)).await?,
+        Command::Ingest(args) => interruptible(ingest::run(args)).await?,
+        Command::Restart(args) => interruptible(restart::run(args)).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends at Ctrl-C: processes and folders go with the future that owns them.
+async fn interruptible(run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::select! {
+        done = run => done,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal};
 
 /// The kernel counts processor time in hundredths of a second for whoever reads `/proc`.
 const TICK: Duration = Duration::from_millis(10);
@@ -24,12 +25,16 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the `fulgurite` beside this program with `arguments`. What it says goes to `log`.
+    /// Starts the program `fulgurite` with `arguments`: `FULGURITE_BIN`, or the one beside this
+    /// program. What it says goes to `log`.
     ///
     /// # Errors
     /// When there is no such program, or what the operating system says.
     pub fn start(name: &'static str, log: PathBuf, arguments: Vec<OsString>) -> Result<Process> {
-        let program = std::env::current_exe()?.with_file_name("fulgurite");
+        let program = match std::env::var_os("FULGURITE_BIN") {
+            Some(named) => PathBuf::from(named),
+            None => std::env::current_exe()?.with_file_name("fulgurite"),
+        };
         let mut process = Process { name, program, arguments, log, child: None };
         process.spawn()?;
         Ok(process)
@@ -102,8 +107,39 @@ impl Process {
         Ok(kib << 10)
     }
 
+    /// What stops it for a while and lets it go on.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(crate) fn handle(&self) -> Result<Handle> {
+        let pid = i32::try_from(self.pid()?).ok().and_then(Pid::from_raw);
+        Ok(Handle(pid.context("a process without a number")?))
+    }
+
     fn pid(&self) -> Result<u32> {
         Ok(self.child.as_ref().with_context(|| format!("{} does not run", self.name))?.id())
+    }
+}
+
+/// A process that can be frozen. It must not outlive its [`Process`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handle(Pid);
+
+impl Handle {
+    /// Stops it as a machine stops that hangs: its connections stay open and say nothing.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn freeze(self) -> Result<()> {
+        Ok(rustix::process::kill_process(self.0, Signal::STOP)?)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn thaw(self) -> Result<()> {
+        Ok(rustix::process::kill_process(self.0, Signal::CONT)?)
     }
 }
 
@@ -121,7 +157,11 @@ pub fn own_cpu() -> Result<Duration> {
     cpu_of("self")
 }
 
-fn cpu_of(pid: &str) -> Result<Duration> {
+/// The processor time that process `pid` used so far.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn cpu_of(pid: &str) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     parse_cpu(&stat).context("/proc has no processor time")
 }

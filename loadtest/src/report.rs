@@ -1,14 +1,14 @@
 //! What every report begins with: the machine that it was measured on.
 
-use std::{fs, num::NonZeroUsize};
+use std::{fs, num::NonZeroUsize, time::SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The machine, and how busy it was.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
     /// The program's version.
-    pub version: &'static str,
+    pub version: String,
     /// The processor's name.
     pub processor: String,
     /// How many processors this process may use.
@@ -26,7 +26,7 @@ impl Machine {
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let load = load.split(' ').next().and_then(|load| load.parse().ok());
         Machine {
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").into(),
             processor: name.unwrap_or_else(|| "unknown processor".into()),
             processors: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             load: load.unwrap_or(0.0),
@@ -40,6 +40,25 @@ impl Machine {
             self.version, self.processors, self.processor, self.load
         )
     }
+}
+
+/// The commit of the folder that the command was given in, `+` when files differ from it; `None`
+/// outside of a repository or without git.
+pub(crate) fn commit() -> Option<String> {
+    let git = |arguments: &[&str]| {
+        let output = std::process::Command::new("git").args(arguments).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    };
+    let commit = git(&["rev-parse", "--short", "HEAD"])?;
+    let differs = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    Some(if differs.is_empty() { commit } else { format!("{commit}+") })
+}
+
+/// A time as people and programs read it.
+pub(crate) fn utc(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time)
+        .map_or_else(|_| "before 1970".into(), |time| format!("{time:.0}"))
 }
 
 /// So many bytes in MiB.

@@ -20,7 +20,7 @@ pub const NODES: usize = 4;
 /// How many channels each has.
 const CHANNELS: usize = 10;
 /// The seed of nodes and invoices.
-const SEED: u64 = 1;
+pub(crate) const SEED: u64 = 1;
 /// How long a process may take until it can be used.
 const START_MAX: Duration = Duration::from_secs(120);
 
@@ -29,8 +29,16 @@ const START_MAX: Duration = Duration::from_secs(120);
 /// # Errors
 /// When there are too many.
 pub fn invoices(first_index: u64, count: usize) -> Result<Vec<Invoice>> {
+    seeded_invoices(SEED, first_index, count)
+}
+
+/// The same for nodes with a seed of their own.
+///
+/// # Errors
+/// When there are too many.
+pub(crate) fn seeded_invoices(seed: u64, first_index: u64, count: usize) -> Result<Vec<Invoice>> {
     let order = InvoiceOrder {
-        seed: SEED,
+        seed,
         first_index,
         count,
         // Above every dust limit, and all channels together can carry millions of them.
@@ -79,25 +87,58 @@ pub struct Fleet {
     dir: PathBuf,
 }
 
+/// What simulated nodes are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct FleetShape {
+    /// How many.
+    pub nodes: usize,
+    /// How many channels each has.
+    pub channels: usize,
+    /// The capacity of each channel, all of it on the node's side.
+    pub channel_capacity_sat: u64,
+}
+
+impl Default for FleetShape {
+    fn default() -> FleetShape {
+        FleetShape { nodes: NODES, channels: CHANNELS, channel_capacity_sat: 1_000_000_000 }
+    }
+}
+
 impl Fleet {
     /// Starts them in `folder`.
     ///
     /// # Errors
     /// When they do not start.
     pub async fn start(folder: &Path, knobs: &Knobs) -> Result<Fleet> {
+        Fleet::start_shaped(folder, FleetShape::default(), knobs).await
+    }
+
+    /// Starts others than usual.
+    ///
+    /// # Errors
+    /// When they do not start.
+    pub async fn start_shaped(folder: &Path, shape: FleetShape, knobs: &Knobs) -> Result<Fleet> {
         let dir = folder.join("sim");
         fs::create_dir(&dir)?;
         knobs.store(&dir)?;
-        let (nodes, channels, seed) = (NODES.to_string(), CHANNELS.to_string(), SEED.to_string());
-        let flags = ["sim", "--nodes", &nodes, "--channels", &channels, "--seed", &seed, "--dir"];
-        let arguments = flags.into_iter().map(OsString::from).chain([dir.clone().into()]);
+        let (nodes, channels) = (shape.nodes.to_string(), shape.channels.to_string());
+        let (capacity, seed) = (shape.channel_capacity_sat.to_string(), SEED.to_string());
+        let flags = [
+            ["sim", "--nodes"],
+            [&nodes, "--channels"],
+            [&channels, "--channel-capacity-sat"],
+            [&capacity, "--seed"],
+            [&seed, "--dir"],
+        ];
+        let flags = flags.into_iter().flatten();
+        let arguments = flags.map(OsString::from).chain([dir.clone().into()]);
         let log = folder.join("sim.log");
         let mut process = Process::start("the simulated nodes", log, arguments.collect())?;
         let started = Instant::now();
         loop {
             // The file is written when the last of them can be used.
             if let Ok(file) = FleetFile::read(&dir)
-                && file.nodes.len() == NODES
+                && file.nodes.len() == shape.nodes
             {
                 return Ok(Fleet { process, nodes: file.nodes, dir });
             }
@@ -144,6 +185,28 @@ pub struct Settings {
     pub window: Option<u32>,
 }
 
+impl Settings {
+    /// As configuration of the engine.
+    ///
+    /// # Errors
+    /// Never.
+    fn toml(self, nodes: usize) -> Result<toml::Table> {
+        let signatures = match self.signatures {
+            Signatures::Node => "node",
+            Signatures::Door => "door",
+        };
+        let mut text = format!("[check]\nverify_signatures = \"{signatures}\"\n");
+        if let Some(window) = self.window {
+            let all = window as usize * nodes;
+            text += &format!(
+                "[window]\nin_flight_start = {window}\nin_flight_max = {window}\n\
+                 [batch]\nin_flight_max = {all}\n"
+            );
+        }
+        Ok(text.parse()?)
+    }
+}
+
 /// An engine that runs. Dropping it ends it.
 #[derive(Debug)]
 pub struct Engine {
@@ -151,7 +214,9 @@ pub struct Engine {
     pub process: Process,
     /// Its public API.
     pub client: Client,
-    admin: SocketAddr,
+    pub(crate) grpc: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) admin: SocketAddr,
 }
 
 impl Engine {
@@ -160,14 +225,26 @@ impl Engine {
     /// # Errors
     /// When it does not start.
     pub async fn start(folder: &Path, nodes: &[NodeInfo], settings: Settings) -> Result<Engine> {
+        Engine::start_configured(folder, nodes, settings.toml(nodes.len())?).await
+    }
+
+    /// Starts one with `config` over what every engine here has.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub(crate) async fn start_configured(
+        folder: &Path,
+        nodes: &[NodeInfo],
+        config: toml::Table,
+    ) -> Result<Engine> {
         let addresses = free_ports()?;
-        let [grpc, _, admin] = addresses;
-        let config = folder.join("fulgurite.toml");
-        fs::write(&config, engine_toml(addresses, nodes, settings))?;
-        let arguments = vec!["serve".into(), "--config".into(), config.into_os_string()];
+        let [grpc, http, admin] = addresses;
+        let file = folder.join("fulgurite.toml");
+        fs::write(&file, engine_toml(addresses, nodes, config)?)?;
+        let arguments = vec!["serve".into(), "--config".into(), file.into_os_string()];
         let process = Process::start("the engine", folder.join("engine.log"), arguments)?;
         let client = Client::new(grpc)?;
-        let mut engine = Engine { process, client, admin };
+        let mut engine = Engine { process, client, grpc, http, admin };
         engine.ready().await?;
         Ok(engine)
     }
@@ -213,27 +290,19 @@ fn free_ports() -> Result<[SocketAddr; 3]> {
     free.try_into().map_err(|_| anyhow::anyhow!("three free ports were not found"))
 }
 
+/// What every engine here has, its nodes, and `more`, which goes before the rest.
 fn engine_toml(
     [grpc, http, admin]: [SocketAddr; 3],
     nodes: &[NodeInfo],
-    settings: Settings,
-) -> String {
-    let signatures = match settings.signatures {
-        Signatures::Node => "node",
-        Signatures::Door => "door",
-    };
-    let mut text = format!(
+    more: toml::Table,
+) -> Result<String> {
+    let base = format!(
         "[engine]\ndata_dir = \"journal\"\n[journal]\ndisk_floor_mb = 0\n\
-         [grpc]\nlisten = \"{grpc}\"\n[http]\nlisten = \"{http}\"\n[admin]\nlisten = \"{admin}\"\n\
-         [check]\nverify_signatures = \"{signatures}\"\n"
+         [grpc]\nlisten = \"{grpc}\"\n[http]\nlisten = \"{http}\"\n[admin]\nlisten = \"{admin}\"\n"
     );
-    if let Some(window) = settings.window {
-        let all = window as usize * nodes.len();
-        text += &format!(
-            "[window]\nin_flight_start = {window}\nin_flight_max = {window}\n\
-             [batch]\nin_flight_max = {all}\n"
-        );
-    }
+    let mut table: toml::Table = base.parse()?;
+    merge(&mut table, more);
+    let mut text = toml::to_string(&table)?;
     for node in nodes {
         // A path in Rust's quotes is one in TOML's.
         text += &format!(
@@ -242,7 +311,17 @@ fn engine_toml(
             node.name, node.address, node.tls_cert, node.macaroon
         );
     }
-    text
+    Ok(text)
+}
+
+/// Puts `from` over `into`, tables inside tables too.
+fn merge(into: &mut toml::Table, from: toml::Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(more)) => merge(inner, more),
+            (_, value) => drop(into.insert(key, value)),
+        }
+    }
 }
 
 #[cfg(test)]

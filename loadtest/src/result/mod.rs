@@ -1,0 +1,243 @@
+//! What came of a run: the numbers, and the forms in which they are told.
+
+pub(crate) mod files;
+pub(crate) mod hlog;
+pub(crate) mod html;
+pub(crate) mod limits;
+pub(crate) mod summary;
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::{report::Machine, run::scenario::Scenario};
+
+/// What is measured of each payment or request. The names are the tags of the interval log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// From the planned time to the start of the request: what the generator itself added.
+    Lag,
+    /// From the planned time to the durable acknowledgement.
+    Ack,
+    /// From the planned time to the outcome at the client; unsent and timed out count at the
+    /// deadline.
+    Outcome,
+    /// From the request to the outcome: what a closed loop would call the latency.
+    Service,
+    /// From the planned time to a refusal or an error.
+    Refusal,
+}
+
+impl Stage {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Stage; 5] =
+        [Stage::Lag, Stage::Ack, Stage::Outcome, Stage::Service, Stage::Refusal];
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Lag => "lag",
+            Stage::Ack => "ack",
+            Stage::Outcome => "outcome",
+            Stage::Service => "service",
+            Stage::Refusal => "refusal",
+        }
+    }
+}
+
+/// What was offered, and how each of it ended. The ends sum to `offered`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    /// Payments that were due.
+    pub offered: u64,
+    /// Payments whose request was started.
+    pub sent: u64,
+    /// Payments that were acknowledged durably.
+    pub acked: u64,
+    /// Ended: paid.
+    pub succeeded: u64,
+    /// Ended: final, and not paid.
+    pub failed: u64,
+    /// Ended: a person must say.
+    pub unresolved: u64,
+    /// Ended: refused with a code.
+    pub refused: u64,
+    /// Ended: the call broke; nobody knows what became of it.
+    pub errors: u64,
+    /// Ended: sent, and without an outcome at the deadline.
+    pub timed_out: u64,
+    /// Ended: not even sent at the deadline.
+    pub unsent: u64,
+    /// Ended: open when the run was interrupted.
+    pub abandoned: u64,
+    /// Watches that the engine ended early and that were opened again. No order is sent twice.
+    pub watches_reopened: u64,
+}
+
+impl Counts {
+    /// How many have ended, in whatever way.
+    pub fn ended(&self) -> u64 {
+        self.final_states()
+            + self.unresolved
+            + self.refused
+            + self.errors
+            + self.timed_out
+            + self.unsent
+            + self.abandoned
+    }
+
+    /// How many have a final state.
+    pub fn final_states(&self) -> u64 {
+        self.succeeded + self.failed
+    }
+}
+
+/// A distribution of times, in milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Quantiles {
+    pub count: u64,
+    pub mean_ms: f64,
+    pub p50_ms: f64,
+    pub p90_ms: f64,
+    pub p99_ms: f64,
+    pub p999_ms: f64,
+    pub max_ms: f64,
+}
+
+impl Quantiles {
+    /// Of a histogram of microseconds; zeros when it is empty.
+    pub fn of(histogram: &Histogram<u64>) -> Quantiles {
+        if histogram.is_empty() {
+            return Quantiles::default();
+        }
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+        Quantiles {
+            count: histogram.len(),
+            mean_ms: histogram.mean() / 1e3,
+            p50_ms: at(0.5),
+            p90_ms: at(0.9),
+            p99_ms: at(0.99),
+            p999_ms: at(0.999),
+            max_ms: histogram.max() as f64 / 1e3,
+        }
+    }
+}
+
+/// One second of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Second {
+    /// Payments that were due in it.
+    pub offered: u64,
+    /// Payments whose final state was received in it.
+    pub done: u64,
+    /// Payments that were refused or whose call broke in it.
+    pub refused: u64,
+    /// Payments that were open at its end.
+    pub open: u64,
+    /// Latency from the planned time, of the payments that were due in it.
+    pub outcome: Quantiles,
+    /// The same to the acknowledgement.
+    pub ack: Quantiles,
+    /// The generator's lag in it.
+    pub lag_p99_ms: f64,
+}
+
+/// Processor time for each payment with a final state, in microseconds, and memory.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Usage {
+    pub engine_us: Option<f64>,
+    pub nodes_us: Option<f64>,
+    pub generator_us: f64,
+    /// The most memory that the engine had resident.
+    pub engine_rss_mib: Option<f64>,
+    /// The same when the clock started.
+    pub engine_rss_before_mib: Option<f64>,
+}
+
+/// A stage of the engine, by its own histograms.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct EngineStage {
+    pub name: String,
+    pub count: u64,
+    pub mean_ms: f64,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+}
+
+/// A limit of the scenario and what was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Check {
+    /// What it limits, with its unit.
+    pub name: String,
+    /// `<=` or `>=`.
+    pub sense: String,
+    pub limit: f64,
+    pub measured: f64,
+    pub passed: bool,
+}
+
+/// One target under one load.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RunResult {
+    /// What was asked: `batches`, `grpc`, `http`, `bare`.
+    pub target: String,
+    /// Its round, from 1.
+    pub round: u32,
+    /// When the clock started, UTC.
+    pub started: String,
+    /// How long arrivals were due.
+    pub seconds: f64,
+    /// From the first planned time to the last final state.
+    pub took_s: f64,
+    /// Payments due a second.
+    pub offered_per_s: f64,
+    /// Payments that became final within the time that arrivals were due, a second of it.
+    pub achieved_per_s: f64,
+    /// The lag at P99 that makes the run invalid.
+    pub lag_limit_ms: f64,
+    pub valid: bool,
+    pub interrupted: bool,
+    pub counts: Counts,
+    /// Refusals, failures and errors by code.
+    pub codes: BTreeMap<String, u64>,
+    /// By the names of the stages.
+    pub latency: BTreeMap<String, Quantiles>,
+    /// The outcome's distribution: quantile and milliseconds.
+    pub curve: Vec<(f64, f64)>,
+    pub timeline: Vec<Second>,
+    pub usage: Usage,
+    pub engine_stages: Vec<EngineStage>,
+    /// What was done to the nodes: second and words.
+    pub faults: Vec<(f64, String)>,
+    pub checks: Vec<Check>,
+}
+
+impl RunResult {
+    /// Whether every limit was kept.
+    pub fn passed(&self) -> bool {
+        self.checks.iter().all(|check| check.passed)
+    }
+
+    /// A distribution by its stage.
+    pub fn latency(&self, stage: Stage) -> Quantiles {
+        self.latency.get(stage.name()).cloned().unwrap_or_default()
+    }
+}
+
+/// All runs of one command.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub machine: Machine,
+    /// The commit of the folder that the command was given in, when it is a clone of a repository.
+    pub commit: Option<String>,
+    pub scenario: Scenario,
+    pub runs: Vec<RunResult>,
+}
+
+impl Report {
+    /// Whether every run kept its limits and is valid.
+    pub fn passed(&self) -> bool {
+        self.runs.iter().all(|run| run.passed() && run.valid)
+    }
+}

@@ -1,0 +1,232 @@
+//! `fulgurite-loadtest run`: a load at a fixed rate, whatever becomes of it.
+
+mod drive;
+mod fault;
+mod live;
+mod metrics;
+pub(crate) mod pacer;
+pub(crate) mod rig;
+pub(crate) mod scenario;
+pub(crate) mod schedule;
+pub(crate) mod tally;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::{
+    report::{self, Machine},
+    result::{Report, RunResult, files, summary},
+};
+pub(crate) use live::Live;
+use rig::{Rig, Running};
+use scenario::{Scenario, Target};
+use schedule::{Spacing, Stage};
+
+/// What is run, and what of the scenario is different this time.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A scenario that comes with the program, or a TOML file.
+    #[arg(default_value = "steady")]
+    scenario: String,
+    #[command(flatten)]
+    differences: Differences,
+    /// How often all of it is repeated; the targets take turns.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rounds: u32,
+    /// The folder for report.html, report.json, .hlog and .hgrm; made when it is missing.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Prints one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Shows nothing while the clock runs.
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// What of a scenario is different.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Differences {
+    /// Through which door; several take turns, each with nodes and an engine of its own.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "TARGET")]
+    target: Vec<Target>,
+    /// Payments a second, in one stage.
+    #[arg(long, value_name = "N")]
+    rate: Option<f64>,
+    /// How long payments are due, in seconds, in one stage.
+    #[arg(long, value_name = "SECONDS")]
+    duration: Option<f64>,
+    /// How arrivals are spaced.
+    #[arg(long, value_enum)]
+    spacing: Option<Spacing>,
+    /// Decides the arrivals and priorities.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Payments of one upload.
+    #[arg(long, value_name = "N")]
+    batch_size: Option<u32>,
+    /// Connections to the engine, or to each node.
+    #[arg(long, value_name = "N")]
+    connections: Option<u32>,
+    /// The most requests that the client has open at once; 0: no limit.
+    #[arg(long, value_name = "N")]
+    in_flight_max: Option<u32>,
+    /// When a payment is given up, in seconds after it was due.
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<f64>,
+    /// A new connection for each HTTP payment.
+    #[arg(long)]
+    new_connections: bool,
+    /// Who checks signatures: `door` or `node`.
+    #[arg(long, value_name = "WHO")]
+    verify_signatures: Option<String>,
+    /// A claim of throughput alone: the generator's lag may be 20 ms at P99 and not 1 ms.
+    #[arg(long)]
+    saturation: bool,
+    #[command(flatten)]
+    pub running: Running,
+}
+
+impl Differences {
+    /// The scenario as it is run, and its targets.
+    ///
+    /// # Errors
+    /// When it cannot be run so.
+    pub fn of(&self, mut scenario: Scenario) -> Result<(Scenario, Vec<Target>)> {
+        let load = &mut scenario.load;
+        if self.rate.is_some() || self.duration.is_some() {
+            let rate = self.rate.unwrap_or(load.stages[0].rate);
+            let all = load.stages.iter().map(|stage| stage.seconds).sum();
+            load.stages = vec![Stage { rate, to: None, seconds: self.duration.unwrap_or(all) }];
+        }
+        let put = |into: &mut u32, from: Option<u32>| *into = from.unwrap_or(*into);
+        put(&mut load.batch_size, self.batch_size);
+        put(&mut load.connections, self.connections);
+        put(&mut load.in_flight_max, self.in_flight_max);
+        load.spacing = self.spacing.unwrap_or(load.spacing);
+        load.seed = self.seed.unwrap_or(load.seed);
+        load.timeout_s = self.timeout.unwrap_or(load.timeout_s);
+        load.new_connections |= self.new_connections;
+        load.saturation |= self.saturation;
+        if let Some(who) = &self.verify_signatures {
+            scenario.engine.verify_signatures.clone_from(who);
+        }
+        let targets =
+            if self.target.is_empty() { vec![scenario.load.target] } else { self.target.clone() };
+        for target in &targets {
+            scenario.load.target = *target;
+            scenario.check()?;
+        }
+        scenario.load.target = targets[0];
+        Ok((scenario, targets))
+    }
+}
+
+/// Runs and tells.
+///
+/// # Errors
+/// When the scenario cannot be run.
+pub async fn run(args: RunArgs) -> Result<ExitCode> {
+    let (scenario, targets) = args.differences.of(Scenario::load(&args.scenario)?)?;
+    let out = prepare(args.out.as_deref())?;
+    let (machine, commit) = (Machine::now(), report::commit());
+    let mut live = Live::new(args.quiet);
+    let mut runs: Vec<RunResult> = Vec::new();
+    let turns =
+        (1..=args.rounds).flat_map(|round| targets.iter().map(move |target| (*target, round)));
+    for turn in turns {
+        let done = one(&scenario, turn, &args.differences.running, out, &mut live).await?;
+        let interrupted = done.interrupted;
+        runs.push(done);
+        if interrupted {
+            break;
+        }
+    }
+    let report = Report { machine, commit, scenario, runs };
+    if let Some(out) = out {
+        files::write(out, &report)?;
+    }
+    report::print(args.json, &report, &summary::text(&report))?;
+    Ok(verdict(&report))
+}
+
+/// Which report.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A folder of `run --out`, or its report.json.
+    path: PathBuf,
+    /// Prints one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Tells a report again, and writes its page anew.
+///
+/// # Errors
+/// When there is none.
+pub fn tell(args: &ReportArgs) -> Result<ExitCode> {
+    let report = files::read(&args.path)?;
+    eprintln!("the page is {}", files::write_page(&args.path, &report)?.display());
+    report::print(args.json, &report, &summary::text(&report))?;
+    Ok(verdict(&report))
+}
+
+/// Makes the folder, and as many open files as the system allows: the engine gets the same.
+///
+/// # Errors
+/// When the folder cannot be made.
+pub(crate) fn prepare(out: Option<&Path>) -> Result<Option<&Path>> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it is not allowed, opening too many connections says so.
+    let _ = setrlimit(Resource::Nofile, limit);
+    if let Some(out) = out {
+        std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    }
+    Ok(out)
+}
+
+/// One target in one round, with everything that it needs.
+///
+/// # Errors
+/// When it cannot be run.
+pub(crate) async fn one(
+    scenario: &Scenario,
+    (target, round): (Target, u32),
+    running: &Running,
+    out: Option<&Path>,
+    live: &mut Live,
+) -> Result<RunResult> {
+    let mut scenario = scenario.clone();
+    scenario.load.target = target;
+    let mut rig = Rig::start(&scenario, target, running).await?;
+    let done = drive::drive((&scenario, round), &rig, out, live).await;
+    rig.explain(done)
+}
+
+/// What the exit code says; the last line on standard error says it in words.
+pub(crate) fn verdict(report: &Report) -> ExitCode {
+    let runs = &report.runs;
+    if runs.iter().any(|run| run.interrupted) {
+        eprintln!("interrupted: the report is of what was run");
+        return ExitCode::from(130);
+    }
+    let invalid = runs.iter().filter(|run| !run.valid).count();
+    if invalid > 0 {
+        eprintln!("{invalid} of {} runs are invalid: the generator itself lagged", runs.len());
+        return ExitCode::from(3);
+    }
+    let failed = runs.iter().flat_map(|run| &run.checks).filter(|check| !check.passed).count();
+    if failed > 0 {
+        eprintln!("limits of scenario {} that were not kept: {failed}", report.scenario.name);
+        return ExitCode::from(1);
+    }
+    ExitCode::SUCCESS
+}

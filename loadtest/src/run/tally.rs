@@ -1,0 +1,375 @@
+//! The books of a run: each payment that was due ends in exactly one way, at one time.
+//!
+//! Latencies count from the planned time and belong to the second in which the payment was due.
+//! A second is closed when all that was due in it has ended.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+
+use crate::result::{Counts, Quantiles, Second, Stage, hlog::IntervalLog};
+
+/// The longest time that is told apart, in microseconds.
+const MICROS_MAX: u64 = 3_600_000_000;
+/// Significant digits of what is recorded.
+const DIGITS: u8 = 3;
+
+/// How a payment became final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Succeeded,
+    Failed,
+    Unresolved,
+}
+
+/// Why a payment ended without an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// Its deadline passed after it was sent.
+    TimedOut,
+    /// Its deadline passed before.
+    Unsent,
+    /// The run was interrupted.
+    Abandoned,
+}
+
+/// The stages of one second, or of all.
+struct Stages([Histogram<u64>; Stage::ALL.len()]);
+
+impl Stages {
+    fn new() -> Stages {
+        let empty = || Histogram::new_with_bounds(1, MICROS_MAX, DIGITS).expect("good bounds");
+        Stages(std::array::from_fn(|_| empty()))
+    }
+
+    fn record(&mut self, stage: Stage, time: Duration, count: u64) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(MICROS_MAX);
+        self.0[stage as usize].saturating_record_n(micros.max(1), count);
+    }
+}
+
+/// A second that is not closed.
+struct Interval {
+    stages: Stages,
+    open: u64,
+}
+
+/// The books.
+pub(crate) struct Tally {
+    start: Instant,
+    timeout: Duration,
+    counts: Counts,
+    codes: BTreeMap<String, u64>,
+    all: Stages,
+    seconds: Vec<Second>,
+    /// The open seconds; the first of them is number `closed`.
+    intervals: VecDeque<Interval>,
+    closed: usize,
+    log: Option<IntervalLog>,
+    /// Outcomes since the live view looked last, by the time that they came.
+    recent: Histogram<u64>,
+    last_final: Option<Instant>,
+    /// Final states that came while arrivals were due.
+    final_in_time: u64,
+    due_until: Instant,
+}
+
+impl Tally {
+    /// Books that begin at `start`; arrivals are due for `lasts`.
+    pub fn new(
+        start: Instant,
+        lasts: Duration,
+        timeout: Duration,
+        log: Option<IntervalLog>,
+    ) -> Tally {
+        Tally {
+            start,
+            timeout,
+            counts: Counts::default(),
+            codes: BTreeMap::new(),
+            all: Stages::new(),
+            seconds: Vec::new(),
+            intervals: VecDeque::new(),
+            closed: 0,
+            log,
+            recent: Histogram::new_with_bounds(1, MICROS_MAX, DIGITS).expect("good bounds"),
+            last_final: None,
+            final_in_time: 0,
+            due_until: start + lasts,
+        }
+    }
+
+    /// `count` payments were due at `planned` and are begun now.
+    pub fn offered(&mut self, planned: Instant, now: Instant, count: u64) {
+        self.counts.offered += count;
+        let second = self.number(planned);
+        self.interval(second).open += count;
+        self.second(second).offered += count;
+        self.record(Stage::Lag, planned, now.saturating_duration_since(planned), count);
+    }
+
+    /// Their request starts.
+    pub fn sent(&mut self, count: u64) {
+        self.counts.sent += count;
+    }
+
+    /// They were acknowledged.
+    pub fn acked(&mut self, planned: Instant, now: Instant, count: u64) {
+        self.counts.acked += count;
+        self.record(Stage::Ack, planned, now.saturating_duration_since(planned), count);
+    }
+
+    /// One ended as the payee or the node decided. `sent` is when its request started.
+    pub fn ended(&mut self, planned: Instant, sent: Instant, now: Instant, end: End) {
+        match end {
+            End::Succeeded => self.counts.succeeded += 1,
+            End::Failed => self.counts.failed += 1,
+            End::Unresolved => self.counts.unresolved += 1,
+        }
+        if end != End::Unresolved {
+            let micros = u64::try_from((now - planned).as_micros()).unwrap_or(MICROS_MAX);
+            self.recent.saturating_record(micros.max(1));
+            self.record(Stage::Outcome, planned, now.saturating_duration_since(planned), 1);
+            self.record(Stage::Service, planned, now.saturating_duration_since(sent), 1);
+            let second = self.number(now);
+            self.second(second).done += 1;
+            self.last_final = Some(now);
+            self.final_in_time += u64::from(now <= self.due_until);
+        }
+        self.end(planned, 1);
+    }
+
+    /// They were refused, or their call broke (`is_error`): nobody knows what became of them.
+    pub fn refused(&mut self, planned: Instant, now: Instant, count: u64, is_error: bool) {
+        *if is_error { &mut self.counts.errors } else { &mut self.counts.refused } += count;
+        self.record(Stage::Refusal, planned, now.saturating_duration_since(planned), count);
+        let second = self.number(now);
+        self.second(second).refused += count;
+        self.end(planned, count);
+    }
+
+    /// They have no outcome, and will get none here. Those past their deadline count with it: a
+    /// client waited at least so long.
+    pub fn lost(&mut self, planned: Instant, count: u64, lost: Lost) {
+        match lost {
+            Lost::TimedOut => self.counts.timed_out += count,
+            Lost::Unsent => self.counts.unsent += count,
+            Lost::Abandoned => self.counts.abandoned += count,
+        }
+        if lost != Lost::Abandoned {
+            self.record(Stage::Outcome, planned, self.timeout, count);
+        }
+        self.end(planned, count);
+    }
+
+    /// A reason was given `count` times.
+    pub fn code(&mut self, code: &str, count: u64) {
+        match self.codes.get_mut(code) {
+            Some(known) => *known += count,
+            None => drop(self.codes.insert(code.to_owned(), count)),
+        }
+    }
+
+    /// A watch ended early and was opened again.
+    pub fn reopened(&mut self) {
+        self.counts.watches_reopened += 1;
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Refusals, failures and errors by code so far.
+    pub fn codes(&self) -> &BTreeMap<String, u64> {
+        &self.codes
+    }
+
+    /// How many payments are open.
+    pub fn open(&self) -> u64 {
+        self.counts.offered - self.counts.ended()
+    }
+
+    /// The outcomes that came since the last look, and the lag so far.
+    pub fn look(&mut self) -> (Quantiles, Quantiles) {
+        let recent = Quantiles::of(&self.recent);
+        self.recent.reset();
+        (recent, Quantiles::of(&self.all.0[Stage::Lag as usize]))
+    }
+
+    /// Closes the seconds that are over and in which nothing is open; notes what is open now.
+    ///
+    /// # Errors
+    /// When the interval log cannot be written.
+    pub fn tick(&mut self, now: Instant) -> anyhow::Result<()> {
+        let (current, open) = (self.number(now), self.open());
+        self.second(current).open = open;
+        while self.closed < current && self.intervals.front().is_some_and(|first| first.open == 0) {
+            self.close()?;
+        }
+        Ok(())
+    }
+
+    /// The end: closes everything.
+    ///
+    /// # Errors
+    /// When the interval log cannot be written.
+    pub fn finish(mut self) -> anyhow::Result<Books> {
+        while !self.intervals.is_empty() {
+            self.close()?;
+        }
+        if let Some(log) = &mut self.log {
+            log.flush()?;
+        }
+        let took = self.last_final.map(|last| last.saturating_duration_since(self.start));
+        let latency = Stage::ALL
+            .map(|stage| (stage.name().to_owned(), Quantiles::of(&self.all.0[stage as usize])));
+        let [_, _, outcome, _, _] = self.all.0;
+        Ok(Books {
+            counts: self.counts,
+            codes: self.codes,
+            latency: latency.into_iter().collect(),
+            seconds: self.seconds,
+            outcome,
+            took: took.unwrap_or_default(),
+            final_in_time: self.final_in_time,
+        })
+    }
+
+    fn end(&mut self, planned: Instant, count: u64) {
+        let second = self.number(planned);
+        self.interval(second).open -= count;
+    }
+
+    fn record(&mut self, stage: Stage, planned: Instant, time: Duration, count: u64) {
+        let second = self.number(planned);
+        self.interval(second).stages.record(stage, time, count);
+        self.all.record(stage, time, count);
+    }
+
+    fn number(&self, time: Instant) -> usize {
+        usize::try_from(time.saturating_duration_since(self.start).as_secs()).unwrap_or(usize::MAX)
+    }
+
+    fn second(&mut self, number: usize) -> &mut Second {
+        if self.seconds.len() <= number {
+            self.seconds.resize_with(number + 1, Second::default);
+        }
+        &mut self.seconds[number]
+    }
+
+    /// An open second: what is due in it has not all ended, so that it is never closed already.
+    fn interval(&mut self, number: usize) -> &mut Interval {
+        let at = number - self.closed;
+        while self.intervals.len() <= at {
+            self.intervals.push_back(Interval { stages: Stages::new(), open: 0 });
+        }
+        &mut self.intervals[at]
+    }
+
+    fn close(&mut self) -> anyhow::Result<()> {
+        let Some(interval) = self.intervals.pop_front() else { return Ok(()) };
+        let number = self.closed;
+        self.closed += 1;
+        let of = |stage: Stage| Quantiles::of(&interval.stages.0[stage as usize]);
+        let second = self.second(number);
+        (second.outcome, second.ack) = (of(Stage::Outcome), of(Stage::Ack));
+        second.lag_p99_ms = of(Stage::Lag).p99_ms;
+        if let Some(log) = &mut self.log {
+            for stage in Stage::ALL {
+                log.second(number, stage, &interval.stages.0[stage as usize])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The closed books.
+pub(crate) struct Books {
+    pub counts: Counts,
+    pub codes: BTreeMap<String, u64>,
+    pub latency: BTreeMap<String, Quantiles>,
+    pub seconds: Vec<Second>,
+    /// The distribution of the outcome.
+    pub outcome: Histogram<u64>,
+    /// Until the last final state.
+    pub took: Duration,
+    /// Final states that came while arrivals were due.
+    pub final_in_time: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn whatever_is_offered_ends_in_exactly_one_way() {
+        let start = Instant::now();
+        let mut tally = Tally::new(start, ms(3_000), TIMEOUT, None);
+        let at = |millis| start + ms(millis);
+        tally.offered(at(10), at(11), 10);
+        tally.sent(9);
+        tally.ended(at(10), at(11), at(40), End::Succeeded);
+        tally.ended(at(10), at(11), at(50), End::Failed);
+        tally.ended(at(10), at(11), at(60), End::Unresolved);
+        tally.refused(at(10), at(20), 2, false);
+        tally.refused(at(10), at(20), 1, true);
+        assert_eq!(tally.open(), 4);
+        tally.lost(at(10), 2, Lost::TimedOut);
+        tally.lost(at(10), 1, Lost::Unsent);
+        tally.lost(at(10), 1, Lost::Abandoned);
+        assert_eq!(tally.open(), 0);
+        let books = tally.finish().unwrap();
+        assert_eq!((books.counts.offered, books.counts.ended()), (10, 10));
+        assert_eq!((books.counts.refused, books.counts.errors, books.counts.unsent), (2, 1, 1));
+        // Two outcomes, and three that are counted at their deadline.
+        let outcome = &books.latency["outcome"];
+        assert_eq!(outcome.count, 5);
+        assert!((4_990.0..5_010.0).contains(&outcome.max_ms), "{outcome:?}");
+        assert_eq!(books.latency["refusal"].count, 3);
+    }
+
+    #[test]
+    fn latency_counts_from_the_planned_time_and_belongs_to_the_planned_second() {
+        let start = Instant::now();
+        let mut tally = Tally::new(start, ms(3_000), TIMEOUT, None);
+        let at = |millis| start + ms(millis);
+        // The generator is two seconds late: the service is fast, and the latency is not.
+        tally.offered(at(500), at(2_500), 1);
+        tally.sent(1);
+        tally.ended(at(500), at(2_500), at(2_510), End::Succeeded);
+        let books = tally.finish().unwrap();
+        let (outcome, service) = (&books.latency["outcome"], &books.latency["service"]);
+        assert!((2_000.0..2_020.0).contains(&outcome.max_ms), "{outcome:?}");
+        assert!((9.0..11.0).contains(&service.max_ms), "{service:?}");
+        assert!((1_990.0..2_010.0).contains(&books.latency["lag"].max_ms));
+        assert_eq!((books.seconds[0].offered, books.seconds[0].done), (1, 0));
+        assert_eq!((books.seconds[2].offered, books.seconds[2].done), (0, 1));
+        assert_eq!((books.seconds[0].outcome.count, books.seconds[2].outcome.count), (1, 0));
+    }
+
+    #[test]
+    fn a_second_stays_open_until_all_that_was_due_in_it_has_ended() {
+        let start = Instant::now();
+        let mut tally = Tally::new(start, ms(3_000), TIMEOUT, None);
+        let at = |millis| start + ms(millis);
+        tally.offered(at(100), at(100), 1);
+        tally.tick(at(1_500)).unwrap();
+        assert_eq!((tally.closed, tally.seconds[1].open), (0, 1));
+        tally.offered(at(1_600), at(1_600), 1);
+        tally.ended(at(1_600), at(1_600), at(1_610), End::Succeeded);
+        tally.ended(at(100), at(100), at(1_700), End::Succeeded);
+        tally.tick(at(2_100)).unwrap();
+        assert_eq!(tally.closed, 2);
+        assert_eq!(tally.finish().unwrap().seconds[1].outcome.count, 1);
+    }
+}

@@ -1,0 +1,71 @@
+//! One `CreatePayment` and one watch for each payment.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::Result;
+use fulgurite_proto::fulgurite::v1 as proto;
+use tokio::sync::Semaphore;
+
+use super::{Refusal, Slot, batches::watch, end_of};
+use crate::{
+    client::Client,
+    run::{rig::Reach, scenario::Load},
+};
+
+/// Connections that take turns.
+pub(crate) struct Single {
+    clients: Vec<Client>,
+    next: AtomicUsize,
+    calls: Semaphore,
+}
+
+impl Single {
+    /// Connects at the first call.
+    ///
+    /// # Errors
+    /// When there is no engine.
+    pub fn open(reach: &Reach, load: &Load) -> Result<Single> {
+        Ok(Single {
+            clients: reach.clients(load.connections)?,
+            next: AtomicUsize::new(0),
+            calls: permits(load.in_flight_max),
+        })
+    }
+
+    /// Orders one payment and watches it.
+    ///
+    /// # Errors
+    /// Why there is no outcome.
+    pub async fn send(&self, slot: &mut Slot) -> Result<(), Refusal> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let client = &self.clients[number % self.clients.len()];
+        let _permit = self.calls.acquire().await;
+        slot.start();
+        let destination = proto::payment_order::Destination::Bolt11(slot.invoice().bolt11.clone());
+        let order = proto::PaymentOrder {
+            destination: Some(destination),
+            ..proto::PaymentOrder::default()
+        };
+        let request = proto::CreatePaymentRequest {
+            idempotency_key: slot.key(),
+            order: Some(order),
+            options: slot.options(),
+            validate_only: false,
+        };
+        let payment = client.create(request).await?;
+        slot.acked();
+        match end_of(&payment) {
+            Some((end, code)) => slot.ended(std::time::Instant::now(), end, code),
+            None => watch(client, payment.batch_id, slot).await?,
+        }
+        Ok(())
+    }
+}
+
+/// As many as the load says; 0 is no limit.
+pub(crate) fn permits(in_flight_max: u32) -> Semaphore {
+    Semaphore::new(match in_flight_max {
+        0 => Semaphore::MAX_PERMITS,
+        limit => limit as usize,
+    })
+}

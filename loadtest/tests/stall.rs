@@ -1,0 +1,163 @@
+//! A server that stalls: what a load tester that waits for answers does not see.
+//!
+//! Nothing is asked of the machine's speed but what the freeze itself forces.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use hdrhistogram::{
+    Histogram,
+    serialization::{
+        Deserializer,
+        interval_log::{IntervalLogIterator, LogEntry},
+    },
+};
+use serde_json::Value;
+
+/// The freeze of the scenario `stall`, in milliseconds of its run.
+const FROZEN_MS: f64 = 2_000.0;
+
+fn loadtest(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fulgurite-loadtest"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// The only run of the report that a command printed. Its exit code is of the limits.
+fn only_run(stdout: &[u8], stderr: &[u8]) -> Value {
+    let report: Value = serde_json::from_slice(stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(stderr)));
+    assert_eq!(report["runs"].as_array().map(Vec::len), Some(1));
+    report["runs"][0].clone()
+}
+
+fn run(arguments: &[&str]) -> Value {
+    let output = loadtest(arguments).output().expect("the load tester starts");
+    only_run(&output.stdout, &output.stderr)
+}
+
+fn ms(run: &Value, stage: &str, quantile: &str) -> f64 {
+    run["latency"][stage][quantile].as_f64().unwrap_or_else(|| panic!("{stage} {quantile}: {run}"))
+}
+
+/// How often each tag was recorded in an interval log, by the crate's own reader.
+fn recorded(path: &Path, wanted: &str) -> (u64, u64) {
+    let bytes = fs::read(path).expect("an interval log");
+    let (mut count, mut max) = (0, 0);
+    for entry in IntervalLogIterator::new(&bytes) {
+        let LogEntry::Interval(interval) = entry.expect("a readable line") else { continue };
+        let raw = STANDARD.decode(interval.encoded_histogram()).expect("base64");
+        let values: Histogram<u64> =
+            Deserializer::new().deserialize(&mut raw.as_slice()).expect("a histogram");
+        if interval.tag().is_some_and(|tag| tag.as_str() == wanted) {
+            count += values.len();
+            max = max.max(values.max());
+        }
+    }
+    (count, max)
+}
+
+#[test]
+fn the_stall_of_a_frozen_fleet_is_in_the_report_in_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().expect("a path in UTF-8");
+    let run = run(&[
+        "run",
+        "stall",
+        "--rate",
+        "100",
+        "--timeout",
+        "60",
+        "--quiet",
+        "--json",
+        "--out",
+        out,
+    ]);
+    let counts = &run["counts"];
+    assert_eq!(
+        (counts["offered"].as_u64(), counts["succeeded"].as_u64()),
+        (Some(2_000), Some(2_000)),
+        "{counts}"
+    );
+    // A tenth of the payments are due while everything is frozen, and a payment that is due `t`
+    // into the freeze waits for the rest of it: of 20 s, a hundredth waits 1.8 s and more.
+    assert!(ms(&run, "outcome", "p99_ms") >= 0.85 * FROZEN_MS, "{}", run["latency"]);
+    assert!(ms(&run, "outcome", "max_ms") >= 0.95 * FROZEN_MS, "{}", run["latency"]);
+    // The second in which it began shows it, and the one in which nothing came does not hide it.
+    let second = &run["timeline"][8];
+    assert_eq!(second["offered"].as_u64(), Some(100), "{second}");
+    assert!(second["outcome"]["p50_ms"].as_f64() >= Some(0.6 * FROZEN_MS), "{second}");
+    // The same in the interval log.
+    let (count, max_us) = recorded(&folder.path().join("batches-1.hlog"), "outcome");
+    assert_eq!(count, 2_000);
+    assert!(max_us as f64 / 1e3 >= 0.95 * FROZEN_MS, "{max_us} us");
+    let page = fs::read_to_string(folder.path().join("report.html")).expect("a page");
+    assert!(page.contains("all nodes frozen for 2 s") && !page.contains("<script"));
+    println!(
+        "outcome P99 {} ms, max {} ms",
+        ms(&run, "outcome", "p99_ms"),
+        ms(&run, "outcome", "max_ms")
+    );
+}
+
+#[test]
+fn a_closed_loop_would_have_hidden_it() {
+    // Four requests at most: those behind them wait for their turn, as in a closed loop, whose
+    // only time is from the request on.
+    let run = run(&[
+        "run",
+        "stall",
+        "--target",
+        "bare",
+        "--rate",
+        "100",
+        "--timeout",
+        "60",
+        "--in-flight-max",
+        "4",
+        "--quiet",
+        "--json",
+    ]);
+    let (outcome, service) = (ms(&run, "outcome", "p99_ms"), ms(&run, "service", "p99_ms"));
+    assert!(outcome >= 0.85 * FROZEN_MS, "{}", run["latency"]);
+    // Four payments of 2,000 met the freeze by this measure.
+    assert!(service < outcome, "{}", run["latency"]);
+    println!("P99 from the planned time {outcome} ms, from the request {service} ms");
+}
+
+#[test]
+fn ctrl_c_ends_with_the_report_of_what_was_run() {
+    let mut command = loadtest(&["run", "steady", "--rate", "50", "--duration", "600", "--json"]);
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("its standard error")).lines();
+    // The first line of the view: payments are on their way.
+    let seen = lines.by_ref().map_while(Result::ok).any(|line| line.contains("in flight"));
+    assert!(seen, "no line of the view");
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(pid.expect("a process"), rustix::process::Signal::INT)
+        .expect("the signal is sent");
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    let output = child.wait_with_output().expect("it ends");
+    let run = only_run(&output.stdout, rest.join("\n").as_bytes());
+    assert_eq!(output.status.code(), Some(130), "{rest:?}");
+    assert_eq!(run["interrupted"], true);
+    let count = |name: &str| run["counts"][name].as_u64().unwrap_or_default();
+    assert!(count("offered") > 0 && count("succeeded") > 0, "{}", run["counts"]);
+    let ends = [
+        "succeeded",
+        "failed",
+        "unresolved",
+        "refused",
+        "errors",
+        "timed_out",
+        "unsent",
+        "abandoned",
+    ];
+    assert_eq!(ends.iter().map(|end| count(end)).sum::<u64>(), count("offered"));
+}
