@@ -1,6 +1,11 @@
 //! The command line around engines that do not run, do not start, or cannot say how a payment ends.
 
-use std::{fs, os::unix::fs::FileExt, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::{FileExt, symlink},
+    path::Path,
+    process::Command,
+};
 
 use anyhow::{Context, Result, ensure};
 use fulgurite_sim::Knobs;
@@ -155,5 +160,31 @@ fn shells_and_man_learn_every_command() -> Result<()> {
     let page = fs::read_to_string(pages.join("fulgurite-batch-submit.1"))?;
     ensure!(page.starts_with(".") && page.contains("accept\\-valid"), "{page}");
     ensure!(pages.join("fulgurite-payment-create.1").exists(), "payment create");
+    Ok(())
+}
+
+/// A copy of the program, for what it finds beside itself: there is nothing.
+#[test]
+fn proofs_are_run_by_the_program_beside_this_one_or_on_the_path() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (alone, path) = (folder.path().join("fulgurite"), folder.path().join("path"));
+    let whole = program()?;
+    fs::hard_link(&whole, &alone).or_else(|_| fs::copy(&whole, &alone).map(drop))?;
+    fs::create_dir(&path)?;
+    let prove = |first: &[&str]| {
+        let mut command = Command::new(&alone);
+        command.args(first).args(["prove", "crash", "--cycles", "3", "--help"]).env("PATH", &path);
+        run(&mut command)
+    };
+    let said = prove(&[])?;
+    ensure!(said.code == Some(2) && said.err.contains("neither beside this program"), "{said:?}");
+    symlink("/bin/echo", path.join("fulgurite-prove"))?;
+    let said = prove(&[])?;
+    ensure!(said.code == Some(0) && said.out == "crash --cycles 3 --help\n", "{said:?}");
+    let said = prove(&["--json"])?;
+    ensure!(said.out == "--json crash --cycles 3 --help\n", "{said:?}");
+    symlink("/bin/false", folder.path().join("fulgurite-prove"))?;
+    let said = prove(&[])?;
+    ensure!(said.code == Some(1) && said.out.is_empty(), "the one beside it is first: {said:?}");
     Ok(())
 }

@@ -16,6 +16,7 @@ mod journal;
 mod options;
 mod payment;
 pub mod progress;
+mod prove;
 mod refusals;
 mod resolve;
 pub mod results;
@@ -75,6 +76,9 @@ enum Command {
     Sim(sim::SimArgs),
     /// Shows the engine at work: pays, is killed, recovers, and compares the books.
     Demo(crate::demo::DemoArgs),
+    /// Proves on this machine what the engine promises; runs fulgurite-prove.
+    #[command(disable_help_flag = true)]
+    Prove(prove::ProveArgs),
     /// Reads configuration files.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -124,6 +128,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => return crate::serve::run(&args).into(),
         Command::Sim(args) => blocking(sim::run(args)),
         Command::Demo(args) => blocking(crate::demo::run(args)),
+        Command::Prove(args) => Err(prove::run(args, json)),
         Command::Config(command) => config::run(command, json),
         Command::Journal(command) => journal::run(command, json),
         Command::Engine(command) => blocking(connected(remote, |to| engine::engine(to, command))),
