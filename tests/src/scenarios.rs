@@ -27,7 +27,7 @@ pub fn passed(name: &str, started: Instant) {
 }
 
 /// Waits for a submit without blocking the runtime.
-async fn finish(submit: Submit) -> Result<(Option<i32>, Vec<ResultRow>)> {
+pub(crate) async fn finish(submit: Submit) -> Result<(Option<i32>, Vec<ResultRow>)> {
     tokio::task::spawn_blocking(move || submit.wait()).await?
 }
 
@@ -36,7 +36,7 @@ fn count(rows: &[ResultRow], state: &str) -> usize {
 }
 
 /// Every invoice is settled at its receiver, and the engine says so of exactly these.
-async fn all_paid(
+pub(crate) async fn all_paid(
     rows: &[ResultRow],
     near: (&Peer, &[Invoice]),
     far: (&Peer, &[Invoice]),
@@ -132,7 +132,7 @@ pub async fn a_batch_outlives_its_node(
     Ok(stuck)
 }
 
-async fn wait_settled(
+pub(crate) async fn wait_settled(
     near: (&Peer, &[Invoice]),
     far: (&Peer, &[Invoice]),
     share: usize,

@@ -6,7 +6,8 @@ use anyhow::{Result, ensure};
 use fulgurite_sim::Knobs;
 use fulgurite_tests::{
     scenarios::{self, passed},
-    scenarios_late as late, scenarios_meaning as meaning, scenarios_witness as witness,
+    scenarios_late as late, scenarios_meaning as meaning, scenarios_network as network,
+    scenarios_witness as witness,
     world::World,
 };
 
@@ -129,4 +130,13 @@ async fn what_others_paid_over_a_node_is_claimed() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let world = world(folder.path(), 5).await?;
     witness::what_others_paid_is_claimed(&world, &folder.path().join("e")).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_outlives_its_network() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    // As slow as a real node, so that every fault finds something under way.
+    let knobs = Knobs { latency_ms: 20.0, payments_per_second: 100.0, ..Knobs::default() };
+    let world = World::simulated(folder.path(), 5, knobs).await?;
+    network::a_batch_outlives_its_network(&world, &folder.path().join("e"), (200, 100)).await
 }

@@ -7,7 +7,8 @@ use fulgurite_tests::{
     macaroons,
     regtest::{Link, Options, pay_naively},
     scenarios::{self, passed},
-    scenarios_late as late, scenarios_meaning as meaning, scenarios_witness as witness,
+    scenarios_late as late, scenarios_meaning as meaning, scenarios_network as network,
+    scenarios_witness as witness,
     world::{Receiver, World},
 };
 
@@ -80,6 +81,10 @@ async fn real_lnd_answers_as_the_rules_assume() -> Result<()> {
     let started = Instant::now();
     meaning::every_answer_has_its_meaning(&world).await?;
     passed("every_answer_has_its_meaning", started);
+
+    let (folder, started) = (tempfile::tempdir()?, Instant::now());
+    network::a_batch_outlives_its_network(&world, folder.path(), (200, 100)).await?;
+    passed("a_batch_outlives_its_network", started);
 
     let World::Real(network) = &world else { unreachable!("it was started as real") };
     let started = Instant::now();
