@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use fulgurite_core::{
     PaymentHash, PaymentId, batch,
     book::Book,
+    event::Failure,
     payment::{Payment, State},
     port::SendPayment,
 };
@@ -33,6 +34,10 @@ impl World {
                 assert!(known || self.paid.get(&hash) == Some(&1), "{hash} is not paid");
                 assert!(fee_paid <= payment.order.fee_limit, "{hash} cost too much");
             }
+            if payment.state == State::Failed(Failure::OperatorDecision) {
+                let excused = self.excused.contains_key(&hash);
+                assert!(excused || !self.paid.contains_key(&hash), "{hash} was called not paid");
+            }
             if payment.claims_hash() && !self.excused.contains_key(&hash) {
                 let other = owners.insert(hash, payment.id);
                 assert!(other.is_none(), "{hash} belongs to {} and {other:?}", payment.id);
@@ -59,7 +64,9 @@ impl World {
             let payment = batch.payment(id).expect("a payment of its batch");
             let made = payment.attempts.iter().any(|made| made.number == attempt.number);
             assert!(made, "{id}: attempt {} is alive and not durable", attempt.number);
-            let not_paid = matches!(payment.state, State::Failed(_) | State::Cancelled);
+            // A person may end what its node only shows (rule E20).
+            let shown = payment.state == State::Failed(Failure::OperatorDecision) && entry.lost;
+            let not_paid = matches!(payment.state, State::Failed(_) | State::Cancelled) && !shown;
             assert!(!not_paid, "{id} was reported {} and is alive", payment.state.name());
         }
     }
@@ -92,7 +99,7 @@ impl World {
         assert!(!old.any(|entry| entry.has_htlc()), "{} is called stuck and lives", payment.id);
     }
 
-    fn payments(&self) -> impl Iterator<Item = &Payment> {
+    pub fn payments(&self) -> impl Iterator<Item = &Payment> {
         self.visible.batches.values().flat_map(|batch| &batch.payments)
     }
 

@@ -1,9 +1,8 @@
-//! A client that sends batches and repeats what was not answered, and an operator who pauses,
-//! resumes and cancels.
+//! A client that sends batches and repeats what was not answered.
 
 use std::sync::Arc;
 
-use fulgurite_core::{BatchId, Event, Msat, PaymentHash, Preimage, UnixMs, batch, port::Journal};
+use fulgurite_core::{BatchId, Event, Msat, PaymentHash, Preimage, UnixMs, port::Journal};
 
 use crate::{
     engine::Reply,
@@ -176,33 +175,6 @@ impl World {
         }
         if duplicates {
             self.saw("a duplicate was refused");
-        }
-    }
-
-    /// Pauses, resumes or cancels some batch, or cancels a payment.
-    fn operator_acts(&mut self) {
-        let now = self.now();
-        let accepted: Vec<BatchId> = self.client.plans.iter().filter_map(Plan::batch).collect();
-        if accepted.is_empty() || self.engine.is_none() {
-            return;
-        }
-        let batch = accepted[self.random.index(accepted.len())];
-        let input = if self.strikes(Fault::Cancelled) {
-            batch::Input::Cancel
-        } else if self.strikes(Fault::Paused) {
-            batch::Input::Pause
-        } else {
-            batch::Input::Resume
-        };
-        let one = self.strikes(Fault::PaymentCancelled);
-        let pick = self.random.draw();
-        let Some(engine) = &mut self.engine else {
-            return;
-        };
-        if one {
-            engine.cancel_payment(batch, pick, now);
-        } else {
-            engine.request(batch, input, now);
         }
     }
 

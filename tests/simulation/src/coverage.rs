@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use fulgurite_core::event::{Contradiction, Event, Failure, NeverSent, PauseReason, PaymentChange};
+use fulgurite_core::event::{
+    Contradiction, Event, Failure, NeverSent, PauseReason, PaymentChange, Verdict,
+};
 
 use crate::fault::Fault;
 
@@ -119,7 +121,7 @@ fn payment_names(change: &PaymentChange) -> (&'static str, Option<&'static str>)
         PaymentChange::Contradicted { contradiction, .. } => {
             ("Contradicted", Some(contradicted(*contradiction)))
         }
-        PaymentChange::Resolved(_) => ("Resolved", None),
+        PaymentChange::Resolved(resolution) => ("Resolved", Some(resolved(resolution.verdict))),
         PaymentChange::AttemptConfirmed { .. } => ("AttemptConfirmed", None),
         PaymentChange::AttemptSuspended { .. } => ("AttemptSuspended", None),
     }
@@ -164,6 +166,13 @@ fn contradicted(what: Contradiction) -> &'static str {
         Contradiction::SucceededAfterFinal => "Contradicted: succeeded after final",
         Contradiction::PaidBefore => "Contradicted: paid before",
         Contradiction::Forgotten => "Contradicted: forgotten",
+    }
+}
+
+fn resolved(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Paid(_) => "Resolved: paid",
+        Verdict::NotPaid => "Resolved: not paid",
     }
 }
 
@@ -223,6 +232,9 @@ const EVENTS: &[&str] = &[
     "Failed: invoice expired",
     "OrdersAdded",
     "PaymentsCancelled",
+    "Resolved",
+    "Resolved: not paid",
+    "Resolved: paid",
     "SendBounds",
     "UploadDropped",
 ];
@@ -235,6 +247,7 @@ const MOMENTS: &[&str] = &[
     "a key was refused for another body",
     "a key was repeated and answered as before",
     "a late request started a payment",
+    "a person's word was not taken",
     "a request came after its engine had died, come back and asked",
     "a send was repeated",
     "a stuck payment came to its end",

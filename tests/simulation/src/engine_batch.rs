@@ -76,7 +76,7 @@ impl Engine {
         let work = self.batches.get_mut(&id.batch()).expect("batches stay");
         let state = &work.batch.payment(id).expect("a payment of its batch").state;
         let was_in_flight = matches!(state, State::InFlight(_));
-        let was_stuck = matches!(state, State::Stuck(_));
+        let was_stuck = matches!(state, State::Stuck(_)) && !matches!(input, Input::Resolve(_));
         let event = work.batch.decide_payment(id, input, self.retry, now)?;
         let lsn = self.disk.append(event.clone());
         let effect = work.batch.apply(&event, lsn);

@@ -16,7 +16,9 @@ use fulgurite_core::{
     window,
 };
 
-use crate::{coverage::Kind, engine::Engine, network::DEADLINE_MS, twin::Twin};
+use crate::{
+    coverage::Kind, engine::Engine, engine_inspect::Looking, network::DEADLINE_MS, twin::Twin,
+};
 
 /// A macaroon serves 5 s of sends and ends 10 s after them.
 const MACAROON_MS: i64 = 10_000;
@@ -46,6 +48,8 @@ pub struct NodeWork {
     pub looked: UnixMs,
     /// The next report of the channels is for them.
     pub looking: bool,
+    /// Looks before a person's word is taken (rule E20).
+    pub looks: Vec<Looking>,
     /// Its actor died and waits for this barrier.
     pub reborn_at: Option<u64>,
 }
@@ -79,6 +83,7 @@ impl NodeWork {
             asking: Vec::new(),
             looked: now,
             looking: false,
+            looks: Vec::new(),
             reborn_at: None,
         }
     }

@@ -44,6 +44,7 @@ impl Engine {
             }
             NodeEvent::Disconnected { .. } => {
                 self.nodes[at].offset = None;
+                self.nodes[at].looks.clear();
                 self.nodes[at].node.connection(false);
                 for payment in self.nodes[at].take_queued() {
                     self.give_back(payment);
@@ -51,12 +52,16 @@ impl Engine {
             }
             _ if dead => self.seen.push((Kind::Moment, "an event for a dead actor was lost")),
             NodeEvent::Channels(infos) => {
+                self.look_at_channels(at, &infos, now);
                 self.nodes[at].reported(infos, now);
                 self.look(at, now);
             }
             NodeEvent::Send { send, report } => self.sent(at, send, report, now),
             NodeEvent::Track { call, report } => {
                 self.nodes[at].node.answered();
+                if self.looked(at, call, &report) {
+                    return;
+                }
                 if self.is(Twin::NotFoundIsFailed) && report == TrackReport::NotFound {
                     self.over(call.attempt, Outcome::NeverSent(NeverSent::NotDelivered), now);
                 }
@@ -166,17 +171,18 @@ impl Engine {
                 let up_to = self.nodes[at].fence.up_to();
                 self.input(at, attempt, Input::Fence(up_to), now);
             }
-            Some(Action::Fence(expiry)) => {
-                let time = self.fence_time(now);
-                let offset = self.fence_offset(at, now);
-                self.nodes[at].fence.want(expiry, time, offset);
-            }
+            Some(Action::Fence(expiry)) => self.want_fence(at, expiry, now),
             Some(Action::Stuck) => {
                 self.let_go(at, attempt, Outcome::Stuck, now);
                 self.outcome(attempt, Outcome::Stuck);
             }
             Some(Action::Done(outcome)) => self.done(at, attempt, outcome, now),
         }
+    }
+
+    pub fn want_fence(&mut self, at: usize, expiry: UnixMs, now: UnixMs) {
+        let (time, offset) = (self.fence_time(now), self.fence_offset(at, now));
+        self.nodes[at].fence.want(expiry, time, offset);
     }
 
     /// How far the node's clock is ahead of the clock that its fence goes by.
@@ -315,6 +321,7 @@ impl Engine {
             self.seen.push((Kind::Moment, "a fence rose"));
             all.iter().for_each(|id| self.input(at, *id, Input::Fence(up_to), now));
         }
+        self.look_behind_fence(at);
         all.iter().for_each(|id| self.input(at, *id, Input::Tick, now));
     }
 

@@ -90,6 +90,7 @@ faults! {
     Paused,             15_000, "the operator paused a batch";
     Cancelled,           2_000, "the operator cancelled a batch";
     PaymentCancelled,    8_000, "the operator cancelled a payment";
+    Resolved,           30_000, "the operator resolved a payment";
 }
 
 /// A fault that struck.
