@@ -14,7 +14,9 @@ test: ## Everything: needs Go and Python too, for real lnd nodes and for foreign
 	@$(MAKE) build
 	scripts/test
 
-test-long: build ## The proofs of exactly-once whole, of which `make test` runs slices.
+test-long: ## The proofs of exactly-once whole, of which `make test` runs slices.
+	@scripts/setup --with-go
+	@$(MAKE) build
 	scripts/test-long
 
 setup:

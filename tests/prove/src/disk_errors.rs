@@ -202,11 +202,12 @@ impl Case {
         let known = told.list();
         let words = self.check_end(status, harm, &known, harmed)?;
         let syncs = self.strings.syncs_after()?;
+        ensure!(syncs == 0, "{syncs} syncs were tried after the first error");
         self.cure(harm)?;
         let ready = self.check_known(&known).await?;
         Ok(format!(
-            "exit {EXIT} after {} ms, {syncs} syncs after the first error; cured: ready in {} ms, \
-             all of {} known; {words}",
+            "exit {EXIT} after {} ms, no sync after the first error; cured: ready in {} ms, all of \
+             {} known; {words}",
             took.as_millis(),
             ready.as_millis(),
             known.len(),

@@ -167,8 +167,8 @@ fn a_fragments_type_that_stops_rocksdb_is_refused() {
         let copy = tempfile::tempdir().unwrap();
         super::copy_folder(folder.path(), copy.path());
         let bytes = fs::read(&path).unwrap();
-        let whole = fragments(&bytes).into_iter().filter(|at| bytes[at + 6] == 1);
-        let at = whole.last().unwrap();
+        let mut whole = fragments(&bytes).into_iter().filter(|at| bytes[at + 6] == 1);
+        let at = whole.next_back().unwrap();
         let damaged = copy.path().join("rocksdb").join(path.file_name().unwrap());
         let file = fs::File::options().write(true).open(&damaged).unwrap();
         file.write_all_at(&[5], at as u64 + 6).unwrap();

@@ -1,6 +1,9 @@
 //! The nodes' own books against what the engine says.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
 use anyhow::Result;
 use fulgurite_proto::fulgurite::v1::{self as proto, payment::State};
@@ -27,11 +30,16 @@ impl Books {
     /// # Errors
     /// When a book cannot be read.
     pub fn read(dir: &Path) -> Result<Books> {
+        Ok(Books::of(read_books(dir)?))
+    }
+
+    /// The books with these entries.
+    pub fn of(entries: impl IntoIterator<Item = BookEntry>) -> Books {
         let mut books = Books::default();
-        for entry in read_books(dir)? {
+        for entry in entries {
             books.0.entry(entry.payment_hash).or_default().push(entry);
         }
-        Ok(books)
+        books
     }
 
     /// How many payments are in flight at the nodes.
@@ -59,14 +67,32 @@ impl Books {
         twice.map(|(hash, _)| hex::encode(hash)).collect()
     }
 
+    /// What receivers' own books, the hashes that they call `settled`, say against payments.
+    pub fn compare_receivers<'a>(
+        settled: &HashSet<[u8; 32]>,
+        payments: impl Iterator<Item = &'a proto::Payment>,
+    ) -> Vec<String> {
+        let (mut wrong, mut paid) = (Vec::new(), HashSet::new());
+        for payment in payments.filter(|payment| payment.state() == State::Succeeded) {
+            let hash = hash_of(payment).unwrap_or_default();
+            if !settled.contains(&hash) {
+                wrong.push(format!("{} succeeded, its receiver got nothing", payment.payment_id));
+            }
+            paid.insert(hash);
+        }
+        let lost = settled.difference(&paid);
+        wrong.extend(lost.map(|hash| format!("LOST: {} is not paid, but was", hex::encode(hash))));
+        wrong
+    }
+
     /// What the books say against final payments.
     pub fn compare<'a>(&self, finals: impl Iterator<Item = &'a proto::Payment>) -> Vec<String> {
         let mut wrong = Vec::new();
         for payment in finals {
-            let mut hash = [0; 32];
-            if hex::decode_to_slice(&payment.payment_hash, &mut hash).is_err() {
+            let hash = hash_of(payment).unwrap_or_else(|| {
                 wrong.push(format!("{} has no payment hash", payment.payment_id));
-            }
+                [0; 32]
+            });
             let entries = self.0.get(&hash).map_or(&[][..], Vec::as_slice);
             let id = &payment.payment_id;
             let paid = entries.iter().find(|entry| entry.status == Status::Succeeded);
@@ -94,6 +120,10 @@ impl Books {
     }
 }
 
+fn hash_of(payment: &proto::Payment) -> Option<[u8; 32]> {
+    hex::decode(&payment.payment_hash).ok()?.try_into().ok()
+}
+
 fn is_open(entry: &BookEntry) -> bool {
     !matches!(entry.status, Status::Succeeded | Status::Failed)
 }
@@ -116,21 +146,16 @@ mod tests {
     const HASH: [u8; 32] = [0xaa; 32];
 
     fn books(entries: &[(Status, i64)]) -> Books {
-        let mut books = Books::default();
-        for (at, (status, created_s)) in entries.iter().enumerate() {
-            let entry = BookEntry {
-                node: format!("node-{at}"),
-                payment_hash: HASH,
-                status: *status,
-                reason: FailureReason::None,
-                amount_msat: 1_000,
-                fee_msat: 10,
-                payment_index: 1,
-                created_ns: created_s * 1_000_000_000,
-            };
-            books.0.entry(HASH).or_default().push(entry);
-        }
-        books
+        Books::of(entries.iter().enumerate().map(|(at, (status, created_s))| BookEntry {
+            node: format!("node-{at}"),
+            payment_hash: HASH,
+            status: *status,
+            reason: FailureReason::None,
+            amount_msat: 1_000,
+            fee_msat: 10,
+            payment_index: 1,
+            created_ns: created_s * 1_000_000_000,
+        }))
     }
 
     fn payment(state: State) -> proto::Payment {
@@ -175,5 +200,18 @@ mod tests {
         let twice = [(Status::Succeeded, before), (Status::Succeeded, before)];
         assert_eq!(books(&twice).paid_twice(), [hex::encode(HASH)]);
         assert_eq!(books(&twice).sums().payments, 2);
+    }
+
+    #[test]
+    fn receivers_and_payments_must_agree_both_ways() {
+        let (paid, open) = (payment(State::Succeeded), payment(State::Unresolved));
+        let said = |settled: &[[u8; 32]], payment| {
+            let settled = settled.iter().copied().collect();
+            Books::compare_receivers(&settled, [payment].into_iter()).join("; ")
+        };
+        assert_eq!(said(&[HASH], &paid), "");
+        assert_eq!(said(&[], &open), "");
+        assert!(said(&[], &paid).contains("its receiver got nothing"));
+        assert!(said(&[HASH], &open).starts_with("LOST"));
     }
 }

@@ -2,32 +2,36 @@
 
 use std::{
     ops::Range,
+    os::unix::process::ExitStatusExt,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use fulgurite_journal::{Position, Verdict, verify};
-use fulgurite_sim::{FailMix, Knobs};
-use fulgurite_tests::engine::{self, Engine, Sections};
+use fulgurite_tests::{
+    engine::{self, Engine, Sections},
+    regtest::until,
+};
 use tempfile::TempDir;
 
 use super::{
     books::Books,
-    fleet::Fleet,
     ledger::Ledger,
+    nodes::Nodes,
     plan::{Moment, Plan},
 };
 use crate::{
-    client::{Doors, Invoices, Request},
+    client::{Doors, Request},
     preload::{Point, Strings},
     random::Random,
     report::Counts,
     scratch,
 };
 
-const NODES: usize = 3;
 /// A cycle in which the point is not passed is killed after this long.
 const POINT_MAX: Duration = Duration::from_millis(1_500);
+/// How long the load runs before a start is what is killed.
+const LOADED: Duration = Duration::from_millis(200);
 /// Single payments over each door in a cycle.
 const SINGLES: usize = 6;
 /// The journal is verified whole while the engine is dead, in every so-many-th cycle.
@@ -74,10 +78,9 @@ impl Found {
 
 /// The engine, the nodes and what clients know.
 pub struct Proof {
-    fleet: Fleet,
+    nodes: Nodes,
     engine: Engine,
     strings: Strings,
-    invoices: Invoices,
     random: Random,
     seed: u64,
     /// What clients were told.
@@ -88,48 +91,33 @@ pub struct Proof {
     folder: TempDir,
 }
 
-fn knobs() -> Knobs {
-    Knobs {
-        latency_ms: 60.0,
-        latency_sigma: 0.6,
-        fail_share: 0.05,
-        // Some of them for good.
-        fail_mix: FailMix { incorrect_payment_details: 1.0, ..FailMix::default() },
-        drop_share: 0.01,
-        cut_silent_share: 0.01,
-        cut_first_share: 0.01,
-        cut_last_share: 0.01,
-        fee_base_msat: 1_000,
-        fee_ppm: 100,
-        ..Knobs::default()
-    }
-}
-
 impl Proof {
-    /// Starts nodes and engine.
+    /// Starts nodes and engine; real lnd nodes `on_lnd`.
     ///
     /// # Errors
     /// When one does not start.
-    pub fn start(seed: u64) -> Result<Proof> {
+    pub async fn start(seed: u64, on_lnd: bool) -> Result<Proof> {
         let folder = scratch::on_disk()?;
-        let (program, dir) = (engine::program()?, folder.path().join("sim"));
-        let fleet = Fleet::start(program, dir, (NODES, seed), &knobs())?;
+        let nodes = if on_lnd {
+            Nodes::lnd().await?
+        } else {
+            Nodes::simulated(engine::program()?, folder.path().join("sim"), seed)?
+        };
         let home = folder.path().join("engine");
-        // Snapshots as often as an engine may take them.
-        let extra = "[journal]\ndisk_floor_mb = 0\nsnapshot_every_events = 1000\n";
-        let sections = Sections { extra, ..Sections::default() };
-        let mut engine = Engine::prepare(&home, &fleet.entries(), sections)?;
+        let sections = Sections { extra: nodes.settings(), ..Sections::default() };
+        let entries = nodes.entries();
+        let mut engine = Engine::prepare(&home, &entries, sections)?;
         let strings = Strings::new(folder.path(), &home.join("journal"))?;
-        let doors = [engine.grpc().port(), engine.http().port()];
-        strings.set_ports(&doors, &fleet.ports()?)?;
+        let port = |address: &str| Ok(address.rsplit(':').next().context("no port")?.parse()?);
+        let ports = entries.iter().map(|node| port(&node.address)).collect::<Result<Vec<_>>>()?;
+        strings.set_ports(&[engine.grpc().port(), engine.http().port()], &ports)?;
         engine.set_environment(strings.environment());
         engine.spawn()?;
         engine.wait_ready()?;
         Ok(Proof {
-            fleet,
+            nodes,
             engine,
             strings,
-            invoices: Invoices::new(seed),
             random: Random::new(seed),
             seed,
             ledger: Ledger::default(),
@@ -153,7 +141,7 @@ impl Proof {
     /// # Errors
     /// When it cannot be played to its end; the engine's last words are in the error.
     pub async fn cycle(&mut self, number: u32) -> Result<()> {
-        let plan = Plan::draw(number, NODES, &mut self.random);
+        let plan = Plan::draw(number, self.nodes.len(), &mut self.random);
         let played = self.play(number, &plan).await;
         played.with_context(|| {
             format!("cycle {number}, {plan:?}; the engine said:\n{}", self.engine.last_words())
@@ -162,7 +150,7 @@ impl Proof {
 
     async fn play(&mut self, number: u32, plan: &Plan) -> Result<()> {
         let from = self.ledger.len();
-        let requests = self.requests(number, plan.orders)?;
+        let requests = self.requests(number, plan.orders).await?;
         if let Some(Moment::Point(point, countdown)) = plan.engine
             && !point.is_of_start()
         {
@@ -184,15 +172,16 @@ impl Proof {
             self.ledger.note(request, accepted);
         }
         if plan.engine.is_some() {
-            self.look_at_the_dead(number)?;
+            self.look_at_the_dead(number).await?;
             self.restart(plan).await?;
         }
+        self.nodes.wait_usable().await?;
         let old = self.random.below(from.saturating_sub(OLD_REPEATS).max(1));
         let old = old..(old + OLD_REPEATS).min(from);
         self.repeat(from..self.ledger.len()).await?;
         self.repeat(old.clone()).await?;
         self.ledger.read(doors, |at| old.contains(&at), &mut self.found.wrong).await?;
-        let books = self.books()?;
+        let books = self.nodes.books().await?;
         self.found.wrong.extend(books.compare(self.ledger.fresh_finals().into_iter()));
         self.found.note_twice(&books);
         Ok(())
@@ -206,11 +195,12 @@ impl Proof {
     }
 
     /// A mixed batch, one row of it twice, and single payments over both doors.
-    fn requests(&mut self, number: u32, orders: usize) -> Result<Vec<Request>> {
-        let (seed, mut batch) = (self.seed, self.invoices.take(orders)?);
+    async fn requests(&mut self, number: u32, orders: usize) -> Result<Vec<Request>> {
+        let (seed, mut batch) = (self.seed, self.nodes.invoices(orders).await?);
         batch.push(batch[0].clone());
         let mut requests = vec![Request::Batch(format!("batch-{seed}-{number}"), batch)];
-        for (at, invoice) in self.invoices.take(2 * SINGLES)?.into_iter().enumerate() {
+        let singles = self.nodes.invoices(2 * SINGLES).await?;
+        for (at, invoice) in singles.into_iter().enumerate() {
             let key = format!("single-{seed}-{number}-{at}");
             requests.push(match at % 2 {
                 0 => Request::Grpc(key, invoice),
@@ -224,15 +214,17 @@ impl Proof {
         let name = match plan.engine {
             None => None,
             Some(Moment::Time(after)) => {
+                // The fault itself: whatever is under way then.
                 tokio::time::sleep(after).await;
                 Some("at a random time")
             }
             Some(Moment::Point(point, _)) if point.is_of_start() => {
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                // What is under way then is what the start, which is killed next, recovers.
+                tokio::time::sleep(LOADED).await;
                 Some("at a random time")
             }
             Some(Moment::Point(point, _)) => {
-                let hit = self.wait_dead(POINT_MAX).await?;
+                let hit = self.wait_dead().await?;
                 if !hit {
                     self.found.missed.add(point.name());
                 }
@@ -240,7 +232,7 @@ impl Proof {
             }
         };
         if let Some((node, _)) = plan.node {
-            self.fleet.kill(node);
+            self.nodes.kill(node);
             self.found.node_kills += 1;
         }
         if let Some(name) = name {
@@ -249,29 +241,25 @@ impl Proof {
             self.found.kills.add(name);
         }
         if let Some((node, away)) = plan.node {
+            // The fault itself: so long it is away.
             tokio::time::sleep(away).await;
-            self.fleet.spawn(node)?;
+            self.nodes.spawn(node)?;
         }
         Ok(())
     }
 
     /// Waits until the engine kills itself; whether it did.
-    async fn wait_dead(&mut self, max: Duration) -> Result<bool> {
-        let started = Instant::now();
-        while started.elapsed() < max {
-            if let Some(status) = self.engine.ended()? {
-                use std::os::unix::process::ExitStatusExt;
-                ensure!(status.signal() == Some(9), "it ended by itself: {status}");
-                return Ok(true);
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        Ok(false)
+    async fn wait_dead(&mut self) -> Result<bool> {
+        let ended = until("the kill", POINT_MAX, async || self.engine.ended()).await;
+        // A point that is not passed in time is one of those that are counted as such.
+        let Ok(status) = ended else { return Ok(false) };
+        ensure!(status.signal() == Some(9), "it ended by itself: {status}");
+        Ok(true)
     }
 
     /// What is in flight, and whether the journal is whole.
-    fn look_at_the_dead(&mut self, number: u32) -> Result<()> {
-        let in_flight = self.books()?.in_flight();
+    async fn look_at_the_dead(&mut self, number: u32) -> Result<()> {
+        let in_flight = self.nodes.in_flight().await?;
         self.found.in_flight += in_flight;
         self.found.in_flight_max = self.found.in_flight_max.max(in_flight);
         if number.is_multiple_of(VERIFY_EVERY) {
@@ -292,7 +280,7 @@ impl Proof {
         {
             self.strings.arm(point, countdown)?;
             self.engine.spawn()?;
-            if self.wait_dead(POINT_MAX).await? {
+            if self.wait_dead().await? {
                 self.found.kills.add(point.name());
             } else {
                 self.found.missed.add(point.name());
@@ -307,42 +295,59 @@ impl Proof {
         Ok(())
     }
 
-    /// Waits until every payment is final, repeats every request, compares everything, stops the
-    /// engine and verifies its journal. Returns how many requests are still open.
+    /// Waits until every payment is final or unresolved, repeats every request, compares
+    /// everything, stops the engine and verifies its journal.
     ///
     /// # Errors
     /// When it cannot be done to its end.
-    pub async fn finish(&mut self, patience: Duration) -> Result<usize> {
-        let (doors, started) = (self.doors(), Instant::now());
-        loop {
-            self.ledger.read(doors, |_| false, &mut self.found.wrong).await?;
-            if self.ledger.open() == 0 || started.elapsed() > patience {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+    pub async fn finish(&mut self, patience: Duration) -> Result<()> {
+        let doors = self.doors();
+        let ended = until("every payment to end", patience, async || {
+            // The last reading, below, tells what is wrong, once.
+            self.ledger.read(doors, |_| false, &mut Vec::new()).await?;
+            Ok((self.ledger.waiting() == 0).then_some(()))
+        });
+        if let Err(error) = ended.await {
+            let waiting = self.ledger.waiting();
+            self.found.wrong.push(format!("{waiting} requests have payments under way: {error}"));
         }
         for first in (0..self.ledger.len()).step_by(REPEATS_AT_ONCE) {
             self.repeat(first..(first + REPEATS_AT_ONCE).min(self.ledger.len())).await?;
         }
         self.ledger.read(doors, |_| true, &mut self.found.wrong).await?;
-        let books = self.books()?;
+        let books = self.nodes.books().await?;
         self.found.wrong.extend(books.compare(self.ledger.finals()));
         self.found.note_twice(&books);
+        self.compare_unresolved().await?;
         let (code, _) = self.engine.terminate()?;
         ensure!(code == Some(0), "the engine does not stop in order: {code:?}");
         let report = verify(&self.folder.path().join("engine/journal"));
         if report.verdict != Verdict::Clean {
             self.found.wrong.push(format!("the journal at the end is {report:?}"));
         }
-        Ok(self.ledger.open())
+        Ok(())
+    }
+
+    /// What is unresolved must not be paid, by the receivers' own books. A simulated node keeps no
+    /// payment in flight for ever: there nothing may be unresolved.
+    async fn compare_unresolved(&mut self) -> Result<()> {
+        if let Nodes::Lnd(regtest) = &self.nodes {
+            let settled = regtest.settled().await?.into_iter().collect();
+            let all = self.ledger.finals().chain(self.ledger.unresolved());
+            self.found.wrong.extend(Books::compare_receivers(&settled, all));
+        } else {
+            let ids = self.ledger.unresolved().map(|payment| &payment.payment_id);
+            self.found.wrong.extend(ids.map(|id| format!("{id} is unresolved")));
+        }
+        Ok(())
     }
 
     /// The nodes' books.
     ///
     /// # Errors
     /// When a book cannot be read.
-    pub fn books(&self) -> Result<Books> {
-        Books::read(self.fleet.dir())
+    pub async fn books(&self) -> Result<Books> {
+        self.nodes.books().await
     }
 
     /// How often each point was passed, over all lives of the engine.

@@ -76,18 +76,6 @@ impl Fleet {
         self.infos.iter().map(entry).collect()
     }
 
-    /// Their ports.
-    ///
-    /// # Errors
-    /// When an address has none.
-    pub fn ports(&self) -> Result<Vec<u16>> {
-        let port = |info: &NodeInfo| {
-            let port = info.address.rsplit(':').next().context("no port")?;
-            Ok(port.parse()?)
-        };
-        self.infos.iter().map(port).collect()
-    }
-
     /// Kills a node as `kill -9` does.
     pub fn kill(&mut self, node: usize) {
         if let Some(mut child) = self.nodes[node].take() {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, mem, ops::Range};
 
 use anyhow::Result;
-use fulgurite_proto::fulgurite::v1 as proto;
+use fulgurite_proto::fulgurite::v1::{self as proto, payment::State};
 
 use crate::client::{self, Accepted, Doors, Request};
 
@@ -15,6 +15,8 @@ pub struct Ledger {
     finals: BTreeMap<String, proto::Payment>,
     /// Those that were not yet compared with the books.
     fresh: Vec<String>,
+    /// Payments that a person must resolve, as they were seen last, by id.
+    unresolved: BTreeMap<String, proto::Payment>,
 }
 
 #[derive(Debug)]
@@ -23,6 +25,8 @@ struct Entry {
     accepted: Option<Accepted>,
     /// Every payment of it was seen final.
     is_final: bool,
+    /// Some payment of it was seen neither final nor unresolved, or none was seen yet.
+    waits: bool,
 }
 
 /// What was counted while repeating and reading.
@@ -38,7 +42,7 @@ pub struct Seen {
 impl Ledger {
     /// Notes what a request was answered, if it was.
     pub fn note(&mut self, request: Request, accepted: Option<Accepted>) {
-        self.entries.push(Entry { request, accepted, is_final: false });
+        self.entries.push(Entry { request, accepted, is_final: false, waits: true });
     }
 
     /// How many requests there are.
@@ -62,9 +66,14 @@ impl Ledger {
         fresh.iter().filter_map(|id| self.finals.get(id)).collect()
     }
 
-    /// How many requests have payments that were not seen final.
-    pub fn open(&self) -> usize {
-        self.entries.iter().filter(|entry| !entry.is_final).count()
+    /// Payments that were last seen unresolved.
+    pub fn unresolved(&self) -> impl Iterator<Item = &proto::Payment> {
+        self.unresolved.values()
+    }
+
+    /// How many requests have payments that were last seen neither final nor unresolved.
+    pub fn waiting(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.waits).count()
     }
 
     /// Sends the requests with these numbers again, all at once, with their keys. What was
@@ -139,7 +148,16 @@ impl Ledger {
                 wrong.push(format!("LOST: {key} has {} payments", payments.len()));
             }
             entry.is_final = payments.iter().all(|payment| payment.finish_time.is_some());
+            let waits = |payment: &proto::Payment| {
+                payment.finish_time.is_none() && payment.state() != State::Unresolved
+            };
+            entry.waits = payments.iter().any(waits);
             for payment in payments {
+                if payment.state() == State::Unresolved {
+                    self.unresolved.insert(payment.payment_id.clone(), payment);
+                    continue;
+                }
+                self.unresolved.remove(&payment.payment_id);
                 match self.finals.get(&payment.payment_id) {
                     // A final payment must stay what it was.
                     Some(before) if *before != payment => {
