@@ -1,7 +1,8 @@
-//! docs/contract.md says which test shows each line of the contract: those tests exist.
+//! docs/contract.md says which test shows each line of the contract, docs/exactly-once.md which
+//! shows each rule: those tests exist.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
 };
@@ -45,17 +46,51 @@ fn file_name(root: &Path, path: &Path) -> String {
     name.display().to_string()
 }
 
+/// The test functions of each file.
+struct Known(HashMap<String, Vec<String>>);
+
+impl Known {
+    fn read(root: &Path) -> Result<Known> {
+        let mut files = Vec::new();
+        for folder in FOLDERS {
+            sources(&root.join(folder), &mut files)?;
+        }
+        let mut known = HashMap::new();
+        for path in files {
+            known.insert(file_name(root, &path), tests(&fs::read_to_string(&path)?));
+        }
+        Ok(Known(known))
+    }
+
+    /// Whether there is a test of this path and name.
+    fn has(&self, test: &str) -> bool {
+        let (file, name) = test.rsplit_once("::").unwrap_or((test, ""));
+        self.0.get(file).is_some_and(|tests| tests.iter().any(|known| known == name))
+    }
+}
+
+#[test]
+fn every_rule_has_a_test_and_what_the_page_names_exists() -> Result<()> {
+    let root = fulgurite_tests::root();
+    let known = Known::read(&root)?;
+    let page = fs::read_to_string(root.join("docs/exactly-once.md"))?;
+    let (rules, shown) = page.split_once("## Which test shows which rule").unwrap_or_default();
+    let numbers = |text: &str| -> BTreeSet<String> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix("| E"));
+        lines.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect()
+    };
+    assert_eq!(numbers(rules), numbers(shown), "the rules, and those with tests");
+    let named = page.split('`').skip(1).step_by(2).filter(|word| word.contains("::"));
+    let (there, missing): (Vec<_>, Vec<_>) = named.partition(|test| known.has(test));
+    assert!(missing.is_empty(), "no such test: {missing:#?}");
+    assert!(there.len() > 60, "only {} tests", there.len());
+    Ok(())
+}
+
 #[test]
 fn every_line_of_the_contract_has_a_test() -> Result<()> {
     let root = fulgurite_tests::root();
-    let mut files = Vec::new();
-    for folder in FOLDERS {
-        sources(&root.join(folder), &mut files)?;
-    }
-    let mut known: HashMap<String, Vec<String>> = HashMap::new();
-    for path in files {
-        known.insert(file_name(&root, &path), tests(&fs::read_to_string(&path)?));
-    }
+    let known = Known::read(&root)?;
     let page = fs::read_to_string(root.join("docs/contract.md"))?;
     let (mut lines, mut missing) = (0, Vec::new());
     for line in page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| line")) {
@@ -66,8 +101,7 @@ fn every_line_of_the_contract_has_a_test() -> Result<()> {
             missing.push(format!("no test: {line}"));
         }
         for test in named {
-            let (file, name) = test.rsplit_once("::").unwrap_or((test, ""));
-            if !known.get(file).is_some_and(|tests| tests.iter().any(|known| known == name)) {
+            if !known.has(test) {
                 missing.push(format!("no such test: {test}"));
             }
         }
