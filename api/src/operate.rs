@@ -5,7 +5,8 @@ use fulgurite_core::{Preimage, order::Sealed};
 use fulgurite_proto::fulgurite::v1::{self, resolve_payment_request::Verdict};
 use fulgurite_runtime::{
     engine::PaymentRefused,
-    operator::{NodeWish, ResolveRefused, Wish},
+    operator::{ResolveRefused, Wish},
+    operator_node::NodeWish,
 };
 
 use crate::{
@@ -18,6 +19,8 @@ use crate::{
 
 /// The most bytes of a name.
 const BY_BYTES_MAX: usize = 255;
+/// The most payments that are named in an answer.
+const LEFT_MAX: usize = 1_000;
 /// The most bytes of a reason.
 const REASON_BYTES_MAX: usize = 1_000;
 
@@ -65,9 +68,31 @@ pub async fn steer_node(
             NodeWish::Trust { checked: text("checked", &checked, REASON_BYTES_MAX)? }
         }
     };
-    let missing = || Problem::of(Code::NodeNotFound, format!("no node is called {name}"));
-    let found = doors.engine.steer_node(name, by, wish).await?.ok_or_else(missing)?;
+    let found = doors.engine.steer_node(name, by, wish).await?.ok_or_else(|| no_node(name))?;
     Ok(wire::node::to_proto(&found))
+}
+
+/// Ends the payments of a node that is lost for ever as not paid (rules E19, E20).
+pub async fn resolve_node(
+    doors: &Doors,
+    request: v1::ResolveNodeRequest,
+) -> Result<v1::ResolveNodeResponse, Problem> {
+    let v1::ResolveNodeRequest { name, by, reason, confirm } = request;
+    let by = text("by", &by, BY_BYTES_MAX)?;
+    let reason = text("reason", &reason, REASON_BYTES_MAX)?;
+    let found = doors.engine.resolve_node(&name, (by, reason), confirm).await?;
+    let resolved = found.ok_or_else(|| no_node(&name))?;
+    until_readable(doors, doors.engine.newest()).await?;
+    let left = resolved.left.iter().take(LEFT_MAX);
+    Ok(v1::ResolveNodeResponse {
+        payment_count: wire::count(resolved.payments),
+        amount_msat: wire::large(resolved.amount.get()),
+        left_payment_ids: left.map(|id| id.to_string()).collect(),
+    })
+}
+
+fn no_node(name: &str) -> Problem {
+    Problem::of(Code::NodeNotFound, format!("no node is called {name}"))
 }
 
 fn wish(verdict: Option<Verdict>) -> Result<Wish, Problem> {

@@ -314,9 +314,9 @@ impl From<ResolveRefused> for Problem {
     fn from(refused: ResolveRefused) -> Problem {
         let code = match refused {
             ResolveRefused::Payment(refused) => return refused.into(),
-            ResolveRefused::MayLive(_) => Code::PaymentMayLive,
+            ResolveRefused::MayLive(_) | ResolveRefused::Quiet(_) => Code::PaymentMayLive,
             ResolveRefused::PaidAtNode(_) => Code::PaidAtNode,
-            ResolveRefused::NodeAway(_) => Code::NodeAway,
+            ResolveRefused::NodeAway(_) | ResolveRefused::NotBelieved(_) => Code::NodeAway,
             ResolveRefused::NodeAnswers(_) => Code::NodeAnswers,
             ResolveRefused::Unconfirmed(_) => Code::ConfirmationRequired,
         };

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 const AMOUNT_MSAT: u64 = 10_000;
 const JSON: &str = "Content-Type: application/json";
 const NOT_PAID: &str = r#"{"not_paid": {"reason": "the node is lost"}, "by": "somebody"}"#;
+const LOST: &str = r#"{"by": "ada", "reason": "its disk is gone"}"#;
 const TRUST: &str = r#"{"by": "ada", "checked": "its channels"}"#;
 
 /// What curl got.
@@ -139,6 +140,7 @@ fn cases(invoice: &str, batch: &str, payments: &[String; 2]) -> Vec<Case<'static
         ("undrainNode", post("/v1/nodes/node-0/undrain"), nothing(), 400, "INVALID_FIELD"),
         ("trustNode", post("/v1/nodes/node-0/trust"), Some(TRUST.into()), 200, ""),
         ("trustNode", post("/v1/nodes/node-0/trust"), by(), 400, "INVALID_FIELD"),
+        ("resolveNode", post("/v1/nodes/node-0/resolve"), Some(LOST.into()), 409, "NODE_ANSWERS"),
         ("getErrorCode", get("/errors/HASH_CLAIMED"), None, 200, ""),
         ("getErrorCode", get("/errors/hash_claimed"), None, 404, "ROUTE_NOT_FOUND"),
         ("getDescription", get("/openapi.json"), None, 200, ""),
@@ -180,7 +182,7 @@ async fn curl_gets_a_documented_answer_from_every_operation() -> Result<()> {
     let all: BTreeSet<_> =
         operations.iter().filter_map(|(_, it)| it["operationId"].as_str()).collect();
     // The batch is finished above, and every payment is final: these are other tests'.
-    good.extend(["cancelBatch", "resolvePayment"]);
+    good.extend(["cancelBatch", "resolveNode", "resolvePayment"]);
     ensure!(good == all && bad == all, "not asked: {good:?} {bad:?}");
     Ok(())
 }

@@ -153,6 +153,8 @@ fn node_changes() -> Vec<(&'static str, NodeChange)> {
         ("node_trusted", NodeChange::Trusted { identity_pubkey, by: by.clone(), checked }),
         ("node_drained", NodeChange::Drained { by: by.clone() }),
         ("node_undrained", NodeChange::Undrained { by }),
+        ("node_quarantined_3", NodeChange::Quarantined(Quarantine::Lost)),
+        ("node_paid_after_all", NodeChange::PaidAfterAll(BATCH.payment(42))),
     ]
 }
 

@@ -46,6 +46,17 @@ pub enum NodeCommand {
         #[arg(long, value_name = "TEXT")]
         checked: String,
     },
+    /// Ends the payments of a node that is lost for ever as not paid: your word alone.
+    Resolve {
+        #[command(flatten)]
+        steer: SteerArgs,
+        /// Why, for the journal.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Decides. Without it, what would be ended is shown and nothing is decided.
+        #[arg(long)]
+        confirm: bool,
+    },
 }
 
 /// Which node, and who steers it.
@@ -95,9 +106,28 @@ pub async fn node(to: To, command: NodeCommand) -> Result<Exit, Fault> {
             let request = proto::TrustNodeRequest { name, by, checked };
             to.client.change(async || engine().trust_node(request.clone()).await).await?.node
         }
+        NodeCommand::Resolve { steer: SteerArgs { name, by }, reason, confirm } => {
+            let request = proto::ResolveNodeRequest { name, by, reason, confirm };
+            let call = async || engine().resolve_node(request.clone()).await;
+            return Ok(resolved(&to, &to.client.change(call).await?));
+        }
     };
     show(&to, &[steered.unwrap_or_default()]);
     Ok(Exit::SUCCESS)
+}
+
+fn resolved(to: &To, resolved: &proto::ResolveNodeResponse) -> Exit {
+    if to.json {
+        print_line(&wire::json::node_resolved(resolved).to_string());
+    } else {
+        let ended = grouped(resolved.payment_count.into());
+        let amount = sat(resolved.amount_msat);
+        print_line(&format!("{ended} payments of {amount} sat in all are ended as not paid"));
+        for id in &resolved.left_payment_ids {
+            print_line(&format!("  not ended: {id}; look at it: `fulgurite payment get {id}`"));
+        }
+    }
+    if resolved.left_payment_ids.is_empty() { Exit::SUCCESS } else { Exit::UNRESOLVED }
 }
 
 async fn list(to: &To) -> Result<Exit, Fault> {
@@ -132,6 +162,13 @@ fn show(to: &To, nodes: &[proto::Node]) {
         }
         if node.draining {
             print_line("  draining: no new attempt starts there");
+        }
+        for id in &node.contradicted_payment_ids {
+            print_line(&format!(
+                "  shows {id} as paid, which had ended otherwise: tell whoever was told, then \
+                 `fulgurite node trust {} --checked TEXT`",
+                node.name
+            ));
         }
         if node.quarantine() != proto::node::Quarantine::Unspecified {
             let why = words::word(node.quarantine().as_str_name(), "QUARANTINE_");

@@ -55,4 +55,11 @@ impl EngineService for EngineInfo {
         let node = operate::steer_node(&self.0, &name, &by, Steering::Trust(checked)).await?;
         Ok(Response::new(v1::TrustNodeResponse { node: Some(node) }))
     }
+
+    async fn resolve_node(
+        &self,
+        request: Request<v1::ResolveNodeRequest>,
+    ) -> Result<Response<v1::ResolveNodeResponse>, Status> {
+        Ok(Response::new(operate::resolve_node(&self.0, request.into_inner()).await?))
+    }
 }

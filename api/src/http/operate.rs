@@ -63,6 +63,20 @@ pub async fn trust(
     steered(operate::steer_node(&doors, &name, &by, Steering::Trust(checked)).await)
 }
 
+/// `POST /v1/nodes/{name}/resolve`: ends the payments of a lost node.
+pub async fn resolve_node(
+    State(doors): State<Doors>,
+    Id(name): Id,
+    params: Params,
+    Whole(body): Whole,
+) -> Result<Response, Refused> {
+    params.finish()?;
+    let mut request = wire::json_read::node_resolution(&body).map_err(invalid_all)?;
+    request.name = name;
+    let resolved = operate::resolve_node(&doors, request).await?;
+    Ok(answer::ok(&wire::json::node_resolved(&resolved)))
+}
+
 fn steered(node: Result<v1::Node, Problem>) -> Result<Response, Refused> {
     Ok(answer::ok(&wire::json::node(&node?)))
 }

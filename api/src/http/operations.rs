@@ -3,7 +3,9 @@
 
 use axum::routing::MethodRouter;
 
-use super::openapi::schema::{ERROR_CODE, NOTHING, PAYMENT_REQUEST, RESOLUTION, STEERING, TRUST};
+use super::openapi::schema::{
+    ERROR_CODE, NODE_RESOLUTION, NOTHING, PAYMENT_REQUEST, RESOLUTION, STEERING, TRUST,
+};
 use crate::{Doors, problem::Code};
 
 mod documentation;

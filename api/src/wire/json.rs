@@ -232,7 +232,21 @@ pub fn node(node: &v1::Node) -> Value {
         .put("block_height", node.block_height)
         .put("draining", node.draining)
         .word("quarantine", node.quarantine().as_str_name(), "QUARANTINE_")
+        .maybe("contradicted_payment_ids", ids(&node.contradicted_payment_ids))
         .done()
+}
+
+/// What became of the payments of a lost node.
+pub fn node_resolved(resolved: &v1::ResolveNodeResponse) -> Value {
+    Object::default()
+        .put("payment_count", resolved.payment_count)
+        .large("amount_msat", resolved.amount_msat)
+        .maybe("left_payment_ids", ids(&resolved.left_payment_ids))
+        .done()
+}
+
+fn ids(ids: &[String]) -> Option<Value> {
+    (!ids.is_empty()).then(|| json!(ids))
 }
 
 /// The engine.

@@ -57,6 +57,15 @@ pub fn steering(text: &[u8], trust: bool) -> Result<(String, String), Vec<Violat
     fields.finish((by, checked.unwrap_or_default()))
 }
 
+/// Reads who calls the payments of a lost node not paid.
+pub fn node_resolution(text: &[u8]) -> Result<v1::ResolveNodeRequest, Vec<Violation>> {
+    let mut fields = Fields::parse(text)?;
+    let by = fields.text("by").unwrap_or_default();
+    let reason = fields.text("reason").unwrap_or_default();
+    let confirm = fields.truth("confirm").unwrap_or_default();
+    fields.finish(v1::ResolveNodeRequest { name: String::new(), by, reason, confirm })
+}
+
 /// Reads an object that has no fields.
 pub fn no_fields(text: &[u8]) -> Result<(), Vec<Violation>> {
     Fields::parse(text)?.finish(())

@@ -39,6 +39,7 @@ pub fn to_proto(node: &NodeStatus) -> v1::Node {
         block_height: count(node.block_height),
         draining: node.draining,
         quarantine: quarantine(node.quarantine).into(),
+        contradicted_payment_ids: node.contradicted.iter().map(|id| id.to_string()).collect(),
     }
 }
 
@@ -47,6 +48,7 @@ fn quarantine(why: Option<Quarantine>) -> v1::node::Quarantine {
         None => v1::node::Quarantine::Unspecified,
         Some(Quarantine::IdentityChanged) => v1::node::Quarantine::IdentityChanged,
         Some(Quarantine::PaymentForgotten) => v1::node::Quarantine::PaymentForgotten,
+        Some(Quarantine::Lost) => v1::node::Quarantine::Lost,
     }
 }
 

@@ -14,6 +14,12 @@ use crate::{
 pub enum Finding {
     /// Nothing of it lives: a person may call it not paid.
     Nothing,
+    /// The node says that it is paid, and its preimage is not the payment's: no proof. Nothing of
+    /// it lives.
+    Unproved,
+    /// The node says in flight, and no channel shows an HTLC of it. One look alone cannot tell it
+    /// from a result that is on its way to the payment.
+    Quiet,
     /// The node says that it is paid.
     Paid,
     /// An HTLC of it may live, or the node is still at it.
@@ -44,19 +50,28 @@ impl Wanted {
                     channels.iter().find(|info| info.short_channel_id == id)
                 })
         };
-        let (is_over, hops) = match answer {
+        let (over, hops) = match answer {
             TrackReport::Unreachable(_) => return Finding::Unreachable,
             TrackReport::Payment(payment) => match payment.status {
-                PaymentStatus::Succeeded { .. } => return Finding::Paid,
-                PaymentStatus::Failed(_) => (true, [].as_slice()),
-                // One look alone cannot tell it from a result that is on its way to the payment.
-                PaymentStatus::InFlight => (self.stuck, payment.first_hops.as_slice()),
+                PaymentStatus::Succeeded { preimage, .. }
+                    if preimage.payment_hash() == self.payment_hash =>
+                {
+                    return Finding::Paid;
+                }
+                PaymentStatus::Succeeded { .. } => {
+                    (Finding::Unproved, payment.first_hops.as_slice())
+                }
+                PaymentStatus::Failed(_) => (Finding::Nothing, [].as_slice()),
+                PaymentStatus::InFlight if self.stuck => {
+                    (Finding::Nothing, payment.first_hops.as_slice())
+                }
+                PaymentStatus::InFlight => (Finding::Quiet, payment.first_hops.as_slice()),
             },
             // A node that forgot it cannot say by which channel it left; that one may be closed.
             TrackReport::NotFound if self.reserved.is_empty() => return Finding::MayLive,
-            TrackReport::NotFound => (true, self.reserved.as_slice()),
+            TrackReport::NotFound => (Finding::Nothing, self.reserved.as_slice()),
         };
-        if is_over && !lives(hops) { Finding::Nothing } else { Finding::MayLive }
+        if lives(hops) { Finding::MayLive } else { over }
     }
 }
 
@@ -90,11 +105,18 @@ mod tests {
         let paid = report(
             PaymentStatus::Succeeded { preimage: preimage(1), fee_paid: Msat::ZERO }, &[],
         );
+        let wrong = report(
+            PaymentStatus::Succeeded { preimage: preimage(2), fee_paid: Msat::ZERO }, &[7],
+        );
         let lost = TrackReport::Unreachable("gone".into());
         for (stuck, reserved, answer, channels, finding) in [
             (true,  &[7][..], flies(&[7]),            vec![quiet(7)],           Finding::Nothing),
             (true,  &[7],     flies(&[]),             vec![quiet(7)],           Finding::Nothing),
-            (false, &[7],     flies(&[7]),            vec![quiet(7)],           Finding::MayLive),
+            (false, &[7],     flies(&[7]),            vec![quiet(7)],           Finding::Quiet),
+            (false, &[7],     flies(&[7]),            vec![busy(7)],            Finding::MayLive),
+            (false, &[],      flies(&[7]),            vec![away(7)],            Finding::MayLive),
+            (false, &[],      wrong.clone(),          vec![quiet(7)],           Finding::Unproved),
+            (false, &[],      wrong,                  vec![busy(7)],            Finding::MayLive),
             (true,  &[7],     flies(&[7]),            vec![busy(7)],            Finding::MayLive),
             (true,  &[7],     flies(&[7]),            vec![quiet(7), busy(8)],  Finding::MayLive),
             (true,  &[7],     flies(&[7]),            vec![away(7)],            Finding::MayLive),

@@ -10,7 +10,10 @@
 
 use std::sync::Arc;
 
-use crate::order::Sealed;
+use crate::{id::PaymentId, order::Sealed};
+
+/// The most payments that are named here; the journal has all.
+const CONTRADICTED_MAX: usize = 100;
 
 /// How a node stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub struct Standing {
     pub quarantine: Option<Quarantine>,
     /// No new attempt starts there.
     pub draining: bool,
+    /// Payments that it showed as paid after they had ended otherwise (rule E14), in that order.
+    pub contradicted: Vec<PaymentId>,
 }
 
 /// Why a node is not believed (rule E19).
@@ -31,6 +36,8 @@ pub enum Quarantine {
     IdentityChanged = 1,
     /// It does not know a payment that it had shown: its database is older, or another.
     PaymentForgotten = 2,
+    /// A person said that it is lost for ever.
+    Lost = 3,
 }
 
 /// What happened to a node: the journal keeps it.
@@ -62,6 +69,8 @@ pub enum NodeChange {
         /// Who wanted it.
         by: Sealed,
     },
+    /// It shows a payment as paid that had ended otherwise, with all of its batch (rule E14).
+    PaidAfterAll(PaymentId),
 }
 
 /// What the world says about a node.
@@ -71,6 +80,10 @@ pub enum Input {
     Connected(Arc<[u8]>),
     /// It forgot a payment.
     Forgot,
+    /// A person says that it is lost for ever.
+    Lost,
+    /// It shows a payment as paid that had ended otherwise.
+    PaidAfterAll(PaymentId),
     /// A person trusts it as it is now.
     Trust {
         /// The identity key that it has now; `None` when it is not connected.
@@ -98,8 +111,16 @@ impl Standing {
             }
             Input::Connected(_) => None,
             Input::Forgot => self.quarantined(Quarantine::PaymentForgotten),
+            Input::Lost => self.quarantined(Quarantine::Lost),
+            Input::PaidAfterAll(payment) => {
+                let known = self.contradicted.contains(payment);
+                let is_full = self.contradicted.len() >= CONTRADICTED_MAX;
+                (!known && !is_full).then_some(NodeChange::PaidAfterAll(*payment))
+            }
             Input::Trust { identity_pubkey, by, checked } => {
-                self.quarantine?;
+                if self.is_believed() && self.contradicted.is_empty() {
+                    return None;
+                }
                 let key = identity_pubkey.as_ref().unwrap_or(&self.identity_pubkey);
                 let identity_pubkey = Arc::clone(key);
                 let (by, checked) = (by.clone(), checked.clone());
@@ -124,9 +145,11 @@ impl Standing {
             NodeChange::Trusted { identity_pubkey, .. } => {
                 self.identity_pubkey = Arc::clone(identity_pubkey);
                 self.quarantine = None;
+                self.contradicted.clear();
             }
             NodeChange::Drained { .. } => self.draining = true,
             NodeChange::Undrained { .. } => self.draining = false,
+            NodeChange::PaidAfterAll(payment) => self.contradicted.push(*payment),
         }
     }
 
@@ -144,6 +167,7 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::BatchId;
 
     #[test]
     #[rustfmt::skip] // A table: one line is one input and what comes of it.
@@ -151,6 +175,7 @@ mod tests {
         let key = |byte: u8| Arc::from([byte; 33]);
         let who = || Sealed::plain("ada");
         let trust = |identity_pubkey| Input::Trust { identity_pubkey, by: who(), checked: who() };
+        let paid = BatchId::from_uuid(1 << 80).payment(1);
         let mut standing = Standing::default();
         for (input, changes, sends, believed) in [
             (trust(Some(key(1))),       false, true,  true),
@@ -168,6 +193,13 @@ mod tests {
             (Input::Connected(key(1)),  false, false, false),
             (trust(Some(key(2))),       true,  true,  true),
             (Input::Connected(key(2)),  false, true,  true),
+            (Input::PaidAfterAll(paid), true,  true,  true),
+            (Input::PaidAfterAll(paid), false, true,  true),
+            (trust(None),               true,  true,  true),
+            (trust(None),               false, true,  true),
+            (Input::Lost,               true,  false, false),
+            (Input::Lost,               false, false, false),
+            (trust(None),               true,  true,  true),
             (Input::Connected(key(1)),  true,  false, false),
         ] {
             let change = standing.decide(&input);

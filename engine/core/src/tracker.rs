@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 pub use self::{
     inputs::{Action, Context, Input, Outcome, Phase},
-    stuck::may_live,
+    stuck::{LOOKS_APART_MS, may_live},
 };
 use self::{
     sends::{Account, Send},
@@ -40,6 +40,7 @@ use crate::{
     port::{
         FailureReason, PaymentReport, PaymentStatus, Refused, SendEnd, SendReport, TrackReport,
     },
+    standing::Quarantine,
     time::UnixMs,
 };
 
@@ -80,7 +81,9 @@ pub struct Tracker {
     /// Whether an HTLC of it is anywhere.
     liveness: Liveness,
     /// The node is not believed (rule E19).
-    suspended: bool,
+    suspended: Option<Quarantine>,
+    /// It was suspended, and a person trusts the node as it is now.
+    trusted: bool,
     phase: Phase,
 }
 
@@ -107,7 +110,8 @@ impl Tracker {
             refused: None,
             resends: 0,
             liveness: Liveness::default(),
-            suspended: false,
+            suspended: None,
+            trusted: false,
             phase: Phase::Waiting { until: started },
         }
     }
@@ -160,8 +164,8 @@ impl Tracker {
         if self.phase == Phase::Over {
             return None;
         }
-        if self.suspended {
-            return self.step_suspended(input, context);
+        if let Some(why) = self.suspended {
+            return self.step_suspended(input, why, context);
         }
         match input {
             // What was sent before, here or by a predecessor, is asked for.

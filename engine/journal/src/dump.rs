@@ -188,6 +188,9 @@ fn node_json(change: &NodeChange, with_content: bool) -> Value {
             "by": written(by), "checked": written(checked),
         }),
         NodeChange::Drained { by } => json!({ "event": "node_drained", "by": written(by) }),
+        NodeChange::PaidAfterAll(payment) => {
+            json!({ "event": "node_paid_after_all", "payment": payment.to_string() })
+        }
         NodeChange::Undrained { by } => json!({ "event": "node_undrained", "by": written(by) }),
     }
 }

@@ -36,6 +36,7 @@ mod node_tracking;
 mod node_witness;
 pub mod node_work;
 pub mod operator;
+pub mod operator_node;
 pub mod pump;
 pub mod release;
 pub mod slot;

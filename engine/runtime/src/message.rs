@@ -178,6 +178,8 @@ pub enum NodeMessage {
     Stop,
     /// A person decided how the attempt's payment ended: it is watched no more.
     Resolved(AttemptId),
+    /// The node shows a payment as paid that had ended otherwise, with its whole batch (rule E14).
+    PaidAfterAll(PaymentId),
     /// The adapter reports.
     Event(NodeEvent),
     /// The payments that this call listed are no reason to end (rule E18).

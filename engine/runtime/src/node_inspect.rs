@@ -2,12 +2,13 @@
 //! the fence, then lnd's word on it, then the channels.
 
 use fulgurite_core::{
-    UnixMs,
+    AttemptId, UnixMs,
     port::{ChannelInfo, Command, TrackCall, TrackReport},
     resolve::Finding,
+    tracker::LOOKS_APART_MS,
 };
 
-use crate::{message::Inspect, node_work::NodeWork};
+use crate::{clock::now, message::Inspect, node_work::NodeWork};
 
 /// One look on its way.
 pub(crate) struct Inspecting {
@@ -72,15 +73,27 @@ impl NodeWork {
 
     /// The channels were read.
     pub(crate) fn inspect_channels(&mut self, channels: &[ChannelInfo]) {
+        let time = now();
         for looking in std::mem::take(&mut self.inspecting) {
             match looking.step {
                 Step::Reading(report) => {
                     let finding = looking.inspect.wanted.finding(&report, channels);
+                    let finding = self.twice_quiet(looking.inspect.attempt, finding, time);
                     answer(looking.inspect, finding);
                 }
                 Step::Fence(_) | Step::Asked(_) => self.inspecting.push(looking),
             }
         }
+    }
+
+    /// Nothing of it lives when two looks apart found it quiet, and no other one between them.
+    fn twice_quiet(&mut self, attempt: AttemptId, finding: Finding, time: UnixMs) -> Finding {
+        if finding != Finding::Quiet {
+            self.quiet.remove(&attempt);
+            return finding;
+        }
+        let first = *self.quiet.entry(attempt).or_insert(time);
+        if time.since(first) < LOOKS_APART_MS { Finding::Quiet } else { Finding::Nothing }
     }
 
     /// The node is gone.

@@ -4,21 +4,37 @@
 use std::sync::Arc;
 
 use fulgurite_core::{
-    AttemptId, Event, Lsn, UnixMs,
+    AttemptId, Event, Lsn, PaymentId, Preimage, UnixMs,
+    payment::State,
     port::{Journal, NodeInfo},
     standing::{Input, NodeChange},
     tracker::{Context, Outcome},
 };
 
 use crate::{
-    message::{BatchMessage, Steer},
+    message::{BatchMessage, NodeMessage, Steer},
     node_work::NodeWork,
 };
 
 /// A payment that takes longer than this is confirmed in the journal, in milliseconds.
 const CONFIRM_AFTER_MS: i64 = 1_000;
 
+/// A clock that is further off is reported (rule E6), in milliseconds.
+const CLOCK_OFFSET_MS_MAX: i64 = 60_000;
+
 impl NodeWork {
+    pub(crate) fn log_connected(&self, info: &NodeInfo) {
+        let (node, clock_offset_ms) = (&self.slot.name, info.clock_offset_ms);
+        if !self.node.is_connected() {
+            tracing::info!(%node, alias = %info.alias, version = %info.version, clock_offset_ms,
+                "node connected");
+        }
+        let known = self.info.as_ref().map(|before| before.clock_offset_ms);
+        if clock_offset_ms.abs() > CLOCK_OFFSET_MS_MAX && known != Some(clock_offset_ms) {
+            tracing::warn!(%node, clock_offset_ms, "the node's clock is more than a minute off");
+        }
+    }
+
     /// Decides, writes down and does what follows. Returns the LSN that must be durable before
     /// anybody is told.
     pub(crate) fn stand(&mut self, input: &Input, time: UnixMs) -> Lsn {
@@ -48,6 +64,11 @@ impl NodeWork {
             NodeChange::Drained { .. } => {
                 tracing::info!(%node, "the node drains: no new attempt starts there");
                 self.return_queued();
+            }
+            NodeChange::PaidAfterAll(payment) => {
+                self.shared.metrics.contradiction();
+                tracing::error!(%node, %payment, "paid, says the node of a payment that ended otherwise \
+                    with its whole batch: tell whoever was told that it was not");
             }
             NodeChange::Undrained { .. } => tracing::info!(%node, "the node is in use again"),
         }
@@ -79,8 +100,51 @@ impl NodeWork {
         self.slot.may_send() && !self.witnessing.waits
     }
 
+    /// A person decided: it is watched no more.
+    pub(crate) fn forget(&mut self, attempt: AttemptId) {
+        self.tracked.remove(&attempt);
+        self.resumed.retain(|start| {
+            (start.payment, start.attempt.attempt) != (attempt.payment, attempt.number)
+        });
+    }
+
+    /// What comes after a payment's end and its batch's: the views know how it ended.
+    pub(crate) fn after_its_batch(&self, payment: PaymentId, preimage: Preimage) {
+        let (views, slot) = (self.views.clone(), Arc::clone(&self.slot));
+        let projected = Arc::clone(self.shared.journal.projected());
+        let newest = self.shared.journal.last();
+        // Not here: the disk may be slow.
+        actix_rt::spawn(async move {
+            projected.wait_owned(newest).await;
+            let found = tokio::task::spawn_blocking(move || views.payment(payment)).await;
+            let Ok(Ok(Some(found))) = found else {
+                return;
+            };
+            let is_proved = preimage.payment_hash() == found.order.payment_hash;
+            if is_proved && matches!(found.state, State::Failed(_) | State::Cancelled) {
+                slot.inbox.deliver(NodeMessage::PaidAfterAll(payment));
+            }
+        });
+    }
+
+    /// Rule E14, of a payment that nobody changes any more.
+    pub(crate) fn paid_after_all(&mut self, payment: PaymentId, time: UnixMs) {
+        self.stand(&Input::PaidAfterAll(payment), time);
+    }
+
+    /// What waits for the node since a restart is unresolved too.
+    pub(crate) fn suspend_resumed(&mut self) {
+        for start in self.resumed.iter_mut().filter(|start| !start.stuck) {
+            start.stuck = true;
+            let attempt = AttemptId { payment: start.payment, number: start.attempt.attempt };
+            let message = BatchMessage::Outcome(attempt, Outcome::Suspended);
+            start.batch.inbox.deliver(message);
+        }
+    }
+
     fn suspend_all(&mut self, time: UnixMs) {
         self.return_queued();
+        self.suspend_resumed();
         let open: Vec<AttemptId> = self.tracked.keys().copied().collect();
         for attempt in open {
             self.suspend(attempt, time);
@@ -89,6 +153,9 @@ impl NodeWork {
 
     /// The attempt is unresolved: it is watched for a proof, and holds nothing back any more.
     pub(crate) fn suspend(&mut self, attempt: AttemptId, time: UnixMs) {
+        let Some(why) = self.slot.standing.lock().quarantine else {
+            return;
+        };
         let connected = self.node.is_connected();
         let known = {
             let Some(tracked) = self.tracked.get_mut(&attempt) else {
@@ -97,7 +164,7 @@ impl NodeWork {
             let mut number = self.slot.number.lock();
             let context = Context { now: time, expiry: time, connected, number: &mut number };
             let was_stuck = tracked.tracker.is_stuck();
-            !tracked.tracker.suspend(&context) || was_stuck
+            !tracked.tracker.suspend(why, &context) || was_stuck
         };
         self.waiting.push(attempt);
         self.let_go(attempt, Outcome::Suspended, time);

@@ -84,9 +84,7 @@ impl NodeWork {
         let batch = attempt.payment.batch();
         let Some(slot) = self.shared.directory.get(&batch).map(|slot| Arc::clone(slot.value()))
         else {
-            tracing::warn!(node = %self.slot.name, payment = %attempt.payment,
-                "paid, says the node of a payment whose batch has finished");
-            return;
+            return self.after_its_batch(attempt.payment, preimage);
         };
         let outcome = Outcome::Settled { preimage, amount: report.amount, fee_paid };
         slot.inbox.deliver(BatchMessage::Outcome(attempt, outcome));
@@ -124,7 +122,7 @@ impl NodeWork {
 
     fn done(&mut self, attempt: AttemptId, outcome: Outcome, time: UnixMs) {
         self.let_go(attempt, outcome, time);
-        let Some(Tracked { start, sent, .. }) = self.tracked.remove(&attempt) else {
+        let Some(Tracked { start, sent, tracker, .. }) = self.tracked.remove(&attempt) else {
             return;
         };
         self.shared.metrics.record(Stage::Node, sent.elapsed());
@@ -135,7 +133,7 @@ impl NodeWork {
             }
         }
         start.batch.inbox.deliver(BatchMessage::Outcome(attempt, outcome));
-        if outcome == Outcome::Contradicted(Contradiction::Forgotten) {
+        if outcome == Outcome::Contradicted(Contradiction::Forgotten) && !tracker.was_trusted() {
             self.stand(&standing::Input::Forgot, time);
         }
     }

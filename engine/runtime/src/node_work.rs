@@ -19,6 +19,7 @@ use fulgurite_core::{
     queue::Queue,
     tracker::{Outcome, Phase, Tracker},
 };
+use fulgurite_journal::Views;
 
 use crate::{
     channels::Channels,
@@ -30,12 +31,10 @@ use crate::{
     slot::{BatchSlot, NodeSlot, Shared},
 };
 
-/// A clock that is further off is reported (rule E6), in milliseconds.
-const CLOCK_OFFSET_MS_MAX: i64 = 60_000;
-
 /// The work of one node actor.
 pub struct NodeWork {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) views: Views,
     pub(crate) slot: Arc<NodeSlot>,
     pub(crate) adapter: Rc<dyn port::Node>,
     /// Which of the node's actors this is.
@@ -63,8 +62,10 @@ pub struct NodeWork {
     pub(crate) inspecting: Vec<Inspecting>,
     /// How far its payments are compared with the journal (rule E18).
     pub(crate) witnessing: Witnessing,
+    /// Since when a look found these in flight without an HTLC.
+    pub(crate) quiet: HashMap<AttemptId, UnixMs>,
     /// Attempts from before a restart that wait for the node's clock to be known.
-    resumed: Vec<Start>,
+    pub(crate) resumed: Vec<Start>,
     pub(crate) queue: Queue<Place>,
     pub(crate) reserving: HashMap<Placed, Reserving>,
     pub(crate) granted: HashMap<AttemptId, Granted>,
@@ -98,7 +99,11 @@ pub(crate) struct Granted {
 
 impl NodeWork {
     /// The work of a fresh or rebuilt actor on its slot.
-    pub fn new(shared: Arc<Shared>, slot: Arc<NodeSlot>, adapter: Rc<dyn port::Node>) -> NodeWork {
+    pub fn new(
+        (shared, views): (Arc<Shared>, Views),
+        slot: Arc<NodeSlot>,
+        adapter: Rc<dyn port::Node>,
+    ) -> NodeWork {
         let sends = shared.sends;
         let limits = *slot.limits.lock();
         NodeWork {
@@ -117,12 +122,14 @@ impl NodeWork {
             looking: false,
             inspecting: Vec::new(),
             witnessing: Witnessing::new(shared.witness.waits_for(slot.index)),
+            quiet: HashMap::new(),
             resumed: Vec::new(),
             queue: Queue::default(),
             reserving: HashMap::new(),
             granted: HashMap::new(),
             incarnations: HashMap::new(),
             shared,
+            views,
             slot,
             adapter,
         }
@@ -195,7 +202,8 @@ impl NodeWork {
             NodeMessage::Leave(reply) => drop(reply.send(self.leave())),
             NodeMessage::Stop => self.is_over = true,
             NodeMessage::Inspect(inspect) => self.inspect(*inspect, time),
-            NodeMessage::Resolved(attempt) => drop(self.tracked.remove(&attempt)),
+            NodeMessage::Resolved(attempt) => self.forget(attempt),
+            NodeMessage::PaidAfterAll(payment) => self.paid_after_all(payment, time),
             NodeMessage::Event(event) => self.event(event, time),
             NodeMessage::Checked(number) => self.checked(number, time),
             NodeMessage::Reserved { placed, channel, reserved } => {
@@ -308,18 +316,6 @@ impl NodeWork {
         }
     }
 
-    fn log_connected(&self, info: &NodeInfo) {
-        let (node, clock_offset_ms) = (&self.slot.name, info.clock_offset_ms);
-        if !self.node.is_connected() {
-            tracing::info!(%node, alias = %info.alias, version = %info.version, clock_offset_ms,
-                "node connected");
-        }
-        let known = self.info.as_ref().map(|before| before.clock_offset_ms);
-        if clock_offset_ms.abs() > CLOCK_OFFSET_MS_MAX && known != Some(clock_offset_ms) {
-            tracing::warn!(%node, clock_offset_ms, "the node's clock is more than a minute off");
-        }
-    }
-
     pub(crate) fn give_back(&mut self, attempt: AttemptId, parts: &[(u64, Msat)]) {
         self.node.withdrawn();
         for &(channel, _) in parts {
@@ -373,6 +369,9 @@ impl NodeWork {
         }
         if self.info.is_none() {
             self.resumed.push(*start);
+            if !self.slot.standing.lock().is_believed() {
+                self.suspend_resumed();
+            }
             return;
         }
         let holds = !start.stuck;
@@ -392,9 +391,7 @@ impl NodeWork {
         let tracker = if start.stuck { tracker.stuck() } else { tracker };
         let tracker = if start.confirmed { tracker.shown() } else { tracker };
         self.tracked.insert(attempt, Tracked { tracker, start, sent: Instant::now(), holds });
-        if !self.slot.standing.lock().is_believed() {
-            self.suspend(attempt, time);
-        }
+        self.suspend(attempt, time);
         self.input(attempt, fulgurite_core::tracker::Input::Tick, time);
     }
 }

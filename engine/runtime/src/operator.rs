@@ -1,5 +1,4 @@
-//! What a person decides: how an unresolved payment ended (rule E20), and how a node stands (rules
-//! E19, E22).
+//! What a person decides: how an unresolved payment ended (rule E20).
 
 use std::sync::Arc;
 
@@ -9,14 +8,12 @@ use fulgurite_core::{
     order::Sealed,
     payment::{self, Attempt, AttemptEnd, Payment, State},
     resolve::{Finding, Wanted},
-    standing,
 };
 use tokio::sync::oneshot;
 
 use crate::{
     engine::{Engine, PaymentRefused},
-    message::{Inspect, NodeMessage, Steer},
-    status::NodeStatus,
+    message::{Inspect, NodeMessage},
     upload::Busy,
 };
 
@@ -48,6 +45,15 @@ pub enum ResolveRefused {
     /// The node says that it is paid.
     #[error("{0} says that it is paid: resolve it with its preimage")]
     PaidAtNode(Arc<str>),
+    /// Nothing of it was seen for the first time: it must be looked for twice.
+    #[error("{0} says in flight and shows no HTLC of it: ask again in ten seconds")]
+    Quiet(Arc<str>),
+    /// The node's word does not count (rule E19).
+    #[error(
+        "{0} is quarantined, its word does not count: check and trust it first, or say that it \
+             is lost"
+    )]
+    NotBelieved(Arc<str>),
     /// The node cannot be asked.
     #[error("{0} cannot be asked now")]
     NodeAway(Arc<str>),
@@ -71,47 +77,7 @@ impl From<payment::Refusal> for ResolveRefused {
     }
 }
 
-/// What a person wants of a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NodeWish {
-    /// No new attempt starts there; what is in flight ends.
-    Drain,
-    /// New attempts start there again.
-    Undrain,
-    /// It was checked, and is believed again.
-    Trust {
-        /// What was checked, for the journal.
-        checked: Sealed,
-    },
-}
-
 impl Engine {
-    /// Steers a node; answered when that is durable, also when it stood so already. `Ok(None)`
-    /// without a node of this name.
-    pub async fn steer_node(
-        &self,
-        name: &str,
-        by: Sealed,
-        wish: NodeWish,
-    ) -> Result<Option<NodeStatus>, Busy> {
-        let Some(slot) = self.shared.nodes.find(name) else {
-            return Ok(None);
-        };
-        let input = match wish {
-            NodeWish::Drain => standing::Input::Drain(by),
-            NodeWish::Undrain => standing::Input::Undrain(by),
-            NodeWish::Trust { checked } => {
-                standing::Input::Trust { identity_pubkey: None, by, checked }
-            }
-        };
-        let (reply, lsn) = oneshot::channel();
-        let message = NodeMessage::Steer(Steer { input, reply });
-        slot.inbox.offer(message).map_err(|_| Busy::Overloaded)?;
-        let lsn = lsn.await.map_err(|_| Busy::UnknownOutcome)?;
-        Arc::clone(self.shared.journal.watermark()).wait_owned(lsn).await;
-        Ok(Some(slot.shown()))
-    }
-
     /// Ends an unresolved payment as a person says. `Ok(None)` without such a payment. "Not paid"
     /// waits for the fence, which takes about 35 s, once.
     pub async fn resolve_payment(
@@ -169,52 +135,50 @@ impl Engine {
                 nodes.push(attempt);
             }
         }
-        for attempt in &nodes {
-            if node_lost {
-                self.is_lost(attempt)?;
-            } else {
-                self.look(payment, attempt).await?;
-            }
+        let lost = |attempt: &&&Attempt| node_lost && self.is_lost(attempt);
+        let gone: Vec<&str> = nodes.iter().filter(lost).map(|attempt| &*attempt.node).collect();
+        if let Some(first) = nodes.first().filter(|_| node_lost && gone.is_empty()) {
+            return Err(ResolveRefused::NodeAnswers(Arc::clone(&first.node)));
         }
-        let names: Vec<&str> = nodes.iter().map(|attempt| &*attempt.node).collect();
-        let names = names.join(", ");
-        let checked = if node_lost {
-            format!("{names} not asked: whether it was paid there is your word alone")
-        } else {
-            format!("no HTLC of it at {names}, and nothing of it can start there any more")
-        };
+        let mut checked: Vec<String> = Vec::new();
+        if !gone.is_empty() {
+            let gone = gone.join(", ");
+            checked.push(format!("{gone} not asked: whether it was paid there is your word alone"));
+        }
+        for attempt in nodes.iter().filter(|attempt| !lost(attempt)) {
+            checked.push(self.look(payment, attempt).await?);
+        }
         if confirm {
             return Ok(());
         }
         Err(ResolveRefused::Unconfirmed(format!(
-            "{checked}; to call it not paid for ever, send the same with `confirm`"
+            "{}; to call it not paid for ever, send the same with `confirm`",
+            checked.join("; ")
         )))
     }
 
-    fn is_lost(&self, attempt: &Attempt) -> Result<(), ResolveRefused> {
-        let node = &attempt.node;
-        // Whatever it knows now, of this one it knows nothing.
-        if attempt.end == AttemptEnd::Contradicted(Contradiction::Forgotten) {
-            return Ok(());
-        }
-        match self.shared.nodes.find(node) {
-            Some(slot) if slot.status.lock().connected && slot.standing.lock().is_believed() => {
-                Err(ResolveRefused::NodeAnswers(Arc::clone(node)))
-            }
-            Some(_) | None => Ok(()),
-        }
+    /// Nobody can be asked about the attempt.
+    fn is_lost(&self, attempt: &Attempt) -> bool {
+        // Whatever the node knows now, of this one it knows nothing.
+        let is_forgotten = attempt.end == AttemptEnd::Contradicted(Contradiction::Forgotten);
+        is_forgotten || !self.shared.nodes.find(&attempt.node).is_some_and(|node| node.answers())
     }
 
-    async fn look(&self, payment: &Payment, attempt: &Attempt) -> Result<(), ResolveRefused> {
+    /// Asks the attempt's node, and says what was seen there.
+    async fn look(&self, payment: &Payment, attempt: &Attempt) -> Result<String, ResolveRefused> {
         let node = &attempt.node;
         let away = || ResolveRefused::NodeAway(Arc::clone(node));
         let slot = self.shared.nodes.find(node).ok_or_else(away)?;
+        if !slot.standing.lock().is_believed() {
+            return Err(ResolveRefused::NotBelieved(Arc::clone(node)));
+        }
         let open = payment.state.open_attempt().filter(|open| open.attempt == attempt.number);
         let reserved = open.map(|at| at.channels.iter().map(|&(channel, _)| channel).collect());
         let wanted = Wanted {
             payment_hash: payment.order.payment_hash,
             reserved: reserved.unwrap_or_default(),
-            stuck: open.is_some() && matches!(payment.state, State::Stuck(_)),
+            // One that its node's quarantine made unresolved was not looked for.
+            stuck: open.is_some() && !matches!(attempt.end, AttemptEnd::Suspended { .. }),
         };
         let (reply, finding) = oneshot::channel();
         let attempt = AttemptId { payment: payment.id, number: attempt.number };
@@ -223,7 +187,14 @@ impl Engine {
         let message = NodeMessage::Inspect(Box::new(inspect));
         slot.inbox.offer(message).map_err(|_| Busy::Overloaded)?;
         match finding.await.map_err(|_| Busy::UnknownOutcome)? {
-            Finding::Nothing => Ok(()),
+            Finding::Nothing => {
+                Ok(format!("no HTLC of it at {node}, and nothing of it can start there any more"))
+            }
+            Finding::Unproved => Ok(format!(
+                "{node} says that it is paid, but its preimage is not this payment's and no HTLC \
+                 of it lives: whether it was paid is your word alone"
+            )),
+            Finding::Quiet => Err(ResolveRefused::Quiet(Arc::clone(node))),
             Finding::Paid => Err(ResolveRefused::PaidAtNode(Arc::clone(node))),
             Finding::MayLive => Err(ResolveRefused::MayLive(Arc::clone(node))),
             Finding::Unreachable => Err(away()),

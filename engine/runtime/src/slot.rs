@@ -245,11 +245,8 @@ impl NodeSlot {
 
     /// What operators see of it now.
     pub fn shown(&self) -> NodeStatus {
-        let (draining, quarantine) = {
-            let standing = self.standing.lock();
-            (standing.draining, standing.quarantine)
-        };
-        NodeStatus { draining, quarantine, ..self.status.lock().clone() }
+        let Standing { draining, quarantine, contradicted, .. } = self.standing.lock().clone();
+        NodeStatus { draining, quarantine, contradicted, ..self.status.lock().clone() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fulgurite_core::{Msat, UnixMs, standing::Quarantine};
+use fulgurite_core::{Msat, PaymentId, UnixMs, standing::Quarantine};
 
 use crate::clock::now;
 
@@ -48,6 +48,8 @@ pub struct NodeStatus {
     pub draining: bool,
     /// Why it is not believed (rule E19).
     pub quarantine: Option<Quarantine>,
+    /// Payments that it showed as paid after they had ended otherwise (rule E14).
+    pub contradicted: Vec<PaymentId>,
 }
 
 /// How much waits and lives.
@@ -113,6 +115,7 @@ impl NodeStatus {
             block_height: 0,
             draining: false,
             quarantine: None,
+            contradicted: Vec::new(),
         }
     }
 }

@@ -218,7 +218,7 @@ impl Supervisor {
             return;
         };
         let slot = self.shared.nodes.at(index);
-        let mut work = NodeWork::new(Arc::clone(&self.shared), slot, adapter);
+        let mut work = NodeWork::new((Arc::clone(&self.shared), self.views.clone()), slot, adapter);
         if again {
             work.take_over();
         }

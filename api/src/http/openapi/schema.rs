@@ -19,6 +19,8 @@ pub const RESOLUTION: &str = "Resolution";
 pub const STEERING: &str = "NodeSteering";
 /// What makes a node believed again.
 pub const TRUST: &str = "NodeTrust";
+/// What ends the payments of a lost node.
+pub const NODE_RESOLUTION: &str = "NodeResolution";
 /// The body of a request that takes nothing.
 pub const NOTHING: &str = "Nothing";
 /// Every refusal.
@@ -46,6 +48,7 @@ pub const WRITTEN: &[(&str, Default)] = &[
     ("ListRefusedRowsResponse", || wire::page("rows", Vec::new(), "")),
     ("Node", || wire::node(&v1::Node::default())),
     ("Payment", || wire::payment(&v1::Payment::default())),
+    ("ResolveNodeResponse", || wire::node_resolved(&v1::ResolveNodeResponse::default())),
     ("RefusedRow", || wire::refused_row(&v1::RefusedRow::default())),
 ];
 
@@ -86,6 +89,7 @@ pub fn all(contract: &Contract) -> Map<String, Value> {
     schemas.insert(RESOLUTION.into(), resolution(contract));
     schemas.insert(STEERING.into(), without_name(contract, "DrainNodeRequest"));
     schemas.insert(TRUST.into(), without_name(contract, "TrustNodeRequest"));
+    schemas.insert(NODE_RESOLUTION.into(), node_resolution(contract));
     schemas.insert(NOTHING.into(), nothing());
     schemas.insert(PROBLEM.into(), problem());
     schemas.insert(ERROR_CODE.into(), error_code());
@@ -210,6 +214,14 @@ fn without_name(contract: &Contract, name: &str) -> Value {
         }
         schema["required"] = properties.keys().map(String::as_str).collect();
     }
+    schema
+}
+
+fn node_resolution(contract: &Contract) -> Value {
+    let mut schema = without_name(contract, "ResolveNodeRequest");
+    schema["properties"]["confirm"] =
+        read(contract, "ResolveNodeRequest")["properties"]["confirm"].clone();
+    schema["required"] = json!(["by", "reason"]);
     schema
 }
 

@@ -25,6 +25,9 @@ const RENDERED: &[(&str, Render)] = &[
     ("Limits",       |bytes| wire::limits(&v1::Limits::decode(bytes).expect("bytes"))),
     ("Node",         |bytes| wire::node(&v1::Node::decode(bytes).expect("bytes"))),
     ("Payment",      |bytes| wire::payment(&v1::Payment::decode(bytes).expect("bytes"))),
+    ("ResolveNodeResponse", |bytes| {
+        wire::node_resolved(&v1::ResolveNodeResponse::decode(bytes).expect("bytes"))
+    }),
     ("RefusedRow",   |bytes| wire::refused_row(&v1::RefusedRow::decode(bytes).expect("bytes"))),
 ];
 

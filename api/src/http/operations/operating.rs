@@ -68,6 +68,29 @@ pub const OPERATIONS: &[Operation] = &[
         route: || post(operate::trust),
         ..STEER
     },
+    Operation {
+        id: "resolveNode",
+        path: "/v1/nodes/{name}/resolve",
+        summary: "End the payments of a lost node",
+        description: "Every payment that is open or unresolved at a node that is lost for ever is \
+            ended as not paid, on a person's word alone; the node is quarantined. Refused while \
+            the node answers. Without `confirm` the answer is CONFIRMATION_REQUIRED with how many \
+            payments it would end. Asked again, it ends what is left.",
+        body: Some(Body { schema: NODE_RESOLUTION, example: "node_resolution" }),
+        answers: &[json(200, "They are ended.", "ResolveNodeResponse", "node_resolved")],
+        codes: &[
+            Code::NodeNotFound,
+            Code::NodeAnswers,
+            Code::ConfirmationRequired,
+            Code::MediaTypeUnsupported,
+            Code::Starting,
+            Code::Stopping,
+            Code::DiskLow,
+            Code::UnknownOutcome,
+        ],
+        route: || post(operate::resolve_node),
+        ..STEER
+    },
 ];
 
 /// What steering a node has in common.

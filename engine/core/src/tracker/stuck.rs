@@ -17,7 +17,7 @@ use crate::{
 
 /// The least time between the two looks that make a payment stuck, in milliseconds: a result on
 /// its way from the channel to the payment is long there by then.
-const LOOKS_APART_MS: i64 = 10_000;
+pub const LOOKS_APART_MS: i64 = 10_000;
 
 /// What is known about HTLCs of a payment that is in flight.
 #[derive(Clone, Debug, Default)]

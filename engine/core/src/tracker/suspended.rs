@@ -5,6 +5,7 @@ use super::{Account, Action, Context, Input, Outcome, Phase, Tracker};
 use crate::{
     event::Contradiction,
     port::{PaymentReport, PaymentStatus, SendReport, TrackReport},
+    standing::Quarantine,
 };
 
 /// How often a node that is not believed is asked for a proof, in milliseconds.
@@ -12,11 +13,11 @@ const ASK_AGAIN_MS: i64 = 10_000;
 
 impl Tracker {
     /// The node is not believed any more. `false` when that was known.
-    pub fn suspend(&mut self, context: &Context<'_>) -> bool {
-        if self.suspended || self.phase == Phase::Over {
+    pub fn suspend(&mut self, why: Quarantine, context: &Context<'_>) -> bool {
+        if self.suspended.is_some() || self.phase == Phase::Over {
             return false;
         }
-        self.suspended = true;
+        self.suspended = Some(why);
         if !matches!(self.phase, Phase::Sending | Phase::Watching(_)) {
             self.wait(context);
         }
@@ -25,7 +26,8 @@ impl Tracker {
 
     /// A person trusts the node again: what it says counts, and nothing is sent for the attempt.
     pub fn trust(&mut self, context: &Context<'_>) {
-        if std::mem::take(&mut self.suspended) && self.phase != Phase::Over {
+        if self.suspended.take().is_some() && self.phase != Phase::Over {
+            self.trusted = true;
             self.liveness.is_stuck = true;
             self.wait(context);
         }
@@ -33,7 +35,12 @@ impl Tracker {
 
     /// The node is not believed.
     pub fn is_suspended(&self) -> bool {
-        self.suspended
+        self.suspended.is_some()
+    }
+
+    /// It was suspended, and a person trusts the node again: that it forgot this one is no news.
+    pub fn was_trusted(&self) -> bool {
+        self.trusted
     }
 
     /// The node had shown it to an earlier engine or actor.
@@ -45,6 +52,7 @@ impl Tracker {
     pub(super) fn step_suspended(
         &mut self,
         input: Input,
+        why: Quarantine,
         context: &mut Context<'_>,
     ) -> Option<Action> {
         match input {
@@ -64,11 +72,14 @@ impl Tracker {
             Input::Track(number, TrackReport::Payment(report))
                 if report.status == PaymentStatus::InFlight =>
             {
+                self.liveness.reported(&report);
                 self.phase = Phase::Watching(number);
                 None
             }
+            // Another node never knew it.
             Input::Track(number, TrackReport::NotFound)
-                if self.confirmed.is_some_and(|confirmed| confirmed < number) =>
+                if why != Quarantine::IdentityChanged
+                    && self.confirmed.is_some_and(|confirmed| confirmed < number) =>
             {
                 Some(self.done(Outcome::Contradicted(Contradiction::Forgotten)))
             }

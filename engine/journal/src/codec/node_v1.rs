@@ -4,7 +4,7 @@
 use bincode::{BorrowDecode, Encode};
 use fulgurite_core::standing::{NodeChange, Quarantine, Standing};
 
-use super::{DecodeError, order_v1::SealedV1};
+use super::{DecodeError, numbers_v1, order_v1::SealedV1};
 
 #[derive(Encode, BorrowDecode)]
 pub(super) enum NodeChangeV1<'a> {
@@ -13,6 +13,7 @@ pub(super) enum NodeChangeV1<'a> {
     Trusted { identity_pubkey: &'a [u8], by: SealedV1<'a>, checked: SealedV1<'a> },
     Drained { by: SealedV1<'a> },
     Undrained { by: SealedV1<'a> },
+    PaidAfterAll(u128),
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -20,12 +21,14 @@ pub(super) struct StandingV1<'a> {
     identity_pubkey: &'a [u8],
     quarantine: Option<u8>,
     draining: bool,
+    contradicted: Vec<u128>,
 }
 
 fn quarantine(number: u8) -> Result<Quarantine, DecodeError> {
     match number {
         1 => Ok(Quarantine::IdentityChanged),
         2 => Ok(Quarantine::PaymentForgotten),
+        3 => Ok(Quarantine::Lost),
         _ => Err(DecodeError::UnknownValue("quarantine")),
     }
 }
@@ -42,6 +45,7 @@ impl<'a> From<&'a NodeChange> for NodeChangeV1<'a> {
             }
             NodeChange::Drained { by } => NodeChangeV1::Drained { by: by.into() },
             NodeChange::Undrained { by } => NodeChangeV1::Undrained { by: by.into() },
+            NodeChange::PaidAfterAll(payment) => NodeChangeV1::PaidAfterAll(payment.as_u128()),
         }
     }
 }
@@ -62,6 +66,9 @@ impl TryFrom<NodeChangeV1<'_>> for NodeChange {
             },
             NodeChangeV1::Drained { by } => NodeChange::Drained { by: by.into() },
             NodeChangeV1::Undrained { by } => NodeChange::Undrained { by: by.into() },
+            NodeChangeV1::PaidAfterAll(payment) => {
+                NodeChange::PaidAfterAll(numbers_v1::payment(payment)?)
+            }
         })
     }
 }
@@ -72,6 +79,7 @@ impl<'a> From<&'a Standing> for StandingV1<'a> {
             identity_pubkey: &standing.identity_pubkey,
             quarantine: standing.quarantine.map(|why| why as u8),
             draining: standing.draining,
+            contradicted: standing.contradicted.iter().map(|payment| payment.as_u128()).collect(),
         }
     }
 }
@@ -80,10 +88,12 @@ impl TryFrom<StandingV1<'_>> for Standing {
     type Error = DecodeError;
 
     fn try_from(row: StandingV1<'_>) -> Result<Standing, DecodeError> {
+        let contradicted = row.contradicted.into_iter().map(numbers_v1::payment);
         Ok(Standing {
             identity_pubkey: row.identity_pubkey.into(),
             quarantine: row.quarantine.map(quarantine).transpose()?,
             draining: row.draining,
+            contradicted: contradicted.collect::<Result<_, _>>()?,
         })
     }
 }

@@ -11,11 +11,12 @@ fn context(number: &mut u32) -> Context<'_> {
 }
 
 /// An attempt of before a restart that its node had shown, asked for by call 1.
-fn asked(number: &mut u32) -> Tracker {
+fn asked(why: Quarantine, number: &mut u32) -> Tracker {
     let payment = batch_id().payment(1);
     let tracker = Tracker::new(payment, hash(1), attempt(1), NOW).resumed(NOW).shown();
     let mut tracker = tracker;
-    assert!(tracker.suspend(&context(number)) && !tracker.suspend(&context(number)));
+    assert!(tracker.suspend(why, &context(number)));
+    assert!(!tracker.suspend(why, &context(number)), "once");
     let asks = tracker.step(Input::Tick, &mut context(number));
     assert!(matches!(asks, Some(Action::Track(_))), "{asks:?}");
     tracker
@@ -36,17 +37,20 @@ fn a_proof_counts_and_a_failure_does_not() {
     let paid =
         |row| payment(PaymentStatus::Succeeded { preimage: preimage(row), fee_paid: Msat::ZERO });
     let failed = || payment(PaymentStatus::Failed(FailureReason::NoRoute));
-    for (report, over) in [
-        (paid(1), true),
-        (paid(2), false),
-        (failed(), false),
-        (payment(PaymentStatus::InFlight), false),
-        (TrackReport::Unreachable("gone".into()), false),
-        // It had shown it: it forgot it.
-        (TrackReport::NotFound, true),
+    let (forgot, other) = (Quarantine::PaymentForgotten, Quarantine::IdentityChanged);
+    for (why, report, over) in [
+        (forgot, paid(1), true),
+        (other, paid(1), true),
+        (forgot, paid(2), false),
+        (forgot, failed(), false),
+        (forgot, payment(PaymentStatus::InFlight), false),
+        (forgot, TrackReport::Unreachable("gone".into()), false),
+        // It had shown it: it forgot it. Another node never knew it.
+        (forgot, TrackReport::NotFound, true),
+        (other, TrackReport::NotFound, false),
     ] {
         let mut number = 0;
-        let mut tracker = asked(&mut number);
+        let mut tracker = asked(why, &mut number);
         let action = tracker.step(Input::Track(1, report.clone()), &mut context(&mut number));
         assert_eq!(matches!(action, Some(Action::Done(_))), over, "{report:?}: {action:?}");
         assert_eq!(tracker.phase() == Phase::Over, over, "{report:?}");
@@ -56,11 +60,13 @@ fn a_proof_counts_and_a_failure_does_not() {
 #[test]
 fn trusted_again_its_word_counts_behind_the_fence() {
     let mut number = 0;
-    let mut tracker = asked(&mut number);
+    let mut tracker = asked(Quarantine::PaymentForgotten, &mut number);
+    assert!(!tracker.was_trusted());
     tracker.trust(&context(&mut number));
     let asks = tracker.step(Input::Tick, &mut context(&mut number));
     assert!(matches!(asks, Some(Action::Track(_))), "{asks:?}");
     let failed = payment(PaymentStatus::Failed(FailureReason::NoRoute));
     let action = tracker.step(Input::Track(2, failed), &mut context(&mut number));
     assert!(matches!(action, Some(Action::Fence(_))), "never sent again: {action:?}");
+    assert!(tracker.was_trusted());
 }
