@@ -25,6 +25,9 @@ pub struct CompareArgs {
     /// Compares only the runs of this target.
     #[arg(long, value_name = "TARGET")]
     target: Option<String>,
+    /// Compares runs too in which the generator itself lagged: they say less.
+    #[arg(long)]
+    with_invalid: bool,
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
@@ -76,7 +79,8 @@ pub fn run(args: &CompareArgs) -> Result<()> {
         let wanted = |run: &&RunResult| args.target.as_ref().is_none_or(|name| run.target == *name);
         let runs: Vec<RunResult> = report.runs.iter().filter(wanted).cloned().collect();
         ensure!(!runs.is_empty(), "{} holds no such run", path.display());
-        ensure!(runs.iter().all(|run| run.valid), "{} holds an invalid run", path.display());
+        let valid = runs.iter().all(|run| run.valid) || args.with_invalid;
+        ensure!(valid, "{} holds an invalid run; --with-invalid takes it", path.display());
         Ok(runs)
     };
     let (runs_a, runs_b) = (pick(&a, &args.a)?, pick(&b, &args.b)?);

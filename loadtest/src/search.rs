@@ -121,7 +121,7 @@ pub async fn run(args: SearchArgs) -> Result<ExitCode> {
     ensure!((0.1..=100.0).contains(&args.within), "--within: 0.1 to 100 percent");
     let (scenario, targets) = args.differences.of(Scenario::load(&args.scenario)?)?;
     let [target] = targets[..] else { bail!("search takes one --target") };
-    let out = run::prepare(args.out.as_deref())?;
+    let out = run::prepare(args.out.as_deref(), scenario.load.idle_connections)?;
     let (machine, commit) = (Machine::now(), report::commit());
     let seconds = scenario.load.stages.iter().map(|stage| stage.seconds).sum();
     let Differences { running, .. } = &args.differences;

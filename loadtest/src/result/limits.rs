@@ -30,6 +30,10 @@ pub(crate) fn check(slo: &Slo, scenario: &Scenario, run: &RunResult) -> Vec<Chec
         let measured = recovery_s(scenario, run);
         at_most(&mut checks, "recovers, s", Some(limit), measured);
     }
+    if scenario.load.idle_connections > 0 {
+        // Fewer are open than the scenario says: it is another one.
+        at_most(&mut checks, "idle connections closed", Some(0.0), run.idle_closed as f64);
+    }
     if let Some(rss) = run.usage.engine_rss_mib {
         at_most(&mut checks, "engine's memory, MiB", slo.engine_rss_mib_max, rss);
     }
@@ -43,8 +47,12 @@ fn times(checks: &mut Vec<Check>, (limits, stage): (&Limits, &str), measured: &Q
         ("P99", limits.p99, measured.p99_ms),
         ("P99.9", limits.p999, measured.p999_ms),
     ];
-    for (quantile, limit, measured) in all {
-        at_most(checks, &format!("{stage} {quantile}, ms"), limit, measured);
+    for (quantile, limit, measured_ms) in all {
+        at_most(checks, &format!("{stage} {quantile}, ms"), limit, measured_ms);
+        // No outcome is no fast one.
+        if let (Some(last), 0, Some(_)) = (checks.last_mut(), measured.count, limit) {
+            last.passed = false;
+        }
     }
 }
 

@@ -148,7 +148,7 @@ pub(crate) struct Second {
 pub(crate) struct Usage {
     pub engine_us: Option<f64>,
     pub nodes_us: Option<f64>,
-    pub generator_us: f64,
+    pub generator_us: Option<f64>,
     /// The most memory that the engine had resident.
     pub engine_rss_mib: Option<f64>,
     /// The same when the clock started.
@@ -182,6 +182,8 @@ pub(crate) struct Check {
 pub(crate) struct RunResult {
     /// What was asked: `batches`, `grpc`, `http`, `bare`.
     pub target: String,
+    /// The most requests that the client had open at once; 0 is no limit.
+    pub in_flight_max: u32,
     /// Its round, from 1.
     pub round: u32,
     /// When the clock started, UTC.
@@ -210,10 +212,20 @@ pub(crate) struct RunResult {
     pub engine_stages: Vec<EngineStage>,
     /// What was done to the nodes: second and words.
     pub faults: Vec<(f64, String)>,
+    /// Idle connections that the engine closed.
+    pub idle_closed: u64,
     pub checks: Vec<Check>,
 }
 
 impl RunResult {
+    /// What was run, in words.
+    pub fn title(&self) -> String {
+        match self.in_flight_max {
+            0 => format!("{}, round {}", self.target, self.round),
+            limit => format!("{}, at most {limit} at once, round {}", self.target, self.round),
+        }
+    }
+
     /// Whether every limit was kept.
     pub fn passed(&self) -> bool {
         self.checks.iter().all(|check| check.passed)

@@ -33,7 +33,6 @@ use crate::{
         hlog::{self, IntervalLog},
         limits,
     },
-    scene,
     target::{Door, Idle, Shared, Slot},
 };
 
@@ -69,12 +68,14 @@ pub(crate) async fn drive(
     let schedule = Schedule::new(&load.stages, load.spacing, load.seed, scenario.each())?;
     let each = scenario.each() as usize;
     let count = schedule.arrivals().count() * each;
-    eprintln!("signing {count} invoices");
-    let invoices = scene::seeded_invoices(rig.reach.seed, rig.reach.first_invoice, count)?;
+    let invoices = rig.reach.invoices.take(count)?;
     let door = Arc::new(Door::open(&rig.reach, load).await?);
-    let idle = Idle::open(&rig.reach, load.idle_connections).await?;
+    let mut idle = Idle::open(&rig.reach, load.idle_connections).await?;
     let (start, started) = (Instant::now() + LEAD, SystemTime::now() + LEAD);
-    let name = format!("{}-{round}", load.target.name());
+    let name = match load.in_flight_max {
+        0 => format!("{}-{round}", load.target.name()),
+        limit => format!("{}-{limit}-{round}", load.target.name()),
+    };
     let log = folder.map(|folder| {
         let path = folder.join(format!("{name}.hlog"));
         IntervalLog::create(&path, started, &format!("fulgurite-loadtest {}", scenario.name))
@@ -97,6 +98,7 @@ pub(crate) async fn drive(
     live.begin(load.target.name(), round, schedule.lasts());
     let mut run = Drive { shared: Arc::clone(&shared), door, timeout, live, stop };
     let interrupted = run.all(arrivals).await?;
+    let idle_closed = idle.closed();
     drop((run, idle));
     let elapsed = start.elapsed().min(schedule.lasts()).max(Duration::from_millis(1));
     let books = close(&shared)?;
@@ -109,6 +111,7 @@ pub(crate) async fn drive(
     result.usage = usage(&result.counts, (before.1, after.1), (before.2, rig.engine_rss_mib()));
     result.engine_stages = metrics::between(&before.0, &after.0);
     result.faults = faults;
+    result.idle_closed = idle_closed;
     result.checks = limits::check(&scenario.slo, scenario, &result);
     Ok(result)
 }
@@ -193,6 +196,7 @@ fn result(
     let lag = books.latency.get(Stage::Lag.name()).map_or(0.0, |lag| lag.p99_ms);
     Ok(RunResult {
         target: load.target.name().into(),
+        in_flight_max: load.in_flight_max,
         round,
         started: report::utc(started),
         seconds,
@@ -210,6 +214,7 @@ fn result(
         usage: Usage::default(),
         engine_stages: Vec::new(),
         faults: Vec::new(),
+        idle_closed: 0,
         checks: Vec::new(),
     })
 }
@@ -219,10 +224,13 @@ fn usage(
     (before, after): (CpuTimes, CpuTimes),
     (rss_before, rss): (Option<f64>, Option<f64>),
 ) -> Usage {
-    let each = |used: Duration| used.as_secs_f64() * 1e6 / counts.final_states().max(1) as f64;
-    let of = |before: Option<Duration>, after: Option<Duration>| {
-        Some(each(after?.saturating_sub(before?)))
+    // Without a final state there is nothing to divide by.
+    let each = |used: Duration| {
+        let count = counts.final_states();
+        (count > 0).then(|| used.as_secs_f64() * 1e6 / count as f64)
     };
+    let of =
+        |before: Option<Duration>, after: Option<Duration>| each(after?.saturating_sub(before?));
     Usage {
         engine_us: of(before.engine, after.engine),
         nodes_us: of(before.nodes, after.nodes),

@@ -15,7 +15,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::{
@@ -26,6 +26,9 @@ pub(crate) use live::Live;
 use rig::{Rig, Running};
 use scenario::{Scenario, Target};
 use schedule::{Spacing, Stage};
+
+/// Four times the few connections that carry the payments: as said below.
+const FILES_BESIDES: u64 = 20;
 
 /// What is run, and what of the scenario is different this time.
 #[derive(Debug, Args)]
@@ -39,6 +42,9 @@ pub struct RunArgs {
     #[arg(long, default_value_t = 1, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rounds: u32,
+    /// At which concurrencies the bare client is tried; the best counts.
+    #[arg(long, value_delimiter = ',', value_name = "N,N")]
+    bare_in_flight: Vec<u32>,
     /// The folder for report.html, report.json, .hlog and .hgrm; made when it is missing.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -134,13 +140,14 @@ impl Differences {
 /// When the scenario cannot be run.
 pub async fn run(args: RunArgs) -> Result<ExitCode> {
     let (scenario, targets) = args.differences.of(Scenario::load(&args.scenario)?)?;
-    let out = prepare(args.out.as_deref())?;
+    let out = prepare(args.out.as_deref(), scenario.load.idle_connections)?;
     let (machine, commit) = (Machine::now(), report::commit());
     let mut live = Live::new(args.quiet);
     let mut runs: Vec<RunResult> = Vec::new();
-    let turns =
-        (1..=args.rounds).flat_map(|round| targets.iter().map(move |target| (*target, round)));
-    for turn in turns {
+    for (target, limit, round) in turns(&args, &targets, scenario.load.in_flight_max) {
+        let mut scenario = scenario.clone();
+        scenario.load.in_flight_max = limit;
+        let turn = (target, round);
         let done = one(&scenario, turn, &args.differences.running, out, &mut live).await?;
         let interrupted = done.interrupted;
         runs.push(done);
@@ -154,6 +161,22 @@ pub async fn run(args: RunArgs) -> Result<ExitCode> {
     }
     report::print(args.json, &report, &summary::text(&report))?;
     Ok(verdict(&report))
+}
+
+/// Target, concurrency and round of every run. Targets take turns within a round: what the machine
+/// does to one it does to the others.
+fn turns(args: &RunArgs, targets: &[Target], limit: u32) -> Vec<(Target, u32, u32)> {
+    let mut turns = Vec::new();
+    for round in 1..=args.rounds {
+        for target in targets {
+            let limits = match (*target, &args.bare_in_flight[..]) {
+                (Target::Bare, tried @ [_, ..]) => tried,
+                _ => &[limit],
+            };
+            turns.extend(limits.iter().map(|limit| (*target, *limit, round)));
+        }
+    }
+    turns
 }
 
 /// Which report.
@@ -177,16 +200,26 @@ pub fn tell(args: &ReportArgs) -> Result<ExitCode> {
     Ok(verdict(&report))
 }
 
-/// Makes the folder, and as many open files as the system allows: the engine gets the same.
+/// Makes the folder, and lets this process, and so the engine that it starts, open the files that
+/// `idle_connections` need.
 ///
 /// # Errors
 /// When the folder cannot be made.
-pub(crate) fn prepare(out: Option<&Path>) -> Result<Option<&Path>> {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // Where it is not allowed, opening too many connections says so.
-    let _ = setrlimit(Resource::Nofile, limit);
+pub(crate) fn prepare(out: Option<&Path>, idle_connections: u32) -> Result<Option<&Path>> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let hard = getrlimit(Resource::Nofile).maximum;
+    // The engine gives each door a quarter of its files, and half of the connections go to each.
+    let wanted = u64::from(idle_connections) * 2 + FILES_BESIDES;
+    let enough = hard.is_none_or(|hard| hard >= wanted);
+    let limit = if enough { hard } else { Some(wanted) };
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit });
+    if raised.is_err() {
+        // More than the hard limit is for root alone.
+        setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard })?;
+        let hard = hard.unwrap_or_default();
+        let few = idle_connections > 0;
+        ensure!(!few, "{hard} files may be open, and {wanted} are needed: ulimit -n {wanted}");
+    }
     if let Some(out) = out {
         std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     }

@@ -1,9 +1,19 @@
 //! What a run meets: nodes and an engine that it starts, or an engine that runs already.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, Result, ensure};
-use fulgurite_sim::{FleetFile, NodeInfo};
+use fulgurite_sim::{FleetFile, Invoice, NodeInfo};
+use lightning_invoice::Bolt11Invoice;
 
 use super::scenario::{Scenario, Target};
 use crate::{
@@ -39,6 +49,15 @@ pub(crate) struct Running {
     /// Their process.
     #[arg(long, value_name = "PID", requires = "fleet")]
     fleet_pid: Option<u32>,
+    /// A node for the target bare, real lnd too: its gRPC address, tls.cert and macaroon.
+    #[arg(long, value_name = "IP:PORT,CERT,MACAROON")]
+    node: Vec<String>,
+    /// What is paid when the nodes are real: a text file with BOLT 11 invoices, one use each.
+    #[arg(long, value_name = "FILE")]
+    invoices: Option<PathBuf>,
+    /// How many of them earlier runs have used.
+    #[arg(skip)]
+    used: Arc<AtomicUsize>,
 }
 
 /// Where everything is.
@@ -48,10 +67,52 @@ pub(crate) struct Reach {
     pub http: Option<SocketAddr>,
     pub admin: Option<SocketAddr>,
     pub nodes: Vec<NodeInfo>,
-    /// The number of the first invoice that nobody has paid.
-    pub first_invoice: u64,
-    /// The seed of the invoices.
-    pub seed: u64,
+    pub invoices: Invoices,
+}
+
+/// What is paid.
+#[derive(Clone, Debug)]
+pub(crate) enum Invoices {
+    /// Those of the simulated network of `seed`, from number `first` on, which nobody has paid.
+    Simulated { seed: u64, first: u64 },
+    /// Those of a file.
+    File { path: PathBuf, used: Arc<AtomicUsize> },
+}
+
+impl Invoices {
+    /// `count` of them, signed or read.
+    ///
+    /// # Errors
+    /// When there are not so many.
+    pub fn take(&self, count: usize) -> Result<Vec<Invoice>> {
+        let (path, used) = match self {
+            Invoices::Simulated { seed, first } => {
+                eprintln!("signing {count} invoices");
+                return scene::seeded_invoices(*seed, *first, count);
+            }
+            Invoices::File { path, used } => (path, used),
+        };
+        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let words = text.split(|c: char| c.is_whitespace() || [',', '"'].contains(&c));
+        let all: Vec<&str> = words.filter(|word| word.to_lowercase().starts_with("ln")).collect();
+        let first = used.fetch_add(count, Ordering::Relaxed);
+        let wanted = all.get(first..first + count).with_context(|| {
+            let left = all.len().saturating_sub(first);
+            format!("{}: {count} invoices are needed and {left} are left", path.display())
+        })?;
+        wanted.iter().map(|text| read(text)).collect()
+    }
+}
+
+/// What a bare client needs of an invoice.
+fn read(text: &str) -> Result<Invoice> {
+    let parsed: Bolt11Invoice = text.parse().map_err(|error| anyhow::anyhow!("{text}: {error}"))?;
+    let amount_msat = parsed.amount_milli_satoshis();
+    Ok(Invoice {
+        bolt11: text.to_owned(),
+        payment_hash: *parsed.payment_hash().as_ref(),
+        amount_msat: amount_msat.with_context(|| format!("{text}: an invoice without amount"))?,
+    })
 }
 
 impl Reach {
@@ -90,7 +151,7 @@ impl Rig {
     /// # Errors
     /// When something does not start, or the scenario asks for what a running engine cannot give.
     pub async fn start(scenario: &Scenario, target: Target, running: &Running) -> Result<Rig> {
-        if running.engine.is_some() || running.fleet.is_some() {
+        if running.engine.is_some() || running.fleet.is_some() || !running.node.is_empty() {
             return Rig::of_running(scenario, target, running);
         }
         let folder = Folder::new()?;
@@ -107,8 +168,7 @@ impl Rig {
             http: None,
             admin: None,
             nodes,
-            first_invoice: 0,
-            seed: scene::SEED,
+            invoices: Invoices::Simulated { seed: scene::SEED, first: 0 },
         };
         let mut engine = None;
         if target != Target::Bare {
@@ -119,7 +179,7 @@ impl Rig {
             reach.admin = Some(started.admin);
             let history = scenario.engine.history;
             pay_history(&started.client, history).await?;
-            reach.first_invoice = u64::from(history);
+            reach.invoices = Invoices::Simulated { seed: scene::SEED, first: u64::from(history) };
             engine = Some(started);
         }
         let folder = Some(folder);
@@ -140,19 +200,25 @@ impl Rig {
             scenario.name
         );
         ensure!(target == Target::Bare || running.engine.is_some(), "--engine is needed");
-        let nodes = match &running.fleet {
+        let mut nodes = match &running.fleet {
             Some(dir) => FleetFile::read(dir).with_context(|| dir.display().to_string())?.nodes,
             None => Vec::new(),
         };
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+        for node in &running.node {
+            nodes.push(named_node(node)?);
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        let invoices = match &running.invoices {
+            Some(path) => Invoices::File { path: path.clone(), used: Arc::clone(&running.used) },
+            // Below 2^48 for centuries, and never the numbers of an earlier run.
+            None => Invoices::Simulated { seed: running.fleet_seed, first: now.as_secs() << 16 },
+        };
         let reach = Reach {
             grpc: running.engine,
             http: running.engine_http,
             admin: running.engine_admin,
             nodes,
-            // Below 2^48 for centuries, and never the numbers of an earlier run.
-            first_invoice: now.as_secs() << 16,
-            seed: running.fleet_seed,
+            invoices,
         };
         Ok(Rig {
             reach,
@@ -196,6 +262,21 @@ impl Rig {
     }
 }
 
+/// `IP:PORT,CERT,MACAROON`.
+fn named_node(text: &str) -> Result<NodeInfo> {
+    let parts: Vec<&str> = text.split(',').collect();
+    let [address, tls_cert, macaroon] = parts[..] else {
+        anyhow::bail!("--node {text}: the address, tls.cert and macaroon, with commas");
+    };
+    Ok(NodeInfo {
+        name: address.to_owned(),
+        address: address.to_owned(),
+        tls_cert: tls_cert.into(),
+        macaroon: macaroon.into(),
+        pubkey: String::new(),
+    })
+}
+
 fn cpu(process: Option<&Process>, pid: Option<u32>) -> Result<Option<Duration>> {
     match (process, pid) {
         (Some(process), _) => process.cpu().map(Some),
@@ -218,4 +299,31 @@ async fn pay_history(client: &Client, count: u32) -> Result<()> {
         eprintln!("history: {paid} of {count} payments");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invoices_of_a_file_are_used_once_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("invoices.csv");
+        let made = scene::invoices(0, 3).unwrap();
+        let rows: Vec<String> =
+            made.iter().map(|made| format!("{},\"a, b\"\n", made.bolt11)).collect();
+        fs::write(&path, format!("destination,reference\n{}", rows.concat())).unwrap();
+        let invoices = Invoices::File { path, used: Arc::default() };
+        let first = invoices.take(2).unwrap();
+        assert_eq!(first, made[..2]);
+        let error = invoices.clone().take(2).unwrap_err().to_string();
+        assert!(error.contains("2 invoices are needed and 1 are left"), "{error}");
+    }
+
+    #[test]
+    fn a_node_is_named_by_three_parts() {
+        let node = named_node("127.0.0.1:10009,tls.cert,pay.macaroon").unwrap();
+        assert_eq!(node.address, "127.0.0.1:10009");
+        assert!(named_node("127.0.0.1:10009,tls.cert").is_err());
+    }
 }

@@ -14,7 +14,6 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\
 
 /// Open connections. Dropping them closes them.
 pub(crate) struct Idle {
-    #[expect(dead_code, reason = "their tasks end with it")]
     tasks: JoinSet<()>,
 }
 
@@ -44,6 +43,15 @@ impl Idle {
         }
         eprintln!("{count} idle connections, opened in {:.1} s", started.elapsed().as_secs_f64());
         Ok(Idle { tasks })
+    }
+
+    /// How many of them the engine has closed.
+    pub fn closed(&mut self) -> u64 {
+        let mut closed = 0;
+        while self.tasks.try_join_next().is_some() {
+            closed += 1;
+        }
+        closed
     }
 }
 

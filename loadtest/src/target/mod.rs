@@ -72,9 +72,20 @@ impl Refusal {
             Some(info) => {
                 Refusal { is_error: unknown.contains(&info.reason.as_str()), code: info.reason }
             }
-            None => Refusal::broken(format!("{:?}", status.code())),
+            None => Refusal::broken(format!("{:?}: {}", status.code(), root_cause(status))),
         }
     }
+}
+
+/// The last of a chain of errors: what the system said, without numbers that differ each time.
+fn root_cause(status: &tonic::Status) -> String {
+    let mut last = status.message().to_owned();
+    let mut below = std::error::Error::source(status);
+    while let Some(source) = below {
+        last = source.to_string();
+        below = source.source();
+    }
+    last
 }
 
 /// A client's call failed: by the status in it, if it holds one.

@@ -55,9 +55,8 @@ fn head(page: &mut String, report: &Report) -> std::fmt::Result {
         let us = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.0}"));
         writeln!(
             page,
-            "<tr><td>{} {}<td>{:.0}<td>{:.0}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{:.0}<td>{}</tr>",
-            escape(&run.target),
-            run.round,
+            "<tr><td>{}<td>{:.0}<td>{:.0}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}</tr>",
+            escape(&run.title()),
             run.offered_per_s,
             run.achieved_per_s,
             milliseconds(times.p50_ms),
@@ -65,7 +64,7 @@ fn head(page: &mut String, report: &Report) -> std::fmt::Result {
             milliseconds(times.max_ms),
             us(usage.engine_us),
             us(usage.nodes_us),
-            usage.generator_us,
+            us(usage.generator_us),
             state(run),
         )?;
     }
@@ -88,8 +87,7 @@ fn state(run: &RunResult) -> &'static str {
 }
 
 fn one(page: &mut String, run: &RunResult) -> std::fmt::Result {
-    let (target, round) = (escape(&run.target), run.round);
-    writeln!(page, "<section><h2>{target}, round {round} {}</h2>", state(run))?;
+    writeln!(page, "<section><h2>{} {}</h2>", escape(&run.title()), state(run))?;
     if !run.valid {
         let lag = milliseconds(run.latency(Stage::Lag).p99_ms);
         let limit = milliseconds(run.lag_limit_ms);
@@ -130,7 +128,7 @@ fn cards(page: &mut String, run: &RunResult) -> std::fmt::Result {
         ("generator's lag P99", milliseconds(run.latency(Stage::Lag).p99_ms)),
         ("engine CPU a payment", us(usage.engine_us)),
         ("nodes CPU a payment", us(usage.nodes_us)),
-        ("generator CPU a payment", us(Some(usage.generator_us))),
+        ("generator CPU a payment", us(usage.generator_us)),
         ("engine's peak memory", rss),
     ];
     writeln!(page, "<dl class=\"cards\">")?;
@@ -214,10 +212,7 @@ fn ends(run: &RunResult) -> String {
 }
 
 fn times(page: &mut String, run: &RunResult) -> std::fmt::Result {
-    writeln!(
-        page,
-        "<div class=\"wide\"><table><thead><tr><th>from the planned time<th>count<th>mean"
-    )?;
+    writeln!(page, "<div class=\"wide\"><table><thead><tr><th>latency<th>count<th>mean")?;
     writeln!(page, "<th>P50<th>P90<th>P99<th>P99.9<th>max</tr></thead><tbody>")?;
     for stage in Stage::ALL {
         let times = run.latency(stage);
@@ -232,8 +227,8 @@ fn times(page: &mut String, run: &RunResult) -> std::fmt::Result {
         }
         writeln!(page, "</tr>")?;
     }
-    writeln!(page, "</tbody></table><p class=\"dim\">service is from the request on, without the")?;
-    writeln!(page, "wait for its turn.</p></div>")
+    writeln!(page, "</tbody></table><p class=\"dim\">All from the planned time, but service:")?;
+    writeln!(page, "that is from the request on.</p></div>")
 }
 
 fn stages(page: &mut String, run: &RunResult) -> std::fmt::Result {
