@@ -140,6 +140,12 @@ pub struct Sends {
     /// So many seconds after that, a payment that is in flight with no HTLC on its channels becomes
     /// unresolved, 1 to 86,400; lnd keeps an HTLC back for up to 60 s. Default 90.
     pub stuck_after_s: u32,
+    /// A node that says nothing of a payment in flight for so many seconds is asked for it, 1 to
+    /// 86,400. Default 60.
+    pub silence_s_max: u32,
+    /// A payment in flight for so many seconds, as by a hold invoice, leaves the windows of its
+    /// batch and its node to others; in its channels it keeps its slots. 1 to 86,400. Default 60.
+    pub long_after_s: u32,
     /// The most parts that a node may split a payment into (`max_parts`), 1 to 1,000.
     /// Default 16.
     pub parts_max: u32,
@@ -153,6 +159,8 @@ impl Default for Sends {
             fence_margin_ms: 10_000,
             payment_timeout_s: 30,
             stuck_after_s: 90,
+            silence_s_max: 60,
+            long_after_s: 60,
             parts_max: 16,
         }
     }
@@ -165,6 +173,8 @@ impl Sends {
         bounds.within("sends.fence_margin_ms", self.fence_margin_ms, 100..=600_000);
         bounds.within("sends.payment_timeout_s", self.payment_timeout_s, 1..=3_600);
         bounds.within("sends.stuck_after_s", self.stuck_after_s, 1..=86_400);
+        bounds.within("sends.silence_s_max", self.silence_s_max, 1..=86_400);
+        bounds.within("sends.long_after_s", self.long_after_s, 1..=86_400);
         bounds.within("sends.parts_max", self.parts_max, 1..=1_000);
     }
 }

@@ -194,7 +194,7 @@ impl Engine {
         Ok(answer)
     }
 
-    /// The value of one of its metrics that has no labels.
+    /// The value of one of its metrics, with its labels if it has any.
     ///
     /// # Errors
     /// When it does not show it.
@@ -209,11 +209,19 @@ impl Engine {
     /// # Errors
     /// When there is none.
     pub fn state_of(&self, invoice: &Invoice) -> Result<String> {
+        let payment = self.payment_of(invoice)?;
+        Ok(payment["state"].as_str().context("no state")?.to_owned())
+    }
+
+    /// The payment with this hash, by the command line.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn payment_of(&self, invoice: &Invoice) -> Result<serde_json::Value> {
         let hash = hex::encode(invoice.payment_hash);
         let output = self.cli(&["payment", "list", "--hash", &hash, "--json"])?;
         let first = String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned);
-        let payment: serde_json::Value = serde_json::from_str(&first.context("no payment")?)?;
-        Ok(payment["state"].as_str().context("no state")?.to_owned())
+        Ok(serde_json::from_str(&first.context("no payment")?)?)
     }
 
     /// Kills it as a crash would.

@@ -16,6 +16,7 @@ pub mod raw;
 pub mod regtest;
 pub mod results;
 pub mod scenarios;
+pub mod scenarios_hang;
 pub mod scenarios_late;
 pub mod scenarios_meaning;
 pub mod scenarios_network;

@@ -198,6 +198,17 @@ impl Peer {
         Ok(self.lightning().list_channels(request).await?.into_inner().channels)
     }
 
+    /// How many of the node's channels are being closed, or wait for the chain.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub async fn closing_channels(&self) -> Result<usize> {
+        let request = lnrpc::PendingChannelsRequest {};
+        let answer = self.lightning().pending_channels(request).await?.into_inner();
+        let forced = answer.pending_force_closing_channels.len();
+        Ok(forced + answer.waiting_close_channels.len())
+    }
+
     /// Who the node is.
     ///
     /// # Errors

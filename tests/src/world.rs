@@ -149,6 +149,49 @@ impl World {
         .await
     }
 
+    /// Closes channels of the payer by force: these in the real world, all of them in the simulated
+    /// one. What is in flight there waits for the chain.
+    ///
+    /// # Errors
+    /// When they are not closing.
+    pub async fn force_close(&self, channels: &[u64]) -> Result<()> {
+        match self {
+            World::Real(network) => {
+                for channel in channels {
+                    network.alice().force_close(*channel).await?;
+                }
+                network.chain().generate(1).await?;
+            }
+            World::Simulated(fleet) => {
+                let closed_channels = u32::try_from(fleet.config().channels)?;
+                let knobs = fleet.config().knobs.clone();
+                fleet.turn(Some(0), &Knobs { closed_channels, ..knobs })?;
+            }
+        }
+        let payer = Peer::connect(&self.payer()).await?;
+        until("the channels to be closing", PATIENCE, async || {
+            let closing = payer.closing_channels().await?;
+            Ok((closing >= channels.len()).then_some(()))
+        })
+        .await
+    }
+
+    /// Lets the chain go on: a block in the real world, until all is decided in the simulated one.
+    ///
+    /// # Errors
+    /// When the chain does not.
+    pub async fn chain_goes_on(&self) -> Result<()> {
+        match self {
+            World::Real(network) => network.chain().generate(1).await,
+            World::Simulated(fleet) => {
+                let closed_channels = u32::try_from(fleet.config().channels)?;
+                let (resolved_channels, knobs) = (closed_channels, fleet.config().knobs.clone());
+                let knobs = Knobs { closed_channels, resolved_channels, ..knobs };
+                Ok(fleet.turn(Some(0), &knobs)?)
+            }
+        }
+    }
+
     fn turn_peer(&self, fleet: &Fleet, peers_offline: bool) -> Result<()> {
         let knobs = Knobs { peers_offline, ..fleet.config().knobs.clone() };
         Ok(fleet.turn(Some(0), &knobs)?)

@@ -35,8 +35,14 @@ async fn a_batch_is_paid_over_two_kills_of_the_engine() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_outlives_its_node() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    // Half of what is in flight at the kill is not on its channel yet.
-    let knobs = Knobs { latency_ms: 100.0, commit_ms: 50, ..Knobs::default() };
+    // All that is in flight at the kill is not on its channel yet; slow enough that there is
+    // something, however late a busy machine kills.
+    let knobs = Knobs {
+        latency_ms: 500.0,
+        commit_ms: 1_000,
+        payments_per_second: 60.0,
+        ..Knobs::default()
+    };
     let world = World::simulated(folder.path(), 5, knobs).await?;
     let engine = folder.path().join("e");
     let stuck = scenarios::a_batch_outlives_its_node(&world, &engine, (200, 100)).await?;

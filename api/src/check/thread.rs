@@ -180,11 +180,12 @@ impl Worker {
         }
     }
 
-    fn check(&self, job: Job) {
-        let mut rows = Vec::with_capacity(job.orders.len());
-        for (at, order) in job.orders.iter().enumerate() {
+    /// Who has the answer sees the places free, whatever the answer.
+    fn check(&self, Job { orders, terms, reply, places }: Job) {
+        let mut rows = Vec::with_capacity(orders.len());
+        for (at, order) in orders.iter().enumerate() {
             // Nobody waits for an upload that was cut.
-            if job.reply.is_closed() {
+            if reply.is_closed() {
                 return;
             }
             if at > 0 && at % ROWS_BETWEEN_SINGLES == 0 {
@@ -194,21 +195,22 @@ impl Worker {
             // A broken invariant costs the request that met it, not all that come after it: this
             // thread is the only way in, and nobody would see that it is gone. The judge keeps
             // nothing between two orders.
-            let row = catch_unwind(AssertUnwindSafe(|| self.check_row(order, &job.terms)));
+            let row = catch_unwind(AssertUnwindSafe(|| self.check_row(order, &terms)));
             let Ok(row) = row else {
                 tracing::error!(
                     order = at,
                     "the invoice check failed at an order: this is a defect"
                 );
+                drop(places);
                 // When nobody waits any more, the answer is dropped.
-                let _ = job.reply.send(Err(Unchecked::Failed));
+                let _ = reply.send(Err(Unchecked::Failed));
                 return;
             };
             rows.push(row);
         }
-        drop(job.places);
+        drop(places);
         // When nobody waits any more, the answer is dropped.
-        let _ = job.reply.send(Ok(rows));
+        let _ = reply.send(Ok(rows));
     }
 
     fn check_row(&self, order: &PaymentOrder, terms: &Terms) -> CheckedRow {

@@ -40,7 +40,7 @@ struct NodeLabel {
 type OfNode = fn(&NodeStatus) -> i64;
 
 /// The gauges of a node: name, help, value.
-const OF_NODES: [(&str, &str, OfNode); 10] = [
+const OF_NODES: [(&str, &str, OfNode); 14] = [
     ("fulgurite_node_connected", "1 while the node can be used", |node| i64::from(node.connected)),
     ("fulgurite_node_breaker_open", "1 while the node gets nothing", |node| {
         i64::from(node.breaker != "closed")
@@ -55,6 +55,18 @@ const OF_NODES: [(&str, &str, OfNode); 10] = [
         i64::from(node.window)
     }),
     ("fulgurite_node_in_flight", "Payments in flight there", |node| i64::from(node.in_flight)),
+    ("fulgurite_node_long_attempts", "Those of them that left the windows", |node| {
+        i64::from(node.long)
+    }),
+    ("fulgurite_node_silent_attempts", "Attempts that the node was asked for in vain", |node| {
+        i64::from(node.silent)
+    }),
+    ("fulgurite_node_oldest_attempt_seconds", "The age of its oldest attempt", |node| {
+        node.oldest_ms / 1_000
+    }),
+    ("fulgurite_node_closing_channels", "Channels being closed, when it was asked last", |node| {
+        i64::from(node.closing_channels)
+    }),
     ("fulgurite_node_attempts_per_second", "Attempts that ended there, over ten seconds", |node| {
         node.measured_rate.round() as i64
     }),

@@ -46,6 +46,8 @@ pub(super) fn runtime(config: &Config) -> Options {
             fence_margin_ms: i64::from(sends.fence_margin_ms),
             payment_timeout_seconds: sends.payment_timeout_s,
             stuck_after_ms: i64::from(sends.stuck_after_s) * 1_000,
+            silence_ms_max: i64::from(sends.silence_s_max) * 1_000,
+            long_after_ms: i64::from(sends.long_after_s) * 1_000,
             parts_max: sends.parts_max,
         },
         channels: channel::Limits {

@@ -128,6 +128,32 @@ impl Node {
         self.rate.refund();
     }
 
+    /// An attempt takes long (rule E21): its place in the window is another's. That says nothing
+    /// about the node.
+    pub fn left_window(&mut self) {
+        self.breaker.withdrawn();
+        self.in_flight = self.in_flight.checked_sub(1).expect("what leaves was started");
+    }
+
+    /// An attempt is over that had left the window before. So late it says nothing about how many
+    /// may be in flight.
+    pub fn ended_late(&mut self, outcome: &Outcome, now: UnixMs) {
+        match outcome {
+            Outcome::Settled { .. }
+            | Outcome::Failed(_)
+            | Outcome::NeverSent(NeverSent::InvoiceExpired | NeverSent::SelfPayment) => {
+                self.breaker.answered();
+            }
+            Outcome::NeverSent(
+                NeverSent::Invalid | NeverSent::NotDelivered | NeverSent::Withdrawn,
+            )
+            | Outcome::Stuck
+            | Outcome::Suspended
+            | Outcome::Contradicted(_) => {}
+        }
+        self.meter.count(now);
+    }
+
     /// An attempt is over.
     pub fn ended(&mut self, outcome: &Outcome, now: UnixMs) {
         match outcome {

@@ -40,7 +40,7 @@ pub enum Command {
     /// Sends a payment: exactly one `SendPaymentV2` call, reported by [`NodeEvent::Send`].
     Send(Box<SendPayment>),
     /// Asks for a payment: one `TrackPaymentV2` call with in-flight updates, reported by
-    /// [`NodeEvent::Track`] until the payment is final or the stream ends.
+    /// [`NodeEvent::Track`].
     Track(TrackCall),
     /// Asks whether the node refuses a macaroon that expires at this node time (rule E13 (1)):
     /// one harmless call with that caveat, reported by [`NodeEvent::ExpiryProbe`].
@@ -49,7 +49,7 @@ pub enum Command {
         expiry: UnixMs,
     },
     /// Reads the channels again, reported by [`NodeEvent::Channels`].
-    ListChannels,
+    ListChannels(ChannelsCall),
     /// Reads a page of the node's payments, reported by [`NodeEvent::Payments`].
     ListPayments(ListCall),
 }
@@ -91,6 +91,16 @@ pub enum ListedState {
     Failed,
 }
 
+/// Which reading of the channels is wanted. Many calls may be answered by one reading that began
+/// after the last of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChannelsCall {
+    /// Grows with every call: a reading that answers it began later.
+    pub number: u32,
+    /// Channels that are no longer open are asked for, too.
+    pub closed: bool,
+}
+
 /// One `TrackPaymentV2` call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TrackCall {
@@ -100,6 +110,9 @@ pub struct TrackCall {
     pub number: u32,
     /// What is asked for.
     pub payment_hash: PaymentHash,
+    /// Whether changes are reported until the payment is final, or the first answer alone. Of an
+    /// attempt's calls that follow only the last one goes on: earlier ones end without a word.
+    pub follow: bool,
 }
 
 /// One `SendPaymentV2` call (routerrpc.SendPaymentRequest). Always with `cancelable = false` and
@@ -140,8 +153,8 @@ pub enum NodeEvent {
         /// For the operator.
         reason: String,
     },
-    /// All channels of the node, read anew.
-    Channels(Vec<ChannelInfo>),
+    /// The channels of the node, read anew.
+    Channels(ChannelReport),
     /// Something happened to a send.
     Send {
         /// Which send.
@@ -185,6 +198,35 @@ pub struct NodeInfo {
     pub block_height: u32,
     /// How far the node's clock is ahead of ours; exact to one second or better.
     pub clock_offset_ms: i64,
+}
+
+/// The channels of a node as it listed them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelReport {
+    /// All that are open.
+    pub open: Vec<ChannelInfo>,
+    /// What became of the others; `None` when it was not asked for, or not said.
+    pub closed: Option<ClosedChannels>,
+    /// The last [`ChannelsCall`] that was made before the reading began; 0 for none.
+    pub number: u32,
+}
+
+impl ChannelReport {
+    /// The node says that the channel is closed and resolved on chain.
+    pub fn has_resolved(&self, short_channel_id: u64) -> bool {
+        let closed = self.closed.as_ref();
+        closed.is_some_and(|closed| closed.resolved.contains(&short_channel_id))
+    }
+}
+
+/// Channels that are no longer open (lnrpc PendingChannels and ClosedChannels).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClosedChannels {
+    /// Closed, and nothing of them is left to be decided on chain: short channel ids as lnd's
+    /// numbers.
+    pub resolved: Vec<u64>,
+    /// How many are being closed, or closed with something left to be decided on chain.
+    pub closing: u32,
 }
 
 /// One channel (lnrpc.Channel).

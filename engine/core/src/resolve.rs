@@ -5,8 +5,8 @@
 
 use crate::{
     id::PaymentHash,
-    port::{ChannelInfo, PaymentStatus, TrackReport},
-    tracker::may_live,
+    port::{ChannelInfo, ChannelReport, PaymentStatus, TrackReport},
+    tracker::{FirstHop, may_live},
 };
 
 /// What the node showed behind the fence.
@@ -41,13 +41,19 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// What the node's answer and its channels say. `channels` is everything that it lists.
-    pub fn finding(&self, answer: &TrackReport, channels: &[ChannelInfo]) -> Finding {
+    /// What the node's answer and its channels say. `channels` is what it listed afterwards.
+    pub fn finding(&self, answer: &TrackReport, channels: &ChannelReport) -> Finding {
         let shows = |info: &ChannelInfo| info.outgoing.contains(&self.payment_hash);
+        // Only of what the node still knows: what it forgot may have been paid on chain.
+        let is_known = self.stuck && matches!(answer, TrackReport::Payment(_));
         let lives = |hops: &[u64]| {
-            channels.iter().any(shows)
+            channels.open.iter().any(shows)
                 || may_live(self.payment_hash, hops, |id| {
-                    channels.iter().find(|info| info.short_channel_id == id)
+                    let listed = channels.open.iter().find(|info| info.short_channel_id == id);
+                    match listed {
+                        None if is_known && channels.has_resolved(id) => FirstHop::Resolved,
+                        listed => listed.into(),
+                    }
                 })
         };
         let (over, hops) = match answer {
@@ -80,7 +86,7 @@ mod tests {
     use super::*;
     use crate::{
         amount::Msat,
-        port::{FailureReason, PaymentReport},
+        port::{ClosedChannels, FailureReason, PaymentReport},
         testing::{NOW, channel, hash, preimage},
     };
 
@@ -109,7 +115,9 @@ mod tests {
             PaymentStatus::Succeeded { preimage: preimage(2), fee_paid: Msat::ZERO }, &[7],
         );
         let lost = TrackReport::Unreachable("gone".into());
-        for (stuck, reserved, answer, channels, finding) in [
+        // Channel 9 is closed, and the chain is done with it.
+        let closed = Some(ClosedChannels { resolved: vec![9], closing: 1 });
+        for (stuck, reserved, answer, open, finding) in [
             (true,  &[7][..], flies(&[7]),            vec![quiet(7)],           Finding::Nothing),
             (true,  &[7],     flies(&[]),             vec![quiet(7)],           Finding::Nothing),
             (false, &[7],     flies(&[7]),            vec![quiet(7)],           Finding::Quiet),
@@ -128,9 +136,14 @@ mod tests {
             (false, &[7],     TrackReport::NotFound,  vec![quiet(8)],           Finding::MayLive),
             (false, &[],      TrackReport::NotFound,  vec![quiet(7)],           Finding::MayLive),
             (false, &[],      TrackReport::NotFound,  vec![],                   Finding::MayLive),
+            (true,  &[9],     flies(&[9]),            vec![quiet(7)],           Finding::Nothing),
+            (true,  &[9],     flies(&[9, 7]),         vec![busy(7)],            Finding::MayLive),
+            (false, &[9],     flies(&[9]),            vec![quiet(7)],           Finding::MayLive),
+            (true,  &[9],     TrackReport::NotFound,  vec![quiet(7)],           Finding::MayLive),
             (true,  &[7],     paid,                   vec![quiet(7)],           Finding::Paid),
             (true,  &[7],     lost,                   vec![],               Finding::Unreachable),
         ] {
+            let channels = ChannelReport { open, closed: closed.clone(), number: 1 };
             let wanted = Wanted { payment_hash: hash(1), reserved: reserved.to_vec(), stuck };
             assert_eq!(wanted.finding(&answer, &channels), finding, "{answer:?} {channels:?}");
         }

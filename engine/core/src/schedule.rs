@@ -6,11 +6,12 @@ mod tests;
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
+    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
 };
 
 use crate::{
     batch::Batch,
+    id::PaymentId,
     order::BatchOptions,
     payment::{Payment, State},
     retry::{RetryPolicy, Terms},
@@ -27,6 +28,8 @@ pub struct Schedule {
     /// The last moment at which each queued payment may start.
     ends: BinaryHeap<Reverse<(UnixMs, u32)>>,
     active: u32,
+    /// In flight for so long that they do not count as active (rule E21).
+    long: HashSet<PaymentId>,
     per_payee: HashMap<Payee, u32>,
     /// Payments that wait for another one to the same payee.
     parked: HashMap<Payee, VecDeque<u32>>,
@@ -101,6 +104,7 @@ impl Schedule {
             waiting: BinaryHeap::new(),
             ends: BinaryHeap::with_capacity(batch.payments.len()),
             active: 0,
+            long: HashSet::new(),
             per_payee: HashMap::new(),
             parked: HashMap::new(),
             rate: Rate::new(options.payments_per_second_max, now),
@@ -181,9 +185,19 @@ impl Schedule {
         None
     }
 
+    /// A payment takes long (rule E21): its place in the window is another's. To its payee it is in
+    /// flight all the same.
+    pub fn left_window(&mut self, payment: &Payment) {
+        if self.long.insert(payment.id) {
+            self.active = self.active.checked_sub(1).expect("what leaves was active");
+        }
+    }
+
     /// A payment is no longer placed or in flight.
     pub fn ended(&mut self, payment: &Payment) {
-        self.active = self.active.checked_sub(1).expect("what ends was active");
+        if !self.long.remove(&payment.id) {
+            self.active = self.active.checked_sub(1).expect("what ends was active");
+        }
         let Some(payee) = payment.order.payee else {
             return;
         };
@@ -233,7 +247,7 @@ impl Schedule {
         [retry, end, rate].into_iter().flatten().min()
     }
 
-    /// Payments that are placed or in flight.
+    /// Payments that are placed or in flight, without those that left the window.
     pub fn active(&self) -> u32 {
         self.active
     }

@@ -18,6 +18,7 @@
 
 mod inputs;
 mod moves;
+mod news;
 mod sends;
 mod stuck;
 mod suspended;
@@ -28,9 +29,10 @@ use std::sync::Arc;
 
 pub use self::{
     inputs::{Action, Context, Input, Outcome, Phase},
-    stuck::{LOOKS_APART_MS, may_live},
+    stuck::{FirstHop, LOOKS_APART_MS, may_live},
 };
 use self::{
+    news::News,
     sends::{Account, Send},
     stuck::Liveness,
 };
@@ -84,6 +86,8 @@ pub struct Tracker {
     suspended: Option<Quarantine>,
     /// It was suspended, and a person trusts the node as it is now.
     trusted: bool,
+    /// When it was last heard of.
+    news: News,
     phase: Phase,
 }
 
@@ -112,6 +116,7 @@ impl Tracker {
             liveness: Liveness::default(),
             suspended: None,
             trusted: false,
+            news: News { heard: started, asked: started },
             phase: Phase::Waiting { until: started },
         }
     }
@@ -176,6 +181,7 @@ impl Tracker {
             Input::Permission(granted) => self.on_permission(granted, context),
             Input::Fence(up_to) => self.on_fence(up_to, context),
             Input::Tick => self.on_tick(context),
+            Input::Silence(limit_ms) => self.on_silence(limit_ms, context),
             Input::Look { alive } => self.on_look(alive, context),
         }
     }
@@ -192,6 +198,7 @@ impl Tracker {
         match report {
             SendReport::Payment(payment) => {
                 send.account = Account::Accounted;
+                self.news.heard = context.now;
                 self.confirm(context);
                 match payment.status {
                     // A late word: what is asked now is newer.
@@ -256,6 +263,9 @@ impl Tracker {
     ) -> Option<Action> {
         if !matches!(self.phase, Phase::Asking(call) | Phase::Watching(call) if call == number) {
             return None;
+        }
+        if !matches!(report, TrackReport::Unreachable(_)) {
+            self.news.heard = context.now;
         }
         match report {
             TrackReport::Payment(payment) => {

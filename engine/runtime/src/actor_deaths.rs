@@ -78,6 +78,8 @@ fn engine_options(fleet: &Fleet) -> Options {
         fence_margin_ms: 200,
         payment_timeout_seconds: 30,
         stuck_after_ms: 90_000,
+        silence_ms_max: 60_000,
+        long_after_ms: 60_000,
         parts_max: 16,
     };
     let intake = intake::Limits { open_payments_max: 10_000, uploads_max: 8, disk_floor_bytes: 0 };

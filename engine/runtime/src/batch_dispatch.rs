@@ -49,6 +49,23 @@ impl BatchWork {
         }
     }
 
+    /// An attempt takes long (rule E21): another may have its place in the batch's window.
+    pub(crate) fn long(&mut self, attempt: AttemptId) {
+        let batch = attempt.payment.batch();
+        let Some(work) = self.batches.get_mut(&batch) else {
+            return;
+        };
+        let Some(payment) = work.batch.payment(attempt.payment) else {
+            return;
+        };
+        if let State::InFlight(current) = &payment.state
+            && current.attempt == attempt.number
+        {
+            work.schedule.left_window(payment);
+            self.feed(batch);
+        }
+    }
+
     /// Does what the batch itself must do by now. Returns its last summary when that finished it.
     pub(crate) fn follow_up(&mut self, batch: BatchId, time: UnixMs) -> Option<Summary> {
         let mut summary = None;

@@ -141,6 +141,7 @@ impl BatchWork {
             BatchMessage::Grant(grant) => self.grant(grant, time),
             BatchMessage::Returned(placed) => self.returned(placed),
             BatchMessage::Outcome(attempt, outcome) => self.outcome(attempt, outcome, time),
+            BatchMessage::Long(attempt) => self.long(attempt),
             BatchMessage::AskPermission(attempt, node) => self.permission(attempt, node, time),
             BatchMessage::Confirmed(attempt) => {
                 self.payment(attempt.payment, &Input::Confirmed { attempt: attempt.number }, time);

@@ -33,6 +33,8 @@ struct Known {
     slot: Rc<ChannelSlot>,
     actor: Addr<ChannelActor>,
     info: ChannelInfo,
+    /// It was in the node's last report: it is open.
+    listed: bool,
     /// Tells this actor's death from its predecessors'.
     birth: u32,
 }
@@ -56,6 +58,7 @@ impl Channels {
                     let message = ChannelMessage::Reported(Box::new(info.clone()));
                     known.slot.inbox.deliver(message);
                     known.info = info;
+                    known.listed = true;
                     known
                 }
                 None => {
@@ -71,6 +74,7 @@ impl Channels {
                 close(&known.actor);
             } else {
                 known.info.active = false;
+                known.listed = false;
                 let message = ChannelMessage::Reported(Box::new(known.info.clone()));
                 known.slot.inbox.deliver(message);
                 self.known.insert(id, known);
@@ -99,7 +103,7 @@ impl Channels {
         };
         let notice = DeathNotice { node: Arc::clone(&self.node), channel: slot.id, birth };
         let actor = ChannelActor::new(Rc::clone(&slot), notice, channel).start();
-        Known { slot, actor, info, birth }
+        Known { slot, actor, info, listed: true, birth }
     }
 
     /// Builds the actor of a channel anew after its death, from what this node has reserved: also
@@ -120,8 +124,8 @@ impl Channels {
         while known.slot.inbox.poll_batch(&mut context, &mut stale).is_ready() {
             stale.clear();
         }
-        let known = self.start(known.slot, known.info);
-        self.known.insert(id, known);
+        let started = self.start(known.slot, known.info);
+        self.known.insert(id, Known { listed: known.listed, ..started });
         true
     }
 
@@ -169,9 +173,9 @@ impl Channels {
         }
     }
 
-    /// The channel as the node reported it last; not active once it is closed or closing.
+    /// The channel as the node reported it last; `None` when it is not open any more.
     pub fn info(&self, id: u64) -> Option<&ChannelInfo> {
-        self.known.get(&id).map(|known| &known.info)
+        self.known.get(&id).filter(|known| known.listed).map(|known| &known.info)
     }
 
     /// The room of every channel, as published last.

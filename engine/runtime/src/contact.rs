@@ -11,7 +11,8 @@ use crate::engine::Engine;
 /// How a payment in flight can be followed right now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Contact {
-    /// Since when its node cannot be asked; `None` while it can, or when nothing is in flight.
+    /// Since when its node cannot be asked, or was asked in vain; `None` while it answers, or when
+    /// nothing is in flight.
     pub lost_since: Option<UnixMs>,
     /// The block height by which what is in flight comes back at the latest; 0 when unknown.
     pub htlc_expiry_height: u32,
@@ -28,8 +29,9 @@ impl Engine {
             return Contact { lost_since: Some(payment.updated), htlc_expiry_height: 0 };
         };
         let attempt = AttemptId { payment: payment.id, number: started.attempt };
-        let lost_since = node.status.lock().disconnected_since;
-        let height = node.htlc_expiries.lock().get(&attempt).copied();
-        Contact { lost_since, htlc_expiry_height: height.unwrap_or(0) }
+        let disconnected_since = node.status.lock().disconnected_since;
+        let followed = node.followed.lock().get(&attempt).copied().unwrap_or_default();
+        let lost_since = disconnected_since.or(followed.silent_since);
+        Contact { lost_since, htlc_expiry_height: followed.htlc_expiry_height }
     }
 }

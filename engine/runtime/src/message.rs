@@ -31,6 +31,8 @@ pub enum BatchMessage {
     Returned(Placed),
     /// An attempt is over at its node, or stuck there.
     Outcome(AttemptId, Outcome),
+    /// An attempt takes long: it leaves the window (rule E21).
+    Long(AttemptId),
     /// The node with this index asks whether an attempt may be sent again (rule E9).
     AskPermission(AttemptId, usize),
     /// The node has shown an attempt that takes long: it may not forget it (rule E19).

@@ -11,7 +11,9 @@ use crate::{
     clock::now,
     message::{BatchMessage, Grant, Place, Placed},
     metrics::Stage,
+    node_stuck::Holds,
     node_work::{Granted, NodeWork, Reserving, Tracked},
+    slot::Followed,
     status::hex,
 };
 
@@ -143,23 +145,44 @@ impl NodeWork {
         board.idle = self.channels.idle();
     }
 
+    /// Writes what is known of the attempts beyond the journal.
+    fn publish_followed(&self, time: UnixMs) {
+        let silence_ms = self.shared.sends.silence_ms_max;
+        let see = |(attempt, tracked): (&AttemptId, &Tracked)| {
+            let htlc_expiry_height = tracked.tracker.htlc_expiry_height();
+            let silent_since = tracked.tracker.silent_since(time, silence_ms);
+            let followed = Followed { htlc_expiry_height, silent_since };
+            (followed != Followed::default()).then_some((*attempt, followed))
+        };
+        let mut followed = self.slot.followed.lock();
+        followed.clear();
+        followed.extend(self.tracked.iter().filter_map(see));
+        let silent = followed.values().filter(|it| it.silent_since.is_some()).count();
+        drop(followed);
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let long = self.tracked.values().filter(|tracked| tracked.holds == Holds::Channels).count();
+        let ages = self.tracked.values().map(|tracked| time.since(tracked.tracker.started()));
+        let mut status = self.slot.status.lock();
+        if silent > 0 && status.silent == 0 {
+            tracing::warn!(node = %self.slot.name, silent,
+                "the node says nothing of attempts that it was asked for");
+        }
+        status.silent = count(silent);
+        status.long = count(long);
+        status.oldest_ms = ages.max().unwrap_or(0).max(0);
+    }
+
     /// Writes the operator's view; less often than `publish`.
     pub fn publish_status(&mut self) {
-        let expiry = |(attempt, tracked): (&AttemptId, &Tracked)| {
-            let height = tracked.tracker.htlc_expiry_height();
-            (height > 0).then_some((*attempt, height))
-        };
-        let mut expiries = self.slot.htlc_expiries.lock();
-        expiries.clear();
-        expiries.extend(self.tracked.iter().filter_map(expiry));
-        drop(expiries);
-        let measured_rate = self.node.measured_rate(now());
+        let time = now();
+        self.publish_followed(time);
+        let measured_rate = self.node.measured_rate(time);
         let (spendable, active_channels) = self.channels.spendable();
         let mut status = self.slot.status.lock();
         status.connected = self.node.is_connected();
         status.breaker = self.node.breaker().name();
         status.window = self.node.window();
-        status.in_flight = self.node.in_flight();
+        status.in_flight = self.node.in_flight().saturating_add(status.long);
         status.measured_rate = measured_rate;
         status.queued = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
         status.active_channels = active_channels;

@@ -3,17 +3,26 @@
 
 use fulgurite_core::{
     AttemptId, UnixMs,
-    port::{ChannelInfo, Command, TrackCall, TrackReport},
+    port::{ChannelReport, Command, TrackCall, TrackReport},
     resolve::Finding,
     tracker::LOOKS_APART_MS,
 };
 
-use crate::{clock::now, message::Inspect, node_work::NodeWork};
+use crate::{
+    clock::{now, steady},
+    message::Inspect,
+    node_work::NodeWork,
+};
+
+/// How long the node may take for an answer, in milliseconds.
+const ANSWER_MS_MAX: i64 = 30_000;
 
 /// One look on its way.
 pub(crate) struct Inspecting {
     inspect: Inspect,
     step: Step,
+    /// When the node has taken too long for this step, by the steady clock.
+    until: UnixMs,
 }
 
 enum Step {
@@ -21,8 +30,8 @@ enum Step {
     Fence(UnixMs),
     /// The call with this number was made behind the fence.
     Asked(u32),
-    /// This was the answer; the channels are read.
-    Reading(TrackReport),
+    /// This was the answer; the channels are read, by the call with this number.
+    Reading(TrackReport, u32),
 }
 
 impl NodeWork {
@@ -34,7 +43,10 @@ impl NodeWork {
         let offset = self.clock_offset_ms(time);
         let expiry = inspect.sent_until.plus_ms(self.shared.send_bounds.expiry_ms + offset);
         self.want_fence(expiry);
-        self.inspecting.push(Inspecting { inspect, step: Step::Fence(expiry) });
+        let (bounds, sends) = (self.shared.send_bounds, self.shared.sends);
+        let fence_ms = bounds.expiry_ms + bounds.deadline_ms + sends.fence_margin_ms;
+        let until = steady().plus_ms(fence_ms + ANSWER_MS_MAX);
+        self.inspecting.push(Inspecting { inspect, step: Step::Fence(expiry), until });
         self.inspect_behind_fence();
     }
 
@@ -52,9 +64,10 @@ impl NodeWork {
                 *number
             };
             looking.step = Step::Asked(number);
+            looking.until = steady().plus_ms(ANSWER_MS_MAX);
             let Inspect { attempt, wanted, .. } = &looking.inspect;
-            let payment_hash = wanted.payment_hash;
-            let call = TrackCall { attempt: *attempt, number, payment_hash };
+            let (attempt, payment_hash) = (*attempt, wanted.payment_hash);
+            let call = TrackCall { attempt, number, payment_hash, follow: false };
             self.adapter.command(Command::Track(call));
         }
     }
@@ -62,26 +75,31 @@ impl NodeWork {
     /// Takes the answer to a call of ours; false when it is not ours.
     pub(crate) fn inspected(&mut self, call: TrackCall, report: &TrackReport) -> bool {
         let ours =
-            |looking: &&mut Inspecting| matches!(looking.step, Step::Asked(n) if n == call.number);
-        let Some(looking) = self.inspecting.iter_mut().find(ours) else {
+            |looking: &Inspecting| matches!(looking.step, Step::Asked(n) if n == call.number);
+        let Some(at) = self.inspecting.iter().position(ours) else {
             return false;
         };
-        looking.step = Step::Reading(report.clone());
-        self.adapter.command(Command::ListChannels);
+        // Of what is closed, too: its HTLC is decided on chain.
+        let number = self.list_channels(true);
+        let looking = &mut self.inspecting[at];
+        looking.step = Step::Reading(report.clone(), number);
+        looking.until = steady().plus_ms(ANSWER_MS_MAX);
         true
     }
 
     /// The channels were read.
-    pub(crate) fn inspect_channels(&mut self, channels: &[ChannelInfo]) {
+    pub(crate) fn inspect_channels(&mut self, channels: &ChannelReport) {
         let time = now();
         for looking in std::mem::take(&mut self.inspecting) {
             match looking.step {
-                Step::Reading(report) => {
+                Step::Reading(report, number) if number <= channels.number => {
                     let finding = looking.inspect.wanted.finding(&report, channels);
                     let finding = self.twice_quiet(looking.inspect.attempt, finding, time);
                     answer(looking.inspect, finding);
                 }
-                Step::Fence(_) | Step::Asked(_) => self.inspecting.push(looking),
+                Step::Fence(_) | Step::Asked(_) | Step::Reading(..) => {
+                    self.inspecting.push(looking);
+                }
             }
         }
     }
@@ -94,6 +112,14 @@ impl NodeWork {
         }
         let first = *self.quiet.entry(attempt).or_insert(time);
         if time.since(first) < LOOKS_APART_MS { Finding::Quiet } else { Finding::Nothing }
+    }
+
+    /// Who looks is not kept waiting for ever.
+    pub(crate) fn inspect_in_time(&mut self) {
+        let now = steady();
+        for late in self.inspecting.extract_if(.., |looking| looking.until < now) {
+            answer(late.inspect, Finding::Unreachable);
+        }
     }
 
     /// The node is gone.

@@ -27,6 +27,7 @@ use crate::{
     message::{BatchMessage, NodeMessage, Place, Placed, Start},
     metrics::Stage,
     node_inspect::Inspecting,
+    node_stuck::{Holds, Looking},
     node_witness::Witnessing,
     slot::{BatchSlot, NodeSlot, Shared},
 };
@@ -52,12 +53,14 @@ pub struct NodeWork {
     pub(crate) waiting: Vec<AttemptId>,
     /// Trackers that wait for the fence.
     pub(crate) fencing: Vec<AttemptId>,
-    /// When suspects were looked for last (rule E15).
+    /// When suspects were looked for last (rule E15), by the steady clock.
     pub(crate) looked: UnixMs,
     /// When attempts that take long were looked for last (rule E19).
     pub(crate) confirmed: UnixMs,
-    /// The next report of the channels is for them.
-    pub(crate) looking: bool,
+    /// The reading of the channels that is awaited for them.
+    pub(crate) looking: Option<Looking>,
+    /// When attempts were last seen to that are silent or take long, by the steady clock.
+    pub(crate) watched: UnixMs,
     /// What a person wants to call not paid (rule E20).
     pub(crate) inspecting: Vec<Inspecting>,
     /// How far its payments are compared with the journal (rule E18).
@@ -79,8 +82,10 @@ pub(crate) struct Tracked {
     pub(crate) tracker: Tracker,
     pub(crate) start: Box<Start>,
     pub(crate) sent: Instant,
-    /// It has a place in the window and its channels.
-    pub(crate) holds: bool,
+    /// What it keeps from others.
+    pub(crate) holds: Holds,
+    /// It was seen to have left by a channel that is not open any more.
+    pub(crate) on_chain: bool,
 }
 
 pub(crate) struct Reserving {
@@ -117,9 +122,10 @@ impl NodeWork {
             tracked: HashMap::new(),
             waiting: Vec::new(),
             fencing: Vec::new(),
-            looked: now(),
             confirmed: now(),
-            looking: false,
+            looked: steady(),
+            looking: None,
+            watched: steady(),
             inspecting: Vec::new(),
             witnessing: Witnessing::new(shared.witness.waits_for(slot.index)),
             quiet: HashMap::new(),
@@ -140,7 +146,7 @@ impl NodeWork {
         let last = self.slot.last_info.lock().clone();
         if let Some(info) = last {
             self.event(NodeEvent::Connected(info), now());
-            self.adapter.command(Command::ListChannels);
+            self.list_channels(false);
         }
     }
 
@@ -167,9 +173,11 @@ impl NodeWork {
             self.inspect_behind_fence();
         }
         self.tick_waiting(time);
+        self.watch(time);
         self.look_for_suspects(time);
         self.confirm(time);
         self.witness_tick(time);
+        self.inspect_in_time();
         self.pump(time);
         self.publish(time);
     }
@@ -285,12 +293,9 @@ impl NodeWork {
                 self.inspect_no_more();
                 self.witness_disconnected();
             }
-            NodeEvent::Channels(channels) => {
-                self.inspect_channels(&channels);
-                if self.channels.reported(channels) {
-                    self.restore_reservations();
-                }
-                self.look(time);
+            NodeEvent::Channels(report) => {
+                self.inspect_channels(&report);
+                self.channels_listed(report, time);
             }
             NodeEvent::Send { send, report } => self.sent(send, report, time),
             NodeEvent::Track { call, report } if self.inspected(call, &report) => {
@@ -304,15 +309,6 @@ impl NodeWork {
                 self.fence.answered(expiry, answer, steady());
             }
             NodeEvent::Payments { call, page } => self.listed(call, page, time),
-        }
-    }
-
-    /// Attempts of before a restart reserve once their channels are known (rule E4).
-    fn restore_reservations(&self) {
-        for (attempt, tracked) in self.tracked.iter().filter(|(_, tracked)| tracked.holds) {
-            for &(channel, amount) in &tracked.start.attempt.channels {
-                self.channels.restore(channel, *attempt, amount);
-            }
         }
     }
 
@@ -345,7 +341,8 @@ impl NodeWork {
         self.witnessing.starts(hash);
         let tracker = Tracker::new(start.payment, hash, Arc::clone(&start.attempt), start.time);
         let sent = Instant::now();
-        self.tracked.insert(attempt, Tracked { tracker, start, sent, holds: true });
+        let holds = Holds::Everything;
+        self.tracked.insert(attempt, Tracked { tracker, start, sent, holds, on_chain: false });
         self.input(attempt, fulgurite_core::tracker::Input::Start, time);
     }
 
@@ -354,6 +351,9 @@ impl NodeWork {
         let attempt = AttemptId { payment: start.payment, number: start.attempt.attempt };
         if let Some(tracked) = self.tracked.get(&attempt) {
             // Its batch's actor died with our word in its inbox.
+            if tracked.holds == Holds::Channels {
+                start.batch.inbox.deliver(BatchMessage::Long(attempt));
+            }
             let message = match tracked.tracker.phase() {
                 Phase::Permission => BatchMessage::AskPermission(attempt, self.slot.index),
                 _ if tracked.tracker.is_suspended() && !start.stuck => {
@@ -374,8 +374,8 @@ impl NodeWork {
             }
             return;
         }
-        let holds = !start.stuck;
-        if holds {
+        let holds = if start.stuck { Holds::Nothing } else { Holds::Everything };
+        if holds == Holds::Everything {
             for &(channel, amount) in &start.attempt.channels {
                 self.channels.restore(channel, attempt, amount);
             }
@@ -390,7 +390,8 @@ impl NodeWork {
             .resumed(earlier);
         let tracker = if start.stuck { tracker.stuck() } else { tracker };
         let tracker = if start.confirmed { tracker.shown() } else { tracker };
-        self.tracked.insert(attempt, Tracked { tracker, start, sent: Instant::now(), holds });
+        let sent = Instant::now();
+        self.tracked.insert(attempt, Tracked { tracker, start, sent, holds, on_chain: false });
         self.suspend(attempt, time);
         self.input(attempt, fulgurite_core::tracker::Input::Tick, time);
     }

@@ -51,6 +51,10 @@ pub struct SendPolicy {
     pub payment_timeout_seconds: u32,
     /// How long after that a payment without an HTLC is stuck (rule E15), in milliseconds.
     pub stuck_after_ms: i64,
+    /// An attempt of which the node says nothing for so long is asked for, in milliseconds.
+    pub silence_ms_max: i64,
+    /// An attempt that takes longer leaves the windows (rule E21), in milliseconds.
+    pub long_after_ms: i64,
     /// The most parts of a payment.
     pub parts_max: u32,
 }
@@ -148,6 +152,15 @@ pub struct Board {
     pub idle: Msat,
 }
 
+/// What is known of an attempt beyond the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Followed {
+    /// The height by which what is in flight comes back; 0 when it is not known.
+    pub htlc_expiry_height: u32,
+    /// Since when its node has said nothing of it, when it was asked in vain.
+    pub silent_since: Option<UnixMs>,
+}
+
 /// Whether a node is part of the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
@@ -173,8 +186,8 @@ pub struct NodeSlot {
     pub board: Mutex<Board>,
     /// What operators see of it.
     pub status: Mutex<NodeStatus>,
-    /// The heights by which its payments in flight come back, where they are known.
-    pub htlc_expiries: Mutex<HashMap<AttemptId, u32>>,
+    /// What is known of its attempts beyond the journal; those of which nothing is are left out.
+    pub followed: Mutex<HashMap<AttemptId, Followed>>,
     /// What the node said of itself last; `None` while it is not connected.
     pub last_info: Mutex<Option<NodeInfo>>,
     /// How the node stands, as the journal has it.
@@ -217,7 +230,7 @@ impl NodeSlot {
             limits: Mutex::new(limits),
             inbox: Inbox::new(sizes),
             board: Mutex::new(Board::default()),
-            htlc_expiries: Mutex::default(),
+            followed: Mutex::default(),
             last_info: Mutex::new(None),
             standing: Mutex::new(standing),
             presence: Mutex::new(Presence::InUse),

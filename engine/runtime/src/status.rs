@@ -32,6 +32,14 @@ pub struct NodeStatus {
     pub window: u32,
     /// Payments in flight there.
     pub in_flight: u32,
+    /// Those of them that take so long that they left the window (rule E21).
+    pub long: u32,
+    /// Attempts there that were asked for and of which the node says nothing.
+    pub silent: u32,
+    /// The age of the oldest attempt there, in milliseconds; 0 without one.
+    pub oldest_ms: i64,
+    /// Channels that are being closed, as far as they were asked for.
+    pub closing_channels: u32,
     /// How many attempts a second ended there, over the last ten seconds.
     pub measured_rate: f64,
     /// Orders that wait for its window.
@@ -107,6 +115,10 @@ impl NodeStatus {
             breaker: "closed",
             window: 0,
             in_flight: 0,
+            long: 0,
+            silent: 0,
+            oldest_ms: 0,
+            closing_channels: 0,
             measured_rate: 0.0,
             queued: 0,
             active_channels: 0,

@@ -13,7 +13,9 @@ pub struct LndConfig {
     /// each connect, and while connected when it changes.
     pub tls_cert_path: PathBuf,
     /// The macaroon (binary): SendPaymentV2, TrackPaymentV2, GetInfo, ListChannels, ListPayments
-    /// and SubscribeChannelEvents suffice. Read again like the certificate.
+    /// and SubscribeChannelEvents suffice. Without PendingChannels and ClosedChannels, a payment
+    /// that a killed node lost stays in flight when its channel is closed. Read again like the
+    /// certificate.
     pub macaroon_path: PathBuf,
     /// How many connections carry payments, beside the one for everything else. Default 2, 1 to
     /// 16.

@@ -6,6 +6,7 @@
 //!
 //! [`connect()`] is for tests and load generators that use tonic's generated clients.
 
+mod channels;
 mod clock;
 mod config;
 mod connect;

@@ -10,15 +10,20 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashMap,
     rc::Rc,
     time::Duration,
 };
 
-use fulgurite_core::port::{ChannelInfo, NodeEvent, NodeInfo};
+use fulgurite_core::{
+    AttemptId,
+    port::{NodeEvent, NodeInfo},
+};
 use fulgurite_proto::lnrpc::{self, WalletState};
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 use crate::{
+    channels::Wanted,
     config::LndConfig,
     connect::chain,
     convert,
@@ -27,7 +32,6 @@ use crate::{
 };
 
 const SUBSCRIBE_STATE: &str = "/lnrpc.State/SubscribeState";
-const LIST_CHANNELS: &str = "/lnrpc.Lightning/ListChannels";
 const SUBSCRIBE_CHANNEL_EVENTS: &str = "/lnrpc.Lightning/SubscribeChannelEvents";
 /// How often a node that is not in sync is asked again.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
@@ -43,6 +47,10 @@ pub(crate) struct Shared {
     pub(crate) dropped: Cell<bool>,
     /// There while the node can be used.
     pub(crate) session: RefCell<Option<Rc<Session>>>,
+    /// The reading of the channels that the owner waits for.
+    pub(crate) channels: Wanted,
+    /// The Track call of each attempt that goes on.
+    pub(crate) tracks: RefCell<HashMap<AttemptId, (u32, Task)>>,
 }
 
 impl Shared {
@@ -183,7 +191,7 @@ async fn watch_session(
         Err(fault) => return fault,
     };
     // A macaroon without the right to list channels makes a node that cannot be used.
-    let channels = match list_channels(&session).await {
+    let channels = match shared.channels.read(&session).await {
         Ok(channels) => channels,
         Err(fault) => return fault,
     };
@@ -217,7 +225,7 @@ async fn watch_session(
                 Ok(None) => return Fault::ConnectionLost,
                 Err(fault) => return Fault::Call(SUBSCRIBE_CHANNEL_EVENTS, fault),
             },
-            () = session.refresh.notified() => watch.want_channels(),
+            () = shared.channels.wanted() => watch.want_channels(),
             () = session.reads.closed() => return Fault::ConnectionLost,
             () = tokio::time::sleep_until(next) => {
                 if let Err(fault) = watch.ask().await {
@@ -300,7 +308,7 @@ impl Watch<'_> {
     }
 
     async fn read_channels(&self) -> Result<(), Fault> {
-        self.shared.report(NodeEvent::Channels(list_channels(self.session).await?));
+        self.shared.report(NodeEvent::Channels(self.shared.channels.read(self.session).await?));
         Ok(())
     }
 
@@ -324,12 +332,6 @@ impl Watch<'_> {
         }
         Ok(())
     }
-}
-
-async fn list_channels(session: &Session) -> Result<Vec<ChannelInfo>, Fault> {
-    let request = lnrpc::ListChannelsRequest::default();
-    let answer: lnrpc::ListChannelsResponse = session.read(LIST_CHANNELS, &request).await?;
-    Ok(answer.channels.into_iter().map(convert::channel_info).collect())
 }
 
 /// Keeps one payment connection open while the session lasts.

@@ -18,6 +18,7 @@ use fulgurite_core::{
 use fulgurite_proto::{lnrpc, routerrpc};
 
 use crate::{
+    channels::Wanted,
     config::LndConfig,
     convert,
     grpc::{Call, CallFault, KillSwitch, NotHandedOver},
@@ -46,6 +47,8 @@ impl LndNode {
             events: Box::new(events),
             dropped: Cell::new(false),
             session: RefCell::new(None),
+            channels: Wanted::default(),
+            tracks: RefCell::default(),
         });
         let kill = KillSwitch::new();
         let life = Task::start(live(Rc::clone(&shared), kill.receiver()));
@@ -79,6 +82,11 @@ impl LndNode {
             .ok_or(NotHandedOver)
             .and_then(|session| session.start_track(TRACK_PAYMENT_V2, &request));
         match started {
+            Ok(started) if call.follow => {
+                // Who asks again has no use for the stream from before.
+                let task = Task::start(track(shared, call, started));
+                self.shared.tracks.borrow_mut().insert(call.attempt, (call.number, task));
+            }
             Ok(started) => spawn(track(shared, call, started)),
             Err(NotHandedOver) => spawn(async move {
                 let report = TrackReport::Unreachable("no connection".to_owned());
@@ -132,11 +140,7 @@ impl Node for LndNode {
             Command::ProbeExpiry { expiry } => self.probe(expiry),
             Command::ListPayments(call) => self.list(call),
             // Without a session the channels are reported at the next connect.
-            Command::ListChannels => {
-                if let Some(session) = self.shared.session() {
-                    session.refresh.notify_one();
-                }
-            }
+            Command::ListChannels(call) => self.shared.channels.want(call),
         }
     }
 }
@@ -145,6 +149,7 @@ impl Drop for LndNode {
     fn drop(&mut self) {
         self.shared.dropped.set(true);
         self.shared.session.take();
+        self.shared.tracks.take();
     }
 }
 
@@ -196,8 +201,19 @@ impl Follow {
     }
 }
 
-/// Reports what comes of one track, until the payment is final or the stream ends.
-async fn track(shared: Rc<Shared>, call: TrackCall, mut started: Call) {
+/// Reports what comes of one track, until the payment is final or the stream ends, or the first
+/// answer alone.
+async fn track(shared: Rc<Shared>, call: TrackCall, started: Call) {
+    follow_track(&shared, call, started).await;
+    // The last one to go: a later call has another number.
+    let mut tracks = shared.tracks.borrow_mut();
+    let is_ours = tracks.get(&call.attempt).is_some_and(|(number, _)| *number == call.number);
+    let own = if is_ours && call.follow { tracks.remove(&call.attempt) } else { None };
+    drop(tracks);
+    drop(own);
+}
+
+async fn follow_track(shared: &Shared, call: TrackCall, mut started: Call) {
     let report = |report| shared.report(NodeEvent::Track { call, report });
     let mut is_shown = false;
     let fault = loop {
@@ -207,6 +223,9 @@ async fn track(shared: Rc<Shared>, call: TrackCall, mut started: Call) {
                 is_shown = true;
                 let is_final = convert::is_final(payment.status);
                 report(TrackReport::Payment(payment));
+                if !call.follow {
+                    return;
+                }
                 if is_final {
                     // lnd ends the call now; resetting the stream would cost a frame.
                     return while let Ok(Some(_)) = started.message::<lnrpc::Payment>().await {};

@@ -14,7 +14,7 @@ use fulgurite_proto::lnrpc;
 use http::HeaderValue;
 use prost::Message;
 use rustls::ClientConfig;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::{
     config::LndConfig,
@@ -107,8 +107,6 @@ pub(crate) struct Session {
     pub(crate) reads: Rc<Connection>,
     /// Carry payments; `None` while one is made anew.
     pub(crate) payments: Vec<RefCell<Option<Rc<Connection>>>>,
-    /// Asks for the channels to be read.
-    pub(crate) refresh: Notify,
     pub(crate) call_timeout: Duration,
     macaroon: Macaroon,
     plain: HeaderValue,
@@ -146,7 +144,6 @@ impl Session {
             dialer,
             reads,
             payments: (0..config.payment_connections.max(1)).map(|_| RefCell::default()).collect(),
-            refresh: Notify::new(),
             call_timeout: config.call_timeout(),
             macaroon,
             plain,

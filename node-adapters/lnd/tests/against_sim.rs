@@ -12,8 +12,9 @@ use fulgurite_core::{
     amount::Msat,
     id::{AttemptId, BatchId, PaymentHash, SendId},
     port::{
-        ChannelInfo, Command, Node, NodeEvent, NodeInfo, PaymentReport, PaymentStatus, ProbeAnswer,
-        Refused, SendEnd, SendPayment, SendReport, TrackCall, TrackReport,
+        ChannelInfo, ChannelsCall, Command, Node, NodeEvent, NodeInfo, PaymentReport,
+        PaymentStatus, ProbeAnswer, Refused, SendEnd, SendPayment, SendReport, TrackCall,
+        TrackReport,
     },
     time::UnixMs,
 };
@@ -90,8 +91,8 @@ impl Rig {
             }
         };
         loop {
-            if let NodeEvent::Channels(channels) = self.event().await {
-                return (info, channels);
+            if let NodeEvent::Channels(report) = self.event().await {
+                return (info, report.open);
             }
         }
     }
@@ -139,9 +140,14 @@ impl Rig {
 
     /// Asks for an invoice's payment and returns the first answer.
     async fn track(&mut self, invoice: usize) -> TrackReport {
+        self.ask(invoice, 1, true).await
+    }
+
+    /// The same with a number; it goes on when it is to `follow`.
+    async fn ask(&mut self, invoice: usize, number: u32, follow: bool) -> TrackReport {
         let payment_hash = PaymentHash(self.invoices[invoice].payment_hash);
         let attempt = AttemptId { payment: BatchId::from_uuid(0).payment(1), number: 1 };
-        let asked = TrackCall { attempt, number: 1, payment_hash };
+        let asked = TrackCall { attempt, number, payment_hash, follow };
         self.node.command(Command::Track(asked));
         loop {
             if let NodeEvent::Track { call, report } = self.event().await {
@@ -225,6 +231,59 @@ fn a_deadline_ends_the_stream_not_the_payment() {
         let TrackReport::Payment(tracked) = rig.track(0).await else { panic!("not tracked") };
         assert_eq!((tracked.status, tracked.first_hops.len()), (PaymentStatus::InFlight, 1));
         assert!(tracked.htlc_expiry_height > 0);
+    });
+}
+
+#[test]
+fn a_question_that_is_asked_again_ends_the_stream_of_the_one_before() {
+    run(Knobs { stuck_share: 1.0, ..Knobs::default() }, async |rig| {
+        rig.connected().await;
+        let order = rig.order(0, now().plus_ms(15_000), Duration::from_millis(300));
+        assert!(!rig.send(order).await.0.is_empty());
+        // The last one wants one answer and no more.
+        for (number, follow) in [(1, true), (2, true), (3, false)] {
+            let answer = rig.ask(0, number, follow).await;
+            assert!(matches!(answer, TrackReport::Payment(_)), "{number}: {answer:?}");
+        }
+        rig.fleet.kill(0).await.unwrap();
+        rig.fleet.start_node(0).await.unwrap();
+        let mut ended = Vec::new();
+        loop {
+            match rig.event().await {
+                NodeEvent::Track { call, report: TrackReport::Unreachable(_) } => {
+                    ended.push(call.number);
+                }
+                NodeEvent::Connected(_) => break,
+                NodeEvent::Disconnected { .. } | NodeEvent::Channels(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(ended, [2]);
+    });
+}
+
+#[test]
+fn a_reading_of_the_channels_answers_everything_that_was_asked_before_it() {
+    let closed = Knobs { closed_channels: 3, resolved_channels: 1, ..Knobs::default() };
+    run(closed, async |rig| {
+        let (_, open) = rig.connected().await;
+        for (number, closed) in [(1, false), (2, true), (3, false)] {
+            rig.node.command(Command::ListChannels(ChannelsCall { number, closed }));
+        }
+        let report = loop {
+            match rig.event().await {
+                NodeEvent::Channels(report) => break report,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!((report.number, &report.open), (3, &open));
+        let gone = report.closed.unwrap();
+        assert_eq!((gone.resolved.len(), gone.closing), (1, 2));
+        assert!(open.iter().all(|info| info.short_channel_id != gone.resolved[0]));
+        // The next one was not asked for closed ones.
+        rig.node.command(Command::ListChannels(ChannelsCall { number: 4, closed: false }));
+        let NodeEvent::Channels(next) = rig.event().await else { panic!("not the channels") };
+        assert_eq!((next.number, next.closed), (4, None));
     });
 }
 

@@ -24,6 +24,8 @@ use crate::wire::{Reply, answer as answered, live, read, unary};
 /// lnd's default for `max_payments`.
 const LIST_MAX: u64 = 100;
 
+const ACTIVE: i32 = lnrpc::WalletState::ServerActive as i32;
+
 /// Answers a call that is no payment.
 pub(crate) async fn answer(method: Method, call: Call) -> Result<Response<Reply>, CallError> {
     let Call { node: cell, body, deadline } = call;
@@ -31,16 +33,11 @@ pub(crate) async fn answer(method: Method, call: Call) -> Result<Response<Reply>
         Method::SendPaymentV2 | Method::TrackPaymentV2 => Err(None),
         Method::GetState => {
             let lnrpc::GetStateRequest {} = read(body, deadline).await?;
-            let state = lnrpc::WalletState::ServerActive as i32;
-            Ok(unary(&lnrpc::GetStateResponse { state }))
+            Ok(unary(&lnrpc::GetStateResponse { state: ACTIVE }))
         }
         Method::SubscribeState => {
             let lnrpc::SubscribeStateRequest {} = read(body, deadline).await?;
-            let state = lnrpc::WalletState::ServerActive as i32;
-            let feed = Feed::new(false, Cut::Never);
-            let message = lnrpc::SubscribeStateResponse { state };
-            feed.send(false, |out| framed(out, |out| put(out, &message)));
-            Ok(live(feed, deadline))
+            Ok(live(active_feed(), deadline))
         }
         Method::GetInfo => {
             let lnrpc::GetInfoRequest {} = read(body, deadline).await?;
@@ -51,6 +48,14 @@ pub(crate) async fn answer(method: Method, call: Call) -> Result<Response<Reply>
             let mut channels = cell.borrow().channel_list();
             channels.retain(|channel| channel.active || !request.active_only);
             Ok(unary(&lnrpc::ListChannelsResponse { channels }))
+        }
+        Method::PendingChannels => {
+            let lnrpc::PendingChannelsRequest {} = read(body, deadline).await?;
+            Ok(unary(&cell.borrow().pending_channels()))
+        }
+        Method::ClosedChannels => {
+            let lnrpc::ClosedChannelsRequest {} = read(body, deadline).await?;
+            Ok(unary(&cell.borrow().closed_channels()))
         }
         Method::SubscribeChannelEvents => {
             let lnrpc::ChannelEventSubscription {} = read(body, deadline).await?;
@@ -91,6 +96,14 @@ pub(crate) async fn answer(method: Method, call: Call) -> Result<Response<Reply>
             invoices::answer(method, Call { node: cell, body, deadline }).await
         }
     }
+}
+
+/// Says that the node is active, once.
+fn active_feed() -> Rc<Feed> {
+    let feed = Feed::new(false, Cut::Never);
+    let message = lnrpc::SubscribeStateResponse { state: ACTIVE };
+    feed.send(false, |out| framed(out, |out| put(out, &message)));
+    feed
 }
 
 /// Encodes into a buffer that grows.
@@ -138,7 +151,8 @@ impl Node {
     /// The channels as lnd lists them.
     pub fn channel_list(&self) -> Vec<lnrpc::Channel> {
         let mut pending = self.pending_htlcs();
-        let list = self.channels.iter().enumerate().map(|(number, channel)| {
+        let open = self.channels.iter().enumerate().filter(|(number, _)| self.is_open(*number));
+        let list = open.map(|(number, channel)| {
             let htlcs = pending.remove(&(number as u16)).unwrap_or_default();
             let spent_msat = channel.local_msat + channel.in_flight_msat;
             let constraints = lnrpc::ChannelConstraints {
@@ -152,7 +166,7 @@ impl Node {
             lnrpc::Channel {
                 active: !self.knobs.peers_offline,
                 remote_pubkey: self.identity.peer_hex.clone(),
-                channel_point: format!("{}:{number}", self.funding_txid()),
+                channel_point: self.channel_point(number),
                 chan_id: channel.chan_id,
                 capacity: (channel.capacity_msat / 1_000) as i64,
                 local_balance: (channel.local_msat / 1_000) as i64,
@@ -166,6 +180,11 @@ impl Node {
             }
         });
         list.collect()
+    }
+
+    /// The funding output of the channel with this index.
+    pub fn channel_point(&self, number: usize) -> String {
+        format!("{}:{number}", self.funding_txid())
     }
 
     fn funding_txid(&self) -> String {

@@ -24,6 +24,8 @@ pub(crate) struct Channel {
     pub in_flight_msat: u64,
     /// How many HTLCs are in flight.
     pub in_flight: u32,
+    /// It was closed: nothing can be sent.
+    pub closed: bool,
 }
 
 impl Channel {
@@ -35,6 +37,7 @@ impl Channel {
             local_msat: capacity_msat,
             in_flight_msat: 0,
             in_flight: 0,
+            closed: false,
         }
     }
 
@@ -43,9 +46,10 @@ impl Channel {
         self.capacity_msat / 100
     }
 
-    /// What can be sent now, in millisatoshi: a channel without a free slot can send nothing.
+    /// What can be sent now, in millisatoshi: a closed channel or one without a free
+    /// slot can send nothing.
     pub fn bandwidth_msat(&self) -> u64 {
-        if self.in_flight >= SLOTS {
+        if self.closed || self.in_flight >= SLOTS {
             return 0;
         }
         self.local_msat.saturating_sub(self.reserve_msat())

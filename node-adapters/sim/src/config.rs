@@ -120,6 +120,15 @@ pub struct Knobs {
     pub clock_offset_ms: i64,
     /// Every channel's peer is away: nothing can be sent, what is in flight stays there.
     pub peers_offline: bool,
+    /// Streams that follow a payment are told nothing more than its state when they began (lnd: an
+    /// error of its database ends its work on a payment without a word).
+    pub is_mute: bool,
+    /// The first channels, so many, were closed by force: what is in flight there waits for the
+    /// chain.
+    pub closed_channels: u32,
+    /// The first of these, so many, are resolved on chain: with the preimage an HTLC is paid, else
+    /// it has timed out.
+    pub resolved_channels: u32,
     /// The fee of the route, its fixed part, in millisatoshi for each part of a payment.
     pub fee_base_msat: u64,
     /// The fee of the route in parts per million of the amount.
@@ -148,6 +157,9 @@ impl Default for Knobs {
             cut_last_share: 0.0,
             clock_offset_ms: 0,
             peers_offline: false,
+            is_mute: false,
+            closed_channels: 0,
+            resolved_channels: 0,
             fee_base_msat: 0,
             fee_ppm: 100,
             restarts: 0,

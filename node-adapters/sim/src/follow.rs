@@ -20,6 +20,9 @@ const PEER_AWAY: Duration = Duration::from_millis(100);
 impl Node {
     /// Sends the payment's present state to the streams that follow it.
     pub fn tell(&mut self, slot: u32, last: bool) {
+        if self.knobs.is_mute {
+            return;
+        }
         let Entry::Occupied(followers) = self.feeds.entry(slot) else {
             return;
         };
@@ -79,7 +82,7 @@ impl Node {
                     self.end(slot, FailureReason::Timeout, [0; 32]);
                 }
                 Alarm::Resolve => match self.open.get(&slot).copied() {
-                    Some(_) if self.knobs.peers_offline => {
+                    Some(_) if self.knobs.peers_offline || self.waits_for_chain(slot) => {
                         self.timers.push(Reverse((now + PEER_AWAY, slot, alarm)));
                     }
                     Some(Open { outcome }) => self.resolve(slot, outcome),
@@ -97,7 +100,10 @@ impl Node {
                 let Some(slot) = self.payments.find(&payment_hash) else {
                     return;
                 };
-                if let Some(Open { outcome }) = self.open.get(&slot).copied() {
+                // What the chain decides is seen when it has.
+                if !self.waits_for_chain(slot)
+                    && let Some(Open { outcome }) = self.open.get(&slot).copied()
+                {
                     self.resolve(slot, outcome);
                 }
             }

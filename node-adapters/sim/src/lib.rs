@@ -19,6 +19,7 @@ mod book;
 mod calls;
 mod channel;
 mod clock;
+mod closing;
 mod config;
 mod decide;
 mod factory;

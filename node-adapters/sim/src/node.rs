@@ -201,6 +201,7 @@ impl Node {
             node.add_root_key(0, node.factory.derive(b"root key", &[&id]));
         }
         node.resume(restored.open);
+        node.close_channels();
         node.flush()?;
         Ok(node)
     }
@@ -246,10 +247,13 @@ impl Node {
     /// Changes the knobs for what begins from now on; tells the channels' followers about peers
     /// that went or came.
     pub fn turn(&mut self, knobs: Knobs) {
-        let changed = knobs.peers_offline != self.knobs.peers_offline;
+        let shown =
+            |knobs: &Knobs| (knobs.peers_offline, knobs.closed_channels, knobs.resolved_channels);
+        let changed = shown(&knobs) != shown(&self.knobs);
         self.decides = decide::is_needed(&knobs);
         self.knobs = knobs;
         if changed {
+            self.close_channels();
             self.tell_channel_followers();
         }
     }
@@ -287,6 +291,12 @@ impl Node {
                 continue;
             }
             let (outcome, due_ns) = match open.get(&slot) {
+                Some((Outcome::Uncommitted, _)) if self.is_stale(slot) => {
+                    // Its channels have back what they had given.
+                    self.payments.get_mut(slot).shards = Shards::None;
+                    self.end(slot, FailureReason::NoRoute, [0; 32]);
+                    continue;
+                }
                 Some((_, due_ns)) if self.was_uncommitted(slot, *due_ns, killed_ns) => {
                     self.lose_htlcs(slot);
                     continue;

@@ -92,8 +92,12 @@ impl Restored {
     }
 
     fn end(&mut self, slot: u32, reason: FailureReason, resolved_ns: i64) {
-        self.open.remove(&slot);
+        let was_lost = matches!(self.open.remove(&slot), Some((Outcome::Uncommitted, _)));
         let payment = self.payments.get_mut(slot);
+        if was_lost {
+            // Its channels have back what they had given.
+            payment.shards = Shards::None;
+        }
         let settled = reason == FailureReason::None;
         payment.status = if settled { Status::Succeeded } else { Status::Failed };
         payment.reason = reason;

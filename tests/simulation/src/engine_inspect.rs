@@ -8,7 +8,7 @@ use fulgurite_core::{
     event::{Resolution, Verdict},
     order::Sealed,
     payment::{Input, State},
-    port::{ChannelInfo, Command, TrackCall, TrackReport},
+    port::{ChannelReport, ChannelsCall, Command, TrackCall, TrackReport},
     resolve::{Finding, Wanted},
 };
 
@@ -78,7 +78,8 @@ impl Engine {
             node.number += 1;
             looking.step = Step::Asked(node.number);
             let (attempt, payment_hash) = (looking.attempt, looking.wanted.payment_hash);
-            let call = TrackCall { attempt, number: node.number, payment_hash };
+            let number = node.number;
+            let call = TrackCall { attempt, number, payment_hash, follow: false };
             self.out.push((at, Command::Track(call)));
         }
     }
@@ -91,12 +92,12 @@ impl Engine {
             return false;
         };
         looking.step = Step::Reading(report.clone());
-        self.out.push((at, Command::ListChannels));
+        self.out.push((at, Command::ListChannels(ChannelsCall::default())));
         true
     }
 
     /// The channels were read: what may be said, is said.
-    pub fn look_at_channels(&mut self, at: usize, channels: &[ChannelInfo], now: UnixMs) {
+    pub fn look_at_channels(&mut self, at: usize, channels: &ChannelReport, now: UnixMs) {
         for looking in std::mem::take(&mut self.nodes[at].looks) {
             let Step::Reading(report) = &looking.step else {
                 self.nodes[at].looks.push(looking);

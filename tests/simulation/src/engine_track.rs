@@ -11,8 +11,8 @@ use fulgurite_core::{
     event::NeverSent,
     id::SendId,
     port::{
-        ChannelInfo, Command, FailureReason, NodeEvent, PaymentStatus, ProbeAnswer, Refused,
-        SendEnd, SendPayment, SendReport, TrackReport,
+        ChannelInfo, ChannelsCall, Command, FailureReason, NodeEvent, PaymentStatus, ProbeAnswer,
+        Refused, SendEnd, SendPayment, SendReport, TrackReport,
     },
     tracker::{Action, Input, Outcome, Phase, Tracker, may_live},
 };
@@ -51,9 +51,9 @@ impl Engine {
                 }
             }
             _ if dead => self.seen.push((Kind::Moment, "an event for a dead actor was lost")),
-            NodeEvent::Channels(infos) => {
-                self.look_at_channels(at, &infos, now);
-                self.nodes[at].reported(infos, now);
+            NodeEvent::Channels(report) => {
+                self.look_at_channels(at, &report, now);
+                self.nodes[at].reported(report.open, now);
                 self.look(at, now);
             }
             NodeEvent::Send { send, report } => self.sent(at, send, report, now),
@@ -137,7 +137,7 @@ impl Engine {
             self.seen.push((Kind::Moment, "an attempt was resumed"));
             node.tracked.insert(tracker.id(), Tracked { tracker, holds: !stuck });
         }
-        self.out.push((at, Command::ListChannels));
+        self.out.push((at, Command::ListChannels(ChannelsCall::default())));
         started.into_iter().for_each(|attempt| self.input(at, attempt, Input::Start, now));
     }
 
@@ -299,7 +299,7 @@ impl Engine {
             let node = &mut self.nodes[at];
             if node.offset.is_some() && now.since(node.listed).abs() >= CHANNELS_EACH_MS {
                 node.listed = now;
-                self.out.push((at, Command::ListChannels));
+                self.out.push((at, Command::ListChannels(ChannelsCall::default())));
             }
             self.look_for_suspects(at, now);
         }
@@ -335,7 +335,7 @@ impl Engine {
         let suspect = |tracked: &Tracked| tracked.tracker.suspect(now, STUCK_AFTER_MS).is_some();
         if node.tracked.values().any(suspect) {
             node.looking = true;
-            self.out.push((at, Command::ListChannels));
+            self.out.push((at, Command::ListChannels(ChannelsCall::default())));
         }
     }
 
@@ -355,7 +355,7 @@ impl Engine {
         let looked = node.tracked.iter().filter_map(|(attempt, tracked)| {
             let first_hops = tracked.tracker.suspect(now, STUCK_AFTER_MS)?;
             let hash = tracked.tracker.payment_hash();
-            Some((*attempt, may_live(hash, first_hops, |id| infos.get(&id))))
+            Some((*attempt, may_live(hash, first_hops, |id| infos.get(&id).into())))
         });
         for (attempt, alive) in looked.collect::<Vec<_>>() {
             self.input(at, attempt, Input::Look { alive }, now);

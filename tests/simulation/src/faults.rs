@@ -282,7 +282,8 @@ impl World {
             created: UnixMs(self.now),
         };
         self.excused.insert(hash, "its node said SUCCEEDED after FAILED");
-        let call = TrackCall { attempt: id, number: 0, payment_hash: hash };
+        let (attempt, payment_hash) = (id, hash);
+        let call = TrackCall { attempt, number: 0, payment_hash, follow: true };
         self.tell(at, NodeEvent::Track { call, report: TrackReport::Payment(report) });
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use fulgurite_core::{
     UnixMs,
     port::{
-        Command, NodeEvent, NodeInfo, ProbeAnswer, SendEnd, SendPayment, SendReport, TrackCall,
-        TrackReport,
+        ChannelReport, Command, NodeEvent, NodeInfo, ProbeAnswer, SendEnd, SendPayment, SendReport,
+        TrackCall, TrackReport,
     },
 };
 
@@ -25,7 +25,7 @@ const READ_CLOCK_MS: i64 = 60_000;
 impl World {
     /// Carries a command of the engine to its node, or fails to.
     pub fn command(&mut self, node: usize, command: Command) {
-        if !matches!(command, Command::ListChannels) {
+        if !matches!(command, Command::ListChannels(_)) {
             self.tell_of(format_args!("to node {node}: {command:?}"));
         }
         let connection = self.nodes[node].connection;
@@ -47,9 +47,10 @@ impl World {
                     self.after(ms, Happening::ProbeArrives { node, connection, expiry });
                 }
             }
-            Command::ListChannels => {
-                let channels = self.nodes[node].list(self.now);
-                self.deliver_in(5, node, NodeEvent::Channels(channels));
+            Command::ListChannels(call) => {
+                let open = self.nodes[node].list(self.now);
+                let report = ChannelReport { open, closed: None, number: call.number };
+                self.deliver_in(5, node, NodeEvent::Channels(report));
             }
             // Nobody asks yet.
             Command::ListPayments(_) => {}
@@ -68,7 +69,7 @@ impl World {
             Command::ProbeExpiry { expiry } => {
                 NodeEvent::ExpiryProbe { expiry, answer: ProbeAnswer::Unreachable }
             }
-            Command::ListChannels | Command::ListPayments(_) => return,
+            Command::ListChannels(_) | Command::ListPayments(_) => return,
         };
         self.tell(node, event);
     }

@@ -234,7 +234,7 @@ impl World {
     fn anything(&mut self) {
         self.now = self.now.plus_ms(self.random.between(0, 1_500));
         let at = if self.sends.is_empty() { 0 } else { self.random.index(self.sends.len()) };
-        match self.random.between(0, 16) {
+        match self.random.between(0, 17) {
             0 | 1 if !self.sends.is_empty() => self.arrive(at),
             2 if !self.sends.is_empty() => self.end(at, SendEnd::Lost("lost".into())),
             3 if !self.sends.is_empty()
@@ -273,6 +273,10 @@ impl World {
             // What is seen of the channels is true now; an answer that waits may be older.
             14..=16 if self.truth == Truth::InFlight => {
                 self.give(Input::Look { alive: !self.zombie });
+            }
+            17 => {
+                let limit_ms = self.random.between(0, 3_000);
+                self.give(Input::Silence(limit_ms));
             }
             _ => {}
         }

@@ -140,6 +140,19 @@ impl Node {
         Ok(sum_sat * 1_000)
     }
 
+    /// Closes the channel with this short channel id by force, without the peer.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or lnd refuses.
+    pub async fn force_close(&self, short_channel_id: u64) -> Result<()> {
+        let channels = self.channels().await?;
+        let channel = channels.iter().find(|channel| channel.chan_id == short_channel_id);
+        let point = &channel.context("an open channel")?.channel_point;
+        self.lncli(&["closechannel", "--force", "--chan_point", point]).await?;
+        Ok(())
+    }
+
     /// Closes one channel in agreement with the peer, and mines until it is closed.
     ///
     /// # Errors

@@ -71,6 +71,23 @@ fn lost_sends_open_the_breaker_until_an_answer_or_a_probe() {
 }
 
 #[test]
+fn a_long_attempt_leaves_its_place_to_another_and_says_nothing_of_the_window() {
+    let settled = Outcome::Settled { preimage: preimage(1), amount: AMOUNT, fee_paid: FEE_LIMIT };
+    let outcomes = [settled, Outcome::Failed(FailureReason::InsufficientBalance), Outcome::Stuck];
+    for outcome in outcomes {
+        let mut node = node();
+        node.connection(true);
+        (0..4).for_each(|_| node.started());
+        assert_eq!(node.room(NOW), 0);
+        node.left_window();
+        assert_eq!((node.room(NOW), node.in_flight()), (1, 3));
+        node.ended_late(&outcome, NOW);
+        assert_eq!((node.room(NOW), node.in_flight(), node.window()), (1, 3, 4), "{outcome:?}");
+        assert!(node.measured_rate(NOW) > 0.0, "it ended all the same");
+    }
+}
+
+#[test]
 #[should_panic(expected = "what is withdrawn was started")]
 fn nothing_ends_that_was_not_started() {
     node().withdrawn();

@@ -45,6 +45,28 @@ fn the_window_is_a_limit_on_what_is_placed_or_in_flight() {
 }
 
 #[test]
+fn a_long_payment_leaves_the_window_once_and_stays_with_its_payee() {
+    let options = BatchOptions { in_flight_max: 2, per_destination_in_flight_max: 1, ..options() };
+    let to = |row, number| Order { payee: payee(number), ..order(row) };
+    let mut batch = batch(options, vec![to(1, 1), to(2, 2), to(3, 1), to(4, 3)]);
+    let mut schedule = schedule(&batch);
+    assert_eq!(take_all(&mut schedule, &batch, NOW), [0, 1]);
+    apply(&mut batch, 0, PaymentChange::AttemptStarted(attempt(1)));
+    schedule.left_window(&batch.payments[0]);
+    schedule.left_window(&batch.payments[0]);
+    assert_eq!((schedule.active(), schedule.has_ready()), (1, true));
+    // The third is to the payee of the first, which is in flight still.
+    assert_eq!(take_all(&mut schedule, &batch, NOW), [3]);
+    schedule.ended(&batch.payments[0]);
+    assert_eq!((schedule.active(), take_all(&mut schedule, &batch, NOW)), (2, vec![]));
+    schedule.ended(&batch.payments[1]);
+    assert_eq!(take_all(&mut schedule, &batch, NOW), [2]);
+    schedule.ended(&batch.payments[2]);
+    schedule.ended(&batch.payments[3]);
+    assert_eq!(schedule.active(), 0);
+}
+
+#[test]
 fn the_rate_is_kept_whatever_the_window() {
     let options = BatchOptions { payments_per_second_max: 10, ..options() };
     let batch = batch(options, rows(30));

@@ -48,6 +48,8 @@ pub enum Input {
     Fence(UnixMs),
     /// The node is usable, or time has passed.
     Tick,
+    /// Time has passed: ask when the node has said nothing for so many milliseconds.
+    Silence(i64),
     /// The channels were looked at for an HTLC of the payment ([`super::may_live`]).
     Look {
         /// One of them may have it.

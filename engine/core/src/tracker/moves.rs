@@ -58,8 +58,9 @@ impl Tracker {
         *context.number += 1;
         let number = *context.number;
         self.phase = Phase::Asking(number);
-        let payment_hash = self.payment_hash;
-        Some(Action::Track(TrackCall { attempt: self.id, number, payment_hash }))
+        self.news.asked = context.now;
+        let (attempt, payment_hash) = (self.id, self.payment_hash);
+        Some(Action::Track(TrackCall { attempt, number, payment_hash, follow: true }))
     }
 
     pub(super) fn wait(&mut self, context: &Context<'_>) {

@@ -42,16 +42,35 @@ impl Liveness {
     }
 }
 
+/// What is known of the channel by which an HTLC left.
+#[derive(Clone, Copy, Debug)]
+pub enum FirstHop<'a> {
+    /// It is open.
+    Open(&'a ChannelInfo),
+    /// It is closed, and nothing of it is left to be decided on chain, says the node.
+    Resolved,
+    /// Neither is known: it may be closing, and its HTLCs are decided on chain, hours later.
+    Unknown,
+}
+
+impl<'a> From<Option<&'a ChannelInfo>> for FirstHop<'a> {
+    fn from(listed: Option<&'a ChannelInfo>) -> FirstHop<'a> {
+        listed.map_or(FirstHop::Unknown, FirstHop::Open)
+    }
+}
+
 /// Whether an HTLC of the payment may be alive, given the channels by which its HTLCs left, by the
-/// node's last word. Only an open, active channel that does not show the hash says no; a closing or
-/// closed one resolves on chain, hours later.
+/// node's last word. Only an open, active channel that does not show the hash says no, and one with
+/// which the chain is done.
 pub fn may_live<'a>(
     payment_hash: PaymentHash,
     first_hops: &[u64],
-    channel: impl Fn(u64) -> Option<&'a ChannelInfo>,
+    channel: impl Fn(u64) -> FirstHop<'a>,
 ) -> bool {
-    first_hops.iter().any(|hop| {
-        channel(*hop).is_none_or(|info| !info.active || info.outgoing.contains(&payment_hash))
+    first_hops.iter().any(|hop| match channel(*hop) {
+        FirstHop::Open(info) => !info.active || info.outgoing.contains(&payment_hash),
+        FirstHop::Resolved => false,
+        FirstHop::Unknown => true,
     })
 }
 

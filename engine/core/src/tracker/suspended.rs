@@ -88,6 +88,7 @@ impl Tracker {
                 None
             }
             Input::Tick => self.on_tick(context),
+            Input::Silence(limit_ms) => self.on_silence(limit_ms, context),
             Input::Start | Input::Permission(_) | Input::Fence(_) | Input::Look { .. } => None,
         }
     }

@@ -1,6 +1,7 @@
 //! Tables: one attempt at its node, report by report.
 
 mod late;
+mod news;
 mod scene;
 mod stuck;
 mod suspended;

@@ -97,6 +97,7 @@ impl Scene {
             "tick" => self.step(Input::Tick),
             "yes" => self.step(Input::Permission(true)),
             "no" => self.step(Input::Permission(false)),
+            "silence" => self.step(Input::Silence(1_000 * i64::from(number))),
             "look" => self.step(Input::Look { alive: rest == "alive" }),
             "fence" => self.step(Input::Fence(second(number))),
             "connection" => {

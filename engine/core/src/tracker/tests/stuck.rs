@@ -1,7 +1,7 @@
 //! Tables: payments that are in flight with no HTLC anywhere (rule E15).
 
 use super::{
-    super::may_live,
+    super::{FirstHop, may_live},
     scene::{check, play, tracker},
 };
 use crate::{
@@ -62,6 +62,16 @@ fn a_look_that_proves_nothing_starts_the_count_anew() {
         ("track 3 in flight",      "-"),
         ("look 2 nothing",         "track 4"),
     ]].concat());
+    // Silence asks again; the answer is a word like any other.
+    check(&[&WATCHED[..], &[
+        ("look 1 nothing",         "track 3"),
+        ("track 3 in flight by 7", "-"),
+        ("later 60",               "-"),
+        ("silence 60",             "track 4"),
+        ("look 2 nothing",         "-"),
+        ("track 4 in flight by 7", "-"),
+        ("look 3 nothing",         "Stuck"),
+    ]].concat());
     // Whose stream is open is not looked for.
     check(&[("start", "send 1"), ("send 1 in flight", "-"), ("look 1 nothing", "-")]);
 }
@@ -81,7 +91,7 @@ fn what_was_found_stuck_before_a_restart_is_watched() {
 }
 
 #[test]
-fn only_an_open_active_channel_without_the_hash_says_that_no_htlc_lives() {
+fn only_an_open_active_channel_or_one_that_is_resolved_says_that_no_htlc_lives() {
     let channel = |active, hashes: &[_]| ChannelInfo {
         short_channel_id: 7,
         remote_pubkey: "02".into(),
@@ -96,18 +106,22 @@ fn only_an_open_active_channel_without_the_hash_says_that_no_htlc_lives() {
         outgoing: hashes.into(),
     };
     let empty = channel(true, &[]);
+    let (other, ours) = (channel(true, &[hash(2)]), channel(true, &[hash(2), hash(1)]));
+    let away = channel(false, &[]);
     let cases = [
-        (Some(channel(true, &[hash(2)])), false),
-        (Some(channel(true, &[hash(2), hash(1)])), true),
+        (FirstHop::Open(&other), false),
+        (FirstHop::Open(&ours), true),
         // Its peer is away: the HTLC may be on the peer's commitment alone.
-        (Some(channel(false, &[])), true),
-        // Closed or closing: it resolves on chain.
-        (None, true),
+        (FirstHop::Open(&away), true),
+        // Not listed: it may be closing, and resolves on chain.
+        (None.into(), true),
+        // The chain is done with it.
+        (FirstHop::Resolved, false),
     ];
-    for (info, alive) in cases {
-        let find = |id| if id == 7 { info.as_ref() } else { Some(&empty) };
-        assert_eq!(may_live(hash(1), &[7], find), alive, "{info:?}");
-        assert_eq!(may_live(hash(1), &[8, 7], find), alive, "{info:?}");
+    for (hop, alive) in cases {
+        let find = |id| if id == 7 { hop } else { FirstHop::Open(&empty) };
+        assert_eq!(may_live(hash(1), &[7], find), alive, "{hop:?}");
+        assert_eq!(may_live(hash(1), &[8, 7], find), alive, "{hop:?}");
         assert!(!may_live(hash(1), &[], find), "no HTLC at all");
     }
 }
