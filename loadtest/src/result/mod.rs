@@ -48,6 +48,7 @@ impl Stage {
 
 /// What was offered, and how each of it ended. The ends sum to `offered`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Counts {
     /// Payments that were due.
     pub offered: u64,
@@ -95,6 +96,7 @@ impl Counts {
 
 /// A distribution of times, in milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Quantiles {
     pub count: u64,
     pub mean_ms: f64,
@@ -126,6 +128,7 @@ impl Quantiles {
 
 /// One second of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Second {
     /// Payments that were due in it.
     pub offered: u64,
@@ -145,6 +148,7 @@ pub(crate) struct Second {
 
 /// Processor time for each payment with a final state, in microseconds, and memory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Usage {
     pub engine_us: Option<f64>,
     pub nodes_us: Option<f64>,
@@ -177,8 +181,9 @@ pub(crate) struct Check {
     pub passed: bool,
 }
 
-/// One target under one load.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// One target under one load. What an older report lacks is as if it were 0 or empty.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct RunResult {
     /// What was asked: `batches`, `grpc`, `http`, `bare`.
     pub target: String,

@@ -30,6 +30,9 @@ use schedule::{Spacing, Stage};
 /// Four times the few connections that carry the payments: as said below.
 const FILES_BESIDES: u64 = 20;
 
+/// The exit code after Ctrl-C, as shells have it.
+pub(crate) const INTERRUPTED: u8 = 130;
+
 /// What is run, and what of the scenario is different this time.
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -143,14 +146,14 @@ pub async fn run(args: RunArgs) -> Result<ExitCode> {
     let out = prepare(args.out.as_deref(), scenario.load.idle_connections)?;
     let (machine, commit) = (Machine::now(), report::commit());
     let mut live = Live::new(args.quiet);
-    let mut runs: Vec<RunResult> = Vec::new();
+    let (mut runs, mut interrupted): (Vec<RunResult>, bool) = (Vec::new(), false);
     for (target, limit, round) in turns(&args, &targets, scenario.load.in_flight_max) {
         let mut scenario = scenario.clone();
         scenario.load.in_flight_max = limit;
         let turn = (target, round);
         let done = one(&scenario, turn, &args.differences.running, out, &mut live).await?;
-        let interrupted = done.interrupted;
-        runs.push(done);
+        interrupted = done.as_ref().is_none_or(|done| done.interrupted);
+        runs.extend(done);
         if interrupted {
             break;
         }
@@ -160,6 +163,10 @@ pub async fn run(args: RunArgs) -> Result<ExitCode> {
         files::write(out, &report)?;
     }
     report::print(args.json, &report, &summary::text(&report))?;
+    if interrupted {
+        eprintln!("interrupted: the report is of what was run");
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
     Ok(verdict(&report))
 }
 
@@ -226,7 +233,8 @@ pub(crate) fn prepare(out: Option<&Path>, idle_connections: u32) -> Result<Optio
     Ok(out)
 }
 
-/// One target in one round, with everything that it needs.
+/// One target in one round, with everything that it needs. `None`: Ctrl-C came before its clock
+/// started.
 ///
 /// # Errors
 /// When it cannot be run.
@@ -236,12 +244,15 @@ pub(crate) async fn one(
     running: &Running,
     out: Option<&Path>,
     live: &mut Live,
-) -> Result<RunResult> {
+) -> Result<Option<RunResult>> {
     let mut scenario = scenario.clone();
     scenario.load.target = target;
-    let mut rig = Rig::start(&scenario, target, running).await?;
+    let mut rig = tokio::select! {
+        rig = Rig::start(&scenario, target, running) => rig?,
+        interrupt = tokio::signal::ctrl_c() => return interrupt.map(|()| None).map_err(Into::into),
+    };
     let done = drive::drive((&scenario, round), &rig, out, live).await;
-    rig.explain(done)
+    rig.explain(done).map(Some)
 }
 
 /// What the exit code says; the last line on standard error says it in words.
@@ -249,7 +260,7 @@ pub(crate) fn verdict(report: &Report) -> ExitCode {
     let runs = &report.runs;
     if runs.iter().any(|run| run.interrupted) {
         eprintln!("interrupted: the report is of what was run");
-        return ExitCode::from(130);
+        return ExitCode::from(INTERRUPTED);
     }
     let invalid = runs.iter().filter(|run| !run.valid).count();
     if invalid > 0 {

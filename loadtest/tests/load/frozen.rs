@@ -2,12 +2,7 @@
 //!
 //! Nothing is asked of the machine's speed but what the freeze itself forces.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{fs, path::Path};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hdrhistogram::{
@@ -19,22 +14,10 @@ use hdrhistogram::{
 };
 use serde_json::Value;
 
+use crate::common::{loadtest, only_run};
+
 /// The freeze of the scenario `stall`, in milliseconds of its run.
 const FROZEN_MS: f64 = 2_000.0;
-
-fn loadtest(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fulgurite-loadtest"));
-    command.args(arguments).stdin(Stdio::null());
-    command
-}
-
-/// The only run of the report that a command printed. Its exit code is of the limits.
-fn only_run(stdout: &[u8], stderr: &[u8]) -> Value {
-    let report: Value = serde_json::from_slice(stdout)
-        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(stderr)));
-    assert_eq!(report["runs"].as_array().map(Vec::len), Some(1));
-    report["runs"][0].clone()
-}
 
 fn run(arguments: &[&str]) -> Value {
     let output = loadtest(arguments).output().expect("the load tester starts");
@@ -105,59 +88,33 @@ fn the_stall_of_a_frozen_fleet_is_in_the_report_in_full() {
     );
 }
 
+/// The same freeze in a shorter run.
+const SHORT: &str = r#"
+name = "short-stall"
+description = "all nodes freeze for 2 of 6 s"
+[load]
+target = "bare"
+spacing = "constant"
+stages = [{ rate = 100, seconds = 6 }]
+timeout_s = 60
+in_flight_max = 4
+[[fault]]
+at_s = 2
+for_s = 2
+kind = "freeze"
+"#;
+
 #[test]
 fn a_closed_loop_would_have_hidden_it() {
     // Four requests at most: those behind them wait for their turn, as in a closed loop, whose
     // only time is from the request on.
-    let run = run(&[
-        "run",
-        "stall",
-        "--target",
-        "bare",
-        "--rate",
-        "100",
-        "--timeout",
-        "60",
-        "--in-flight-max",
-        "4",
-        "--quiet",
-        "--json",
-    ]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("short.toml");
+    fs::write(&file, SHORT).unwrap();
+    let run = run(&["run", file.to_str().expect("a path in UTF-8"), "--quiet", "--json"]);
     let (outcome, service) = (ms(&run, "outcome", "p99_ms"), ms(&run, "service", "p99_ms"));
     assert!(outcome >= 0.85 * FROZEN_MS, "{}", run["latency"]);
-    // Four payments of 2,000 met the freeze by this measure.
+    // Four payments of 600 met the freeze by this measure.
     assert!(service < outcome, "{}", run["latency"]);
     println!("P99 from the planned time {outcome} ms, from the request {service} ms");
-}
-
-#[test]
-fn ctrl_c_ends_with_the_report_of_what_was_run() {
-    let mut command = loadtest(&["run", "steady", "--rate", "50", "--duration", "600", "--json"]);
-    let mut child =
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-    let mut lines = BufReader::new(child.stderr.take().expect("its standard error")).lines();
-    // The first line of the view: payments are on their way.
-    let seen = lines.by_ref().map_while(Result::ok).any(|line| line.contains("in flight"));
-    assert!(seen, "no line of the view");
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    rustix::process::kill_process(pid.expect("a process"), rustix::process::Signal::INT)
-        .expect("the signal is sent");
-    let rest: Vec<String> = lines.map_while(Result::ok).collect();
-    let output = child.wait_with_output().expect("it ends");
-    let run = only_run(&output.stdout, rest.join("\n").as_bytes());
-    assert_eq!(output.status.code(), Some(130), "{rest:?}");
-    assert_eq!(run["interrupted"], true);
-    let count = |name: &str| run["counts"][name].as_u64().unwrap_or_default();
-    assert!(count("offered") > 0 && count("succeeded") > 0, "{}", run["counts"]);
-    let ends = [
-        "succeeded",
-        "failed",
-        "unresolved",
-        "refused",
-        "errors",
-        "timed_out",
-        "unsent",
-        "abandoned",
-    ];
-    assert_eq!(ends.iter().map(|end| count(end)).sum::<u64>(), count("offered"));
 }

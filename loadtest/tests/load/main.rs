@@ -1,0 +1,6 @@
+//! The load tester as its users meet it. One program, so that its tests run beside each other; the
+//! longest are named to begin first.
+
+mod common;
+mod frozen;
+mod run;

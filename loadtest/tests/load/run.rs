@@ -1,0 +1,94 @@
+//! What a user of `run` meets: Ctrl-C, refusals, words that are wrong.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
+
+use serde_json::Value;
+
+use crate::common::{loadtest, only_run};
+
+/// The ends of a payment, as the report has them.
+const ENDS: [&str; 8] =
+    ["succeeded", "failed", "unresolved", "refused", "errors", "timed_out", "unsent", "abandoned"];
+
+/// Nodes that take a minute, an engine that takes a thousand payments, and three times as many.
+const FULL: &str = r#"
+name = "full"
+description = "more than the engine takes"
+[load]
+spacing = "constant"
+stages = [{ rate = 3000, seconds = 1 }]
+batch_size = 100
+timeout_s = 4
+[engine.config.limits]
+open_payments_max = 1000
+[fleet.knobs]
+latency_ms = 60000
+"#;
+
+fn count(run: &Value, name: &str) -> u64 {
+    run["counts"][name].as_u64().unwrap_or_else(|| panic!("{name}: {}", run["counts"]))
+}
+
+#[test]
+fn ctrl_c_ends_with_the_report_of_what_was_run() {
+    let mut command = loadtest(&["run", "steady", "--rate", "50", "--duration", "600", "--json"]);
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("its standard error")).lines();
+    // The first line of the view: payments are on their way.
+    let seen = lines.by_ref().map_while(Result::ok).any(|line| line.contains("in flight"));
+    assert!(seen, "no line of the view");
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(pid.expect("a process"), rustix::process::Signal::INT)
+        .expect("the signal is sent");
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    let output = child.wait_with_output().expect("it ends");
+    let run = only_run(&output.stdout, rest.join("\n").as_bytes());
+    assert_eq!(output.status.code(), Some(130), "{rest:?}");
+    assert_eq!(run["interrupted"], true);
+    assert!(count(&run, "offered") > 0 && count(&run, "succeeded") > 0, "{}", run["counts"]);
+    assert_eq!(ENDS.iter().map(|end| count(&run, end)).sum::<u64>(), count(&run, "offered"));
+}
+
+#[test]
+fn refusals_are_counted_by_their_code_and_what_has_no_outcome_at_its_deadline() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("full.toml");
+    fs::write(&file, FULL).unwrap();
+    let file = file.to_str().expect("a path in UTF-8");
+    let output = loadtest(&["run", file, "--quiet", "--json"]).output().expect("it starts");
+    let run = only_run(&output.stdout, &output.stderr);
+    assert_eq!((count(&run, "offered"), count(&run, "succeeded")), (3_000, 0));
+    assert_eq!(ENDS.iter().map(|end| count(&run, end)).sum::<u64>(), 3_000);
+    // At most 1,000 are taken, so that the others are refused, all of them for one reason.
+    let codes = &run["codes"];
+    let refused = codes["refused TOO_MANY_OPEN"].as_u64();
+    assert!(count(&run, "refused") > 0, "{run}");
+    assert_eq!(refused, Some(count(&run, "refused")), "{codes}");
+    // What was taken has no outcome: it counts with its deadline and is never sent again.
+    let late = &run["latency"]["outcome"];
+    assert_eq!(late["count"].as_u64(), Some(count(&run, "timed_out") + count(&run, "unsent")));
+    assert!(late["p50_ms"].as_f64() >= Some(3_990.0), "{late}");
+}
+
+#[test]
+fn what_cannot_be_run_is_said_in_a_line_with_its_exit_code() {
+    for (arguments, said) in [
+        (&["run", "stedy"][..], "there is no scenario \"stedy\""),
+        (&["run", "steady", "--rate", "0"], "stage 1: a rate is 0.001 to 1,000,000"),
+        (&["run", "stall", "--engine", "127.0.0.1:1"], "faults and history need nodes"),
+        (&["run", "steady", "--engine", "127.0.0.1:1", "--target", "bare"], "needs nodes"),
+        (&["search", "steady", "--from", "9", "--to", "3"], "--to is above --from"),
+        (&["compare", "/nowhere/a", "/nowhere/b"], "/nowhere/a"),
+    ] {
+        let output = loadtest(arguments).output().expect("it starts");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(said), "{arguments:?}: {stderr}");
+        assert!(output.stdout.is_empty());
+    }
+}
