@@ -220,3 +220,83 @@ pub async fn connected(engine: &Engine, name: &str) -> Result<()> {
     })
     .await
 }
+
+/// A node with another identity under the same name is not believed; the right one shows a proof,
+/// which counts before anybody trusts it.
+///
+/// # Errors
+/// What does not hold.
+pub async fn another_node_under_the_same_name_is_not_believed(
+    world: &World,
+    folder: &Path,
+) -> Result<()> {
+    let far = world.receiver(Receiver::Far).await?;
+    let own = world.payer();
+    let mut engine = Engine::start(folder, std::slice::from_ref(&own), "")?;
+    let preimage = [0x64; 32];
+    let held = far.hold_invoice(preimage, AMOUNT_MSAT).await?;
+    drop(engine.submit("held", std::slice::from_ref(&held))?);
+    far.wait_held(held.payment_hash).await?;
+    reaches(&engine, &held, "in_flight").await?;
+    let other = NodeEntry { name: own.name.clone(), ..world.entries().swap_remove(1) };
+    set_nodes(&engine, &[other])?;
+    engine.restart()?;
+    quarantined(&engine, &own.name, "identity_changed").await?;
+    reaches(&engine, &held, "unresolved").await?;
+    set_nodes(&engine, std::slice::from_ref(&own))?;
+    engine.restart()?;
+    quarantined(&engine, &own.name, "identity_changed").await?;
+    far.settle(preimage).await?;
+    reaches(&engine, &held, "succeeded").await?;
+    steer(&engine, "trust", &own.name)?;
+    ensure!(node(&engine, &own.name)?["quarantine"].is_null(), "it is believed");
+    Ok(())
+}
+
+/// A node that was restored from its own old backup forgot a payment that it had shown: nothing is
+/// believed of it until a person has looked. Nothing can be paid over it afterwards.
+///
+/// # Errors
+/// What does not hold.
+pub async fn a_node_restored_from_its_own_backup_is_quarantined(
+    world: &World,
+    folder: &Path,
+) -> Result<()> {
+    let backup = folder.join("backup");
+    world.back_up_payer(&backup).await?;
+    let name = world.payer().name;
+    let far = world.receiver(Receiver::Far).await?;
+    let mut engine = Engine::start(&folder.join("e"), &[world.payer()], "")?;
+    let held = far.hold_invoice([0x66; 32], AMOUNT_MSAT).await?;
+    let submit = engine.submit("held", std::slice::from_ref(&held))?;
+    far.wait_held(held.payment_hash).await?;
+    confirmed(&engine, &held).await?;
+    engine.terminate()?;
+    world.restore_payer(&backup).await?;
+    engine.spawn()?;
+    engine.wait_ready()?;
+    quarantined(&engine, &name, "payment_forgotten").await?;
+    reaches(&engine, &held, "unresolved").await?;
+    ensure!(submit.wait()?.0 == Some(5), "who waited for it is sent to a person");
+    ensure!(engine.metric("fulgurite_contradictions_total")? > 0, "an alarm");
+    steer(&engine, "trust", &name)?;
+    ensure!(payment(&engine, &held)?["state"] == "unresolved", "trust decides nothing");
+    let id = id(&engine, &held)?;
+    let decide = ["payment", "resolve", &id, "--not-paid", "--reason", "restored", "--by", "ada"];
+    let (exit, text) = said(&engine, &[&decide[..], &["--confirm", "--node-lost"]].concat())?;
+    ensure!(exit == Some(0), "{exit:?}: {text}");
+    ensure!(payment(&engine, &held)?["state"] == "failed", "it is resolved");
+    Ok(())
+}
+
+/// Waits until the journal has it that the node has shown the payment, which is in flight.
+///
+/// # Errors
+/// When it has not within a minute.
+pub async fn confirmed(engine: &Engine, invoice: &Invoice) -> Result<()> {
+    let decided = payment(engine, invoice)?["version"].clone();
+    until("the attempt to be confirmed", PATIENCE, async || {
+        Ok((payment(engine, invoice)?["version"] != decided).then_some(()))
+    })
+    .await
+}

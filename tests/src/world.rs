@@ -114,6 +114,50 @@ impl World {
         }
     }
 
+    /// Copies what the payer has on its disk into `folder`.
+    ///
+    /// # Errors
+    /// When it cannot be copied, or the payer does not come back.
+    pub async fn back_up_payer(&self, folder: &Path) -> Result<()> {
+        match self {
+            World::Real(network) => {
+                network.alice().stop().await?;
+                copy_folder(network.alice().home(), folder)?;
+                network.alice().restart().await?;
+                network.wait_usable().await
+            }
+            World::Simulated(fleet) => {
+                fleet.kill(0).await?;
+                copy_folder(&fleet.config().node_dir(0), folder)?;
+                fleet.start_node(0).await?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Restores the payer from a backup: what it did since, it has forgotten. Its channels cannot
+    /// be used any more.
+    ///
+    /// # Errors
+    /// When it cannot be copied, or the payer does not come back.
+    pub async fn restore_payer(&self, folder: &Path) -> Result<()> {
+        match self {
+            World::Real(network) => {
+                network.alice().kill9();
+                fs::remove_dir_all(network.alice().home())?;
+                copy_folder(folder, network.alice().home())?;
+                network.alice().restart().await
+            }
+            World::Simulated(fleet) => {
+                fleet.kill(0).await?;
+                fs::remove_dir_all(fleet.config().node_dir(0))?;
+                copy_folder(folder, &fleet.config().node_dir(0))?;
+                fleet.start_node(0).await?;
+                Ok(())
+            }
+        }
+    }
+
     /// Takes the payer's peer away: nothing can be sent.
     ///
     /// # Errors
@@ -196,4 +240,18 @@ impl World {
         let knobs = Knobs { peers_offline, ..fleet.config().knobs.clone() };
         Ok(fleet.turn(Some(0), &knobs)?)
     }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type()?.is_dir() {
+            copy_folder(&from, &to)?;
+        } else {
+            fs::copy(from, to)?;
+        }
+    }
+    Ok(())
 }

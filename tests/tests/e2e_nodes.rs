@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use anyhow::{Result, ensure};
 use fulgurite_sim::Knobs;
 use fulgurite_tests::{
-    engine::{Engine, NodeEntry},
+    engine::Engine,
     regtest::until,
     scenarios_nodes::{self, id, node, payment, quarantined, reaches, steer},
     scenarios_operator::said,
@@ -120,26 +120,14 @@ async fn a_node_that_forgot_a_payment_is_quarantined_until_a_person_trusts_it() 
 async fn another_node_under_the_same_name_is_not_believed() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let world = world(folder.path()).await?;
-    let far = world.receiver(Receiver::Far).await?;
-    let home = folder.path().join("e");
-    let mut engine = Engine::start(&home, &[world.payer()], "")?;
-    let held = far.hold_invoice([0x64; 32], AMOUNT_MSAT).await?;
-    let submit = engine.submit("held", std::slice::from_ref(&held))?;
-    far.wait_held(held.payment_hash).await?;
-    engine.kill9();
-    drop(submit);
-    let other = NodeEntry { name: "node-0".to_owned(), ..world.entries().swap_remove(1) };
-    let engine = Engine::start(&home, &[other], "")?;
-    quarantined(&engine, "node-0", "identity_changed").await?;
-    reaches(&engine, &held, "unresolved").await?;
-    drop(engine);
-    // The right node again: what it says counts once a person has looked.
-    let engine = Engine::start(&home, &[world.payer()], "")?;
-    quarantined(&engine, "node-0", "identity_changed").await?;
-    far.settle([0x64; 32]).await?;
-    // A proof is a proof, whoever is believed.
-    reaches(&engine, &held, "succeeded").await?;
-    steer(&engine, "trust", "node-0")?;
-    ensure!(node(&engine, "node-0")?["quarantine"].is_null(), "it is believed");
-    Ok(())
+    let engine = folder.path().join("e");
+    scenarios_nodes::another_node_under_the_same_name_is_not_believed(&world, &engine).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_restored_from_its_own_backup_is_quarantined() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path()).await?;
+    let place = folder.path().join("restored");
+    scenarios_nodes::a_node_restored_from_its_own_backup_is_quarantined(&world, &place).await
 }

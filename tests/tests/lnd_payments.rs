@@ -8,7 +8,7 @@ use fulgurite_tests::{
     regtest::{Link, Options, pay_naively},
     scenarios::{self, passed},
     scenarios_late as late, scenarios_meaning as meaning, scenarios_network as network,
-    scenarios_witness as witness,
+    scenarios_nodes as nodes, scenarios_witness as witness,
     world::{Receiver, World},
 };
 
@@ -58,6 +58,32 @@ async fn payments_over_real_lnd_end_as_the_receivers_books_say() -> Result<()> {
     let stuck = scenarios::a_batch_outlives_its_node(&world, &at("node"), (200, 100)).await?;
     println!("{stuck} of 300 are in flight in lnd's books with no HTLC on any channel");
     passed("a_batch_of_300_outlives_its_node", started);
+    Ok(())
+}
+
+/// Nodes that are drained, join, leave and are not what they were, on a network of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_nodes_are_drained_changed_and_not_believed() -> Result<()> {
+    let world = World::real(&Options::default()).await?;
+    let folder = tempfile::tempdir()?;
+    let at = |name: &str| folder.path().join(name);
+
+    let started = Instant::now();
+    nodes::a_drained_node_gets_nothing_new_and_what_it_has_ends(&world, &at("drain")).await?;
+    passed("a_drained_node_gets_nothing_new_and_what_it_has_ends", started);
+
+    let started = Instant::now();
+    nodes::nodes_join_and_leave_without_loss(&world, &at("fleet")).await?;
+    passed("nodes_join_and_leave_without_loss", started);
+
+    let started = Instant::now();
+    nodes::another_node_under_the_same_name_is_not_believed(&world, &at("other")).await?;
+    passed("another_node_under_the_same_name_is_not_believed", started);
+
+    // The last one: its channels cannot be used afterwards.
+    let started = Instant::now();
+    nodes::a_node_restored_from_its_own_backup_is_quarantined(&world, &at("restored")).await?;
+    passed("a_node_restored_from_its_own_backup_is_quarantined", started);
     Ok(())
 }
 

@@ -91,6 +91,12 @@ impl Node {
         format!("127.0.0.1:{}", self.rpc_port)
     }
 
+    /// Where it keeps everything.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
     /// Its self-signed TLS certificate, PEM.
     #[must_use]
     pub fn tls_cert(&self) -> PathBuf {
