@@ -29,7 +29,11 @@ pub(crate) fn page(report: &Report) -> String {
 
 fn head(page: &mut String, report: &Report) -> std::fmt::Result {
     let scenario = &report.scenario;
-    let (word, class) = if report.passed() { ("pass", "pass") } else { ("fail", "fail") };
+    let (word, class) = match report.runs.iter().all(|run| run.valid) {
+        true if report.passed() => ("pass", "pass"),
+        true => ("fail", "fail"),
+        false => ("invalid", "fail"),
+    };
     writeln!(
         page,
         "<h1>{} <span class=\"{class}\">{word}</span></h1>\n<p>{}</p>",
