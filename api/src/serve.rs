@@ -21,7 +21,8 @@ use std::{
 
 use clap::Args;
 use fulgurite_config::Config;
-use fulgurite_runtime::{Engine, fleet};
+use fulgurite_core::guard::KeyId;
+use fulgurite_runtime::{Engine, fleet, witness};
 use tokio::{
     net::{TcpListener, TcpSocket},
     signal::unix::{Signal, SignalKind, signal},
@@ -108,13 +109,13 @@ async fn serve(config: Config, path: Option<PathBuf>) -> Result<(), Failure> {
     let listener = bind("admin.listen", config.admin.listen)?;
     tokio::spawn(admin::serve(listener, admin.clone()));
     let mut opening = std::pin::pin!(open_engine(&config));
-    let engine = tokio::select! {
-        engine = &mut opening => engine?,
+    let (engine, key) = tokio::select! {
+        opened = &mut opening => opened?,
         () = signal.received() => {
             // A process that ends while RocksDB opens on another thread can crash in RocksDB's own
             // end: the journal is opened first, and closed in order.
             info!("stopping as soon as the journal is open");
-            opening.await?.stop().await;
+            opening.await?.0.stop().await;
             return Ok(());
         }
     };
@@ -137,14 +138,15 @@ async fn serve(config: Config, path: Option<PathBuf>) -> Result<(), Failure> {
         recovery_ms,
         "serving"
     );
-    tokio::spawn(reload::serve(hangup, path, config.clone(), engine.clone()));
+    tokio::spawn(reload::serve(hangup, path, config.clone(), (engine.clone(), key)));
     signal.received().await;
     stop(&engine, &doors, open).await;
     Ok(())
 }
 
 /// Opens the journal and starts the actors and the nodes' connections on what it recovered.
-async fn open_engine(config: &Config) -> Result<Engine, Failure> {
+/// Also returns this engine's key for the clone guard.
+async fn open_engine(config: &Config) -> Result<(Engine, KeyId), Failure> {
     let journal = options::journal(config);
     let folder = config.engine.data_dir.display().to_string();
     let open = move || fulgurite_journal::open(journal, crate::doors::now());
@@ -161,7 +163,8 @@ async fn open_engine(config: &Config) -> Result<Engine, Failure> {
         drop(tokio::task::spawn_blocking(move || running.close()).await);
         return Err(misconfigured(open.to_string()));
     }
-    Ok(fulgurite_runtime::start(options::runtime(config), opened))
+    let key = witness::guard_key(&opened);
+    Ok((fulgurite_runtime::start(options::runtime(config, key), opened), key))
 }
 
 /// Opens both doors; the tasks end when the doors are stopped.

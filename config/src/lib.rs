@@ -137,6 +137,9 @@ impl Config {
         for node in &mut self.nodes {
             node.tls_cert_path = folder.join(&node.tls_cert_path);
             node.macaroon_path = folder.join(&node.macaroon_path);
+            if node.guard_macaroon_path != Path::new("") {
+                node.guard_macaroon_path = folder.join(&node.guard_macaroon_path);
+            }
         }
     }
 }

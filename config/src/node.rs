@@ -22,6 +22,10 @@ pub struct Node {
     /// The macaroon, a binary file. Required. The rights that it needs: `offchain:read`,
     /// `offchain:write` and `info:read`.
     pub macaroon_path: PathBuf,
+    /// A macaroon with `macaroon:generate`, `macaroon:read` and `macaroon:write`, a binary file:
+    /// the clone guard. Each start then bakes a macaroon of its own, and revokes those before it.
+    /// As powerful as an admin's. Empty: no guard. Default empty.
+    pub guard_macaroon_path: PathBuf,
     /// How many connections carry its payments, 1 to 16. Default 2.
     pub payment_connections: u32,
     /// The most payments in flight there, 0 to 10,000; 0 is `window.in_flight_max`. Default 0.
@@ -37,6 +41,7 @@ impl Default for Node {
             address: String::new(),
             tls_cert_path: PathBuf::new(),
             macaroon_path: PathBuf::new(),
+            guard_macaroon_path: PathBuf::new(),
             payment_connections: 2,
             in_flight_max: 0,
             payments_per_second_max: 0,

@@ -133,3 +133,121 @@ pub async fn what_others_paid_is_claimed(world: &World, folder: &Path) -> Result
     engine.restart()?;
     resume(&engine, "ours")
 }
+
+/// The payer as a node whose guard may bake: here its admin's macaroon.
+fn guarded(world: &World) -> String {
+    let node = world.payer();
+    format!(
+        "[witness]\nevery_s = 1\n[[node]]\nname = {:?}\naddress = {:?}\ntls_cert_path = {:?}\n\
+         macaroon_path = {:?}\nguard_macaroon_path = {:?}\n",
+        node.name, node.address, node.tls_cert, node.macaroon, node.macaroon
+    )
+}
+
+/// An engine in this folder, not yet started.
+fn guarded_engine(folder: &Path, extra: &str) -> Result<Engine> {
+    Engine::prepare(folder, &[], Sections { extra, ..Sections::default() })
+}
+
+/// Two engines on copies of one journal, one after the other: the one that was first goes on while
+/// the copy is refused, and is cut off by a copy that is as new.
+///
+/// # Errors
+/// What does not hold.
+pub async fn a_second_engine_is_refused_or_cuts_the_first_off(
+    world: &World,
+    folder: &Path,
+) -> Result<()> {
+    let near = world.receiver(Receiver::Near).await?;
+    let invoices = near.invoices(6, AMOUNT_MSAT).await?;
+    let (guard, first_folder, copy) = (guarded(world), folder.join("a"), folder.join("b"));
+    let mut first = guarded_engine(&first_folder, &guard)?;
+    first.spawn()?;
+    first.wait_ready()?;
+    submit_paused(&first, "one", &invoices[..3])?;
+    submit_paused(&first, "two", &invoices[3..])?;
+    first.terminate()?;
+    copy_journal(&first_folder, &copy)?;
+    first.spawn()?;
+    first.wait_ready()?;
+    // The same epoch: whoever has baked its key there first is not alone for the second.
+    let mut second = guarded_engine(&copy, &guard)?;
+    second.spawn()?;
+    let (exit, words) = ended(&mut second).await?;
+    ensure!(exit == FENCED && words.contains("root key"), "{exit:?}: {words}");
+    resume(&first, "one")?;
+    // A later epoch, but the first has paid meanwhile: refused, and the first is not cut off.
+    second.spawn()?;
+    let (exit, words) = ended(&mut second).await?;
+    ensure!(exit == FENCED && words.contains("made a payment"), "{exit:?}: {words}");
+    resume(&first, "two")?;
+    ensure!(near.settled(&invoices).await? == invoices.len(), "not all paid");
+
+    // A copy that misses nothing, and starts later: it goes on, and lnd refuses the first.
+    first.terminate()?;
+    let newest = folder.join("c");
+    copy_journal(&first_folder, &newest)?;
+    first.spawn()?;
+    first.wait_ready()?;
+    let mut third = guarded_engine(&newest, &guard)?;
+    third.spawn()?;
+    let (exit, words) = ended(&mut third).await?;
+    ensure!(exit == FENCED && words.contains("root key"), "{exit:?}: {words}");
+    third.spawn()?;
+    third.wait_ready()?;
+    let more = near.invoices(1, AMOUNT_MSAT).await?;
+    // It is told at its next call, of which this is one.
+    drop(submit_paused(&first, "three", &more).and_then(|()| resume(&first, "three")));
+    let (exit, words) = ended(&mut first).await?;
+    ensure!(exit == FENCED && words.contains("revoked"), "{exit:?}: {words}");
+    submit_paused(&third, "three", &more)?;
+    resume(&third, "three")?;
+    ensure!(near.settled(&more).await? == 1, "the newer engine pays");
+    Ok(())
+}
+
+/// Two engines on copies of one journal, started together: at most one goes on, and whatever is
+/// paid is paid once.
+///
+/// # Errors
+/// What does not hold.
+pub async fn of_two_engines_started_together_one_goes_on_at_most(
+    world: &World,
+    folder: &Path,
+) -> Result<()> {
+    let near = world.receiver(Receiver::Near).await?;
+    let invoices = near.invoices(20, AMOUNT_MSAT).await?;
+    let (guard, folders) = (guarded(world), [folder.join("a"), folder.join("b")]);
+    let mut engine = guarded_engine(&folders[0], &guard)?;
+    engine.spawn()?;
+    engine.wait_ready()?;
+    submit_paused(&engine, "batch", &invoices)?;
+    let (exit, text) = said(&engine, &["batch", "resume", "--key", "batch"])?;
+    ensure!(exit == Some(0), "{exit:?}: {text}");
+    engine.kill9();
+    copy_journal(&folders[0], &folders[1])?;
+    let mut both = [engine, guarded_engine(&folders[1], &guard)?];
+    both.iter_mut().try_for_each(Engine::spawn)?;
+    until("one of them to end", PATIENCE, async || {
+        let ended = both.iter_mut().map(Engine::ended).collect::<Result<Vec<_>>>()?;
+        let fenced = |status: &std::process::ExitStatus| status.code() == FENCED;
+        ensure!(ended.iter().flatten().all(fenced), "{ended:?}");
+        Ok(ended.iter().any(Option::is_some).then_some(()))
+    })
+    .await?;
+    // Whichever is left or started again pays what is left.
+    let [mut last, other] = both;
+    drop(other);
+    last.kill9();
+    last.spawn()?;
+    match last.wait_ready() {
+        Ok(()) => {
+            let (exit, text) = said(&last, &["batch", "watch", "--key", "batch"])?;
+            ensure!(exit == Some(0), "{exit:?}: {text}");
+            ensure!(near.settled(&invoices).await? == invoices.len(), "not all paid");
+        }
+        // The other one had paid more.
+        Err(_) => ensure!(last.last_words().contains("made a payment"), "{}", last.last_words()),
+    }
+    Ok(())
+}

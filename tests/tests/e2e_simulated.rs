@@ -146,3 +146,17 @@ async fn a_batch_outlives_its_network() -> Result<()> {
     let world = World::simulated(folder.path(), 5, knobs).await?;
     network::a_batch_outlives_its_network(&world, &folder.path().join("e"), (200, 100)).await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_engine_is_refused_or_cuts_the_first_off() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path(), 5).await?;
+    witness::a_second_engine_is_refused_or_cuts_the_first_off(&world, folder.path()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_engines_started_together_one_goes_on_at_most() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path(), 5).await?;
+    witness::of_two_engines_started_together_one_goes_on_at_most(&world, folder.path()).await
+}

@@ -53,6 +53,14 @@ async fn payments_over_real_lnd_end_as_the_receivers_books_say() -> Result<()> {
     witness::what_others_paid_is_claimed(&world, &at("others")).await?;
     passed("what_others_paid_is_claimed", started);
 
+    let started = Instant::now();
+    witness::a_second_engine_is_refused_or_cuts_the_first_off(&world, &at("second")).await?;
+    passed("a_second_engine_is_refused_or_cuts_the_first_off", started);
+
+    let started = Instant::now();
+    witness::of_two_engines_started_together_one_goes_on_at_most(&world, &at("both")).await?;
+    passed("of_two_engines_started_together_one_goes_on_at_most", started);
+
     // The last one: what it leaves behind in lnd's books stays there.
     let started = Instant::now();
     let stuck = scenarios::a_batch_outlives_its_node(&world, &at("node"), (200, 100)).await?;

@@ -12,6 +12,7 @@ pub mod channel;
 pub mod dispatch;
 pub mod event;
 pub mod fence;
+pub mod guard;
 pub mod id;
 pub mod node;
 pub mod order;

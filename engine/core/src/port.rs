@@ -50,8 +50,20 @@ pub enum Command {
     },
     /// Reads the channels again, reported by [`NodeEvent::Channels`].
     ListChannels(ChannelsCall),
+    /// Has macaroons revoked (rule E18), reported by [`NodeEvent::Revoked`]; without a clone guard
+    /// there is nothing to do.
+    Revoke(Whose),
     /// Reads a page of the node's payments, reported by [`NodeEvent::Payments`].
     ListPayments(ListCall),
+}
+
+/// Whose macaroons are revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Those of older engines with this journal.
+    Older,
+    /// This engine's own: it ends.
+    Own,
 }
 
 /// One `ListPayments` call, with payments that are not paid (lnrpc.ListPaymentsRequest).
@@ -153,6 +165,13 @@ pub enum NodeEvent {
         /// For the operator.
         reason: String,
     },
+    /// The node refuses this engine, because another one has a copy of its journal (rule E18).
+    Fenced {
+        /// For the operator.
+        reason: String,
+    },
+    /// What came of a [`Command::Revoke`]: done, or why not.
+    Revoked(Result<(), String>),
     /// The channels of the node, read anew.
     Channels(ChannelReport),
     /// Something happened to a send.

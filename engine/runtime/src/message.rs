@@ -184,6 +184,8 @@ pub enum NodeMessage {
     PaidAfterAll(PaymentId),
     /// The adapter reports.
     Event(NodeEvent),
+    /// The engine ends: the node is to revoke its macaroon (rule E18).
+    Withdraw,
     /// The payments that this call listed are no reason to end (rule E18).
     Checked(u32),
     /// A channel has reserved, or not.

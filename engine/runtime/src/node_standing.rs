@@ -16,11 +16,10 @@ use crate::{
     node_work::NodeWork,
 };
 
-/// A payment that takes longer than this is confirmed in the journal, in milliseconds.
-const CONFIRM_AFTER_MS: i64 = 1_000;
-
 /// A clock that is further off is reported (rule E6), in milliseconds.
 const CLOCK_OFFSET_MS_MAX: i64 = 60_000;
+/// A payment that takes longer than this is confirmed in the journal, in milliseconds.
+const CONFIRM_AFTER_MS: i64 = 1_000;
 
 impl NodeWork {
     pub(crate) fn log_connected(&self, info: &NodeInfo) {

@@ -6,7 +6,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use fulgurite_core::{
     Event, PaymentHash, UnixMs,
-    port::{Command, Journal, ListCall, ListedPayment},
+    port::{Command, Journal, ListCall, ListedPayment, Whose},
     witness::Reading,
 };
 
@@ -26,6 +26,10 @@ pub(crate) struct Witnessing {
     started: [HashSet<PaymentHash>; 2],
     /// The page that is looked up, and whether there is more behind it.
     checking: Option<(u32, bool)>,
+    /// Older engines with this journal cannot send to the node any more.
+    revoked: bool,
+    /// The engine ends.
+    withdraws: bool,
     /// Nothing may be sent to the node yet.
     pub(crate) waits: bool,
 }
@@ -156,10 +160,43 @@ impl NodeWork {
             let node = Arc::clone(&self.slot.name);
             self.shared.journal.append(Event::NodeCompared { node, until, live: true });
         }
-        self.witnessing.waits = false;
-        if self.shared.witness.compared(self.slot.index) {
-            tracing::info!(node = %self.slot.name, "the node's payments agree with the journal");
-        }
         self.witnessing.at = time.plus_ms(self.shared.witness.policy.every_ms);
+        if !self.witnessing.waits {
+            return;
+        }
+        if !self.witnessing.revoked {
+            // Only now: an old copy must not cut off the engine with the newest journal.
+            self.witnessing.at = time.plus_ms(AGAIN_MS);
+            return self.adapter.command(Command::Revoke(Whose::Older));
+        }
+        self.witnessing.waits = false;
+        self.shared.witness.compared(self.slot.index);
+        tracing::info!(node = %self.slot.name, "the node's payments agree with the journal");
+    }
+
+    /// The engine ends, because its journal is not the newest: its key must not stop the engine
+    /// that has that.
+    pub(crate) fn withdraw(&mut self) {
+        self.witnessing.waits = true;
+        self.witnessing.reading = None;
+        self.witnessing.withdraws = true;
+        self.adapter.command(Command::Revoke(Whose::Own));
+    }
+
+    /// No older engine can send any more: what it sent before is listed now.
+    pub(crate) fn revoked(&mut self, revoked: Result<(), String>, time: UnixMs) {
+        if self.witnessing.withdraws {
+            self.slot.compared.lock().withdrawn = true;
+            return;
+        }
+        match revoked {
+            Ok(()) => {
+                self.witnessing.revoked = true;
+                self.witnessing.at = time;
+                self.witness_tick(time);
+            }
+            Err(error) => tracing::warn!(node = %self.slot.name, %error,
+                "the macaroons of older engines cannot be revoked"),
+        }
     }
 }

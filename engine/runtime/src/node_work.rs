@@ -72,8 +72,7 @@ pub struct NodeWork {
     pub(crate) queue: Queue<Place>,
     pub(crate) reserving: HashMap<Placed, Reserving>,
     pub(crate) granted: HashMap<AttemptId, Granted>,
-    /// The incarnation of each batch slot that counts (rule E8); a slot that is not here never
-    /// was rebuilt.
+    /// The incarnation that counts of each batch slot that was rebuilt (rule E8).
     incarnations: HashMap<u64, u32>,
 }
 
@@ -213,6 +212,7 @@ impl NodeWork {
             NodeMessage::Resolved(attempt) => self.forget(attempt),
             NodeMessage::PaidAfterAll(payment) => self.paid_after_all(payment, time),
             NodeMessage::Event(event) => self.event(event, time),
+            NodeMessage::Withdraw => self.withdraw(),
             NodeMessage::Checked(number) => self.checked(number, time),
             NodeMessage::Reserved { placed, channel, reserved } => {
                 self.reserved(placed, channel, reserved);
@@ -309,6 +309,8 @@ impl NodeWork {
                 self.fence.answered(expiry, answer, steady());
             }
             NodeEvent::Payments { call, page } => self.listed(call, page, time),
+            NodeEvent::Revoked(revoked) => self.revoked(revoked, time),
+            NodeEvent::Fenced { reason } => crate::witness::end_fenced(&self.slot, &reason),
         }
     }
 

@@ -210,6 +210,8 @@ pub struct Seen {
     pub live: bool,
     /// It could not be read, once at least.
     pub tried: bool,
+    /// The engine ends, and its key there is deleted, or could not be.
+    pub withdrawn: bool,
 }
 
 impl NodeSlot {

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use crate::guard::Guard;
+
 /// One lnd node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LndConfig {
@@ -17,6 +19,8 @@ pub struct LndConfig {
     /// that a killed node lost stays in flight when its channel is closed. Read again like the
     /// certificate.
     pub macaroon_path: PathBuf,
+    /// The clone guard; `None`: the macaroon above is used as it is.
+    pub guard: Option<Guard>,
     /// How many connections carry payments, beside the one for everything else. Default 2, 1 to
     /// 16.
     pub payment_connections: usize,
@@ -54,6 +58,7 @@ impl Default for LndConfig {
             address: "localhost:10009".to_owned(),
             tls_cert_path: "tls.cert".into(),
             macaroon_path: "fulgurite.macaroon".into(),
+            guard: None,
             payment_connections: 2,
             reconnect_ms_min: 100,
             reconnect_ms_max: 10_000,

@@ -12,6 +12,7 @@ mod config;
 mod connect;
 mod convert;
 pub mod grpc;
+mod guard;
 mod life;
 pub mod macaroon;
 pub mod meaning;
@@ -21,5 +22,6 @@ pub mod tls;
 
 pub use config::LndConfig;
 pub use connect::{ConnectFault, MacaroonInterceptor, connect};
+pub use guard::Guard;
 pub use node::LndNode;
 pub use session::check_files;

@@ -27,7 +27,8 @@ use crate::{
     config::LndConfig,
     connect::chain,
     convert,
-    grpc::Head,
+    grpc::{CallFault, Head},
+    guard,
     session::{Credentials, Fault, GET_INFO, Session},
 };
 
@@ -57,6 +58,13 @@ impl Shared {
     pub(crate) fn report(&self, event: NodeEvent) {
         if !self.dropped.get() {
             (self.events)(event);
+        }
+    }
+
+    /// A call that is refused because lnd has no key for our macaroon any more is the last one.
+    pub(crate) fn look_whether_revoked(&self, fault: &CallFault) {
+        if let Some(Fault::Fenced(reason)) = guard::is_revoked(&self.config, fault) {
+            self.report(NodeEvent::Fenced { reason });
         }
     }
 
@@ -102,6 +110,15 @@ pub(crate) async fn live(shared: Rc<Shared>, kill: watch::Receiver<()>) {
             Err(fault) => fault,
         };
         shared.session.take();
+        let fault = match fault {
+            Fault::Call(path, fault) => {
+                guard::is_revoked(&shared.config, &fault).unwrap_or(Fault::Call(path, fault))
+            }
+            other => other,
+        };
+        if let Fault::Fenced(reason) = &fault {
+            shared.report(NodeEvent::Fenced { reason: reason.clone() });
+        }
         report_disconnected(&shared, &chain(&fault), &mut last_reason);
         tokio::time::sleep(shared.config.pause(failures)).await;
         failures = failures.saturating_add(1);
@@ -124,8 +141,13 @@ async fn open(
     last_reason: &mut String,
 ) -> Result<(Rc<Session>, NodeInfo, Credentials), Fault> {
     let credentials = Credentials::read(&shared.config).await?;
-    let session = Session::open(&shared.config, &credentials, kill).await?;
+    let mut session = Session::open(&shared.config, &credentials, kill).await?;
     wait_until_active(&session, |state| report_disconnected(shared, state, last_reason)).await?;
+    if let Some(guard) = &shared.config.guard {
+        let (baked, older) = guard::bake(&session, &shared.config, guard).await?;
+        session.use_macaroon(baked);
+        session.older.replace(older);
+    }
     let info = loop {
         let info: lnrpc::GetInfoResponse =
             session.read(GET_INFO, &lnrpc::GetInfoRequest {}).await?;

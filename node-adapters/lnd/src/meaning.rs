@@ -75,6 +75,16 @@ pub fn send_end(fault: &CallFault) -> SendEnd {
     }
 }
 
+/// lnd says that the root key with this id does not exist: no request with a macaroon that was made
+/// with it can start any more.
+pub fn is_root_key_gone(fault: &CallFault, id: u64) -> bool {
+    let CallFault::Status(Code::Unknown, text) = fault else {
+        return false;
+    };
+    let rest = text.strip_prefix(NO_ROOT_KEY).and_then(|rest| rest.strip_prefix(&id.to_string()));
+    rest == Some(" doesn't exist")
+}
+
 /// What the end of a `TrackPaymentV2` call means when no payment was shown.
 pub fn track_end(fault: &CallFault) -> TrackReport {
     match fault {
@@ -189,6 +199,15 @@ mod tests {
         }
         let broken = CallFault::Broken(REFUSED.to_owned());
         assert_eq!(send_end(&broken), SendEnd::Lost(REFUSED.to_owned()));
+    }
+
+    #[test]
+    fn only_our_own_root_key_can_be_gone() {
+        let gone = |code, text: &str| is_root_key_gone(&status(code, text), 7);
+        assert!(gone(Code::Unknown, &format!("{NO_ROOT_KEY}7 doesn't exist")));
+        assert!(!gone(Code::Unknown, &format!("{NO_ROOT_KEY}77 doesn't exist")));
+        assert!(!gone(Code::Internal, &format!("{NO_ROOT_KEY}7 doesn't exist")));
+        assert!(!gone(Code::Unknown, "7 doesn't exist"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use fulgurite_core::{
     id::SendId,
     port::{
         Command, ListCall, Node, NodeEvent, ProbeAnswer, SendEnd, SendPayment, SendReport,
-        TrackCall, TrackReport,
+        TrackCall, TrackReport, Whose,
     },
     time::UnixMs,
 };
@@ -22,8 +22,10 @@ use crate::{
     config::LndConfig,
     convert,
     grpc::{Call, CallFault, KillSwitch, NotHandedOver},
+    guard,
     life::{Shared, Task, live},
     meaning,
+    session::Fault,
 };
 
 const SEND_PAYMENT_V2: &str = "/routerrpc.Router/SendPaymentV2";
@@ -106,6 +108,19 @@ impl LndNode {
         });
     }
 
+    fn revoke(&self, whose: Whose) {
+        let shared = Rc::clone(&self.shared);
+        spawn(async move {
+            let revoked = match shared.session() {
+                Some(session) => guard::revoke(&session, &shared.config, whose)
+                    .await
+                    .map_err(|fault| fault.to_string()),
+                None => Err("no connection".to_owned()),
+            };
+            shared.report(NodeEvent::Revoked(revoked));
+        });
+    }
+
     fn list(&self, call: ListCall) {
         let request = lnrpc::ListPaymentsRequest {
             include_incomplete: true,
@@ -121,7 +136,12 @@ impl LndNode {
                 Some(session) => session
                     .read::<lnrpc::ListPaymentsResponse>(LIST_PAYMENTS, &request)
                     .await
-                    .map_err(|fault| fault.to_string())
+                    .map_err(|fault| {
+                        if let Fault::Call(_, fault) = &fault {
+                            shared.look_whether_revoked(fault);
+                        }
+                        fault.to_string()
+                    })
                     .and_then(|page| {
                         convert::listed(&page).ok_or_else(|| "a payment without a hash".to_owned())
                     }),
@@ -139,6 +159,7 @@ impl Node for LndNode {
             Command::Track(call) => self.track(call),
             Command::ProbeExpiry { expiry } => self.probe(expiry),
             Command::ListPayments(call) => self.list(call),
+            Command::Revoke(whose) => self.revoke(whose),
             // Without a session the channels are reported at the next connect.
             Command::ListChannels(call) => self.shared.channels.want(call),
         }
@@ -188,6 +209,7 @@ impl Follow {
                 }
             }
         };
+        self.shared.look_whether_revoked(&fault);
         // A final message says all there is to know, however the stream ends.
         self.end(if is_final { SendEnd::Completed } else { meaning::send_end(&fault) });
     }

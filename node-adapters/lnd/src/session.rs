@@ -49,6 +49,8 @@ pub(crate) enum Fault {
     Call(&'static str, CallFault),
     #[error("{0}")]
     NotReady(&'static str),
+    #[error("{0}")]
+    Fenced(String),
     #[error("the connection was lost")]
     ConnectionLost,
     #[error("the certificate or the macaroon was replaced")]
@@ -82,7 +84,7 @@ pub async fn check_files(config: &LndConfig) -> Result<(), String> {
     checked.map(drop).map_err(|fault| chain(&fault))
 }
 
-async fn read_file(path: &Path) -> Result<Vec<u8>, Fault> {
+pub(crate) async fn read_file(path: &Path) -> Result<Vec<u8>, Fault> {
     tokio::fs::read(path).await.map_err(|error| Fault::File(path.to_owned(), error))
 }
 
@@ -107,6 +109,8 @@ pub(crate) struct Session {
     pub(crate) reads: Rc<Connection>,
     /// Carry payments; `None` while one is made anew.
     pub(crate) payments: Vec<RefCell<Option<Rc<Connection>>>>,
+    /// Root keys of older engines with this journal (rule E18).
+    pub(crate) older: RefCell<Vec<u64>>,
     pub(crate) call_timeout: Duration,
     macaroon: Macaroon,
     plain: HeaderValue,
@@ -144,12 +148,21 @@ impl Session {
             dialer,
             reads,
             payments: (0..config.payment_connections.max(1)).map(|_| RefCell::default()).collect(),
+            older: RefCell::default(),
             call_timeout: config.call_timeout(),
             macaroon,
             plain,
             last_send: RefCell::new(last_send),
             next: Cell::new(0),
         })
+    }
+
+    /// Everything from here on is done with this macaroon.
+    pub(crate) fn use_macaroon(&mut self, macaroon: Macaroon) {
+        self.plain = header(&macaroon);
+        self.last_send.get_mut().expiry = UnixMs::default();
+        self.last_send.get_mut().macaroon = header(&macaroon.expiring_at(UnixMs::default()));
+        self.macaroon = macaroon;
     }
 
     /// Connects every payment connection.
@@ -265,7 +278,7 @@ impl Session {
 }
 
 /// A macaroon as a header. Not marked sensitive: HTTP/2 would then spell it out in every call.
-fn header(macaroon: &Macaroon) -> HeaderValue {
+pub(crate) fn header(macaroon: &Macaroon) -> HeaderValue {
     HeaderValue::try_from(macaroon.to_hex()).expect("hex is a header value")
 }
 

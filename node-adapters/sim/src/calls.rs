@@ -72,20 +72,20 @@ pub(crate) async fn answer(method: Method, call: Call) -> Result<Response<Reply>
             Ok(answered(Reply::Whole(list(&cell.borrow(), &request).freeze())))
         }
         Method::BakeMacaroon => {
-            let request: BakeMacaroonRequest = read(body, deadline).await?;
+            let request: lnrpc::BakeMacaroonRequest = read(body, deadline).await?;
             bake_macaroon(&mut cell.borrow_mut(), &request).map(|baked| unary(&baked)).map_err(Some)
         }
         Method::ListMacaroonIds => {
-            let ListMacaroonIdsRequest {} = read(body, deadline).await?;
+            let lnrpc::ListMacaroonIDsRequest {} = read(body, deadline).await?;
             let root_key_ids = cell.borrow().guard.root_key_ids().collect();
-            Ok(unary(&ListMacaroonIdsResponse { root_key_ids }))
+            Ok(unary(&lnrpc::ListMacaroonIDsResponse { root_key_ids }))
         }
         Method::DeleteMacaroonId => {
-            let request: DeleteMacaroonIdRequest = read(body, deadline).await?;
+            let request: lnrpc::DeleteMacaroonIdRequest = read(body, deadline).await?;
             let mut node = cell.borrow_mut();
             alive(&node)?;
             let deleted = delete_root_key(&mut node, request.root_key_id).map_err(Some)?;
-            Ok(unary(&DeleteMacaroonIdResponse { deleted }))
+            Ok(unary(&lnrpc::DeleteMacaroonIdResponse { deleted }))
         }
         Method::AddInvoice
         | Method::LookupInvoice
@@ -273,8 +273,8 @@ fn list(node: &Node, request: &lnrpc::ListPaymentsRequest) -> BytesMut {
 
 fn bake_macaroon(
     node: &mut Node,
-    request: &BakeMacaroonRequest,
-) -> Result<BakeMacaroonResponse, Refusal> {
+    request: &lnrpc::BakeMacaroonRequest,
+) -> Result<lnrpc::BakeMacaroonResponse, Refusal> {
     if request.permissions.is_empty() {
         let text = "permission list cannot be empty. specify at least one action/entity pair";
         return Err(Refusal::unknown(text));
@@ -298,7 +298,7 @@ fn bake_macaroon(
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&nonce.to_be_bytes());
     let macaroon = hex::encode(bake(&key, &id.to_string(), &bytes, &permissions));
-    Ok(BakeMacaroonResponse { macaroon })
+    Ok(lnrpc::BakeMacaroonResponse { macaroon })
 }
 
 fn delete_root_key(node: &mut Node, id: u64) -> Result<bool, Refusal> {
@@ -310,48 +310,4 @@ fn delete_root_key(node: &mut Node, id: u64) -> Result<bool, Refusal> {
         node.book.append(&Record::RootKeyDeleted { id });
     }
     Ok(deleted)
-}
-
-/// `lnrpc.BakeMacaroonRequest`; the engine's part of lnd's API leaves the macaroon calls out.
-#[derive(Clone, PartialEq, prost::Message)]
-struct BakeMacaroonRequest {
-    #[prost(message, repeated, tag = "1")]
-    permissions: Vec<MacaroonPermission>,
-    #[prost(uint64, tag = "2")]
-    root_key_id: u64,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct MacaroonPermission {
-    #[prost(string, tag = "1")]
-    entity: String,
-    #[prost(string, tag = "2")]
-    action: String,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct BakeMacaroonResponse {
-    #[prost(string, tag = "1")]
-    macaroon: String,
-}
-
-#[derive(Clone, Copy, PartialEq, prost::Message)]
-struct ListMacaroonIdsRequest {}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct ListMacaroonIdsResponse {
-    #[prost(uint64, repeated, tag = "1")]
-    root_key_ids: Vec<u64>,
-}
-
-#[derive(Clone, Copy, PartialEq, prost::Message)]
-struct DeleteMacaroonIdRequest {
-    #[prost(uint64, tag = "1")]
-    root_key_id: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, prost::Message)]
-struct DeleteMacaroonIdResponse {
-    #[prost(bool, tag = "1")]
-    deleted: bool,
 }

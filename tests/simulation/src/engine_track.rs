@@ -75,7 +75,7 @@ impl Engine {
                 let time = self.fence_time(now);
                 self.nodes[at].fence.answered(expiry, answer, time);
             }
-            NodeEvent::Payments { .. } => {}
+            NodeEvent::Payments { .. } | NodeEvent::Fenced { .. } | NodeEvent::Revoked(_) => {}
         }
     }
 

@@ -53,7 +53,7 @@ impl World {
                 self.deliver_in(5, node, NodeEvent::Channels(report));
             }
             // Nobody asks yet.
-            Command::ListPayments(_) => {}
+            Command::ListPayments(_) | Command::Revoke(_) => {}
         }
     }
 
@@ -69,7 +69,7 @@ impl World {
             Command::ProbeExpiry { expiry } => {
                 NodeEvent::ExpiryProbe { expiry, answer: ProbeAnswer::Unreachable }
             }
-            Command::ListChannels(_) | Command::ListPayments(_) => return,
+            Command::ListChannels(_) | Command::ListPayments(_) | Command::Revoke(_) => return,
         };
         self.tell(node, event);
     }

@@ -119,6 +119,8 @@ impl World {
             | NodeEvent::Disconnected { .. }
             | NodeEvent::Channels(_)
             | NodeEvent::Payments { .. }
+            | NodeEvent::Fenced { .. }
+            | NodeEvent::Revoked(_)
             | NodeEvent::ExpiryProbe { .. } => {}
         }
         self.tell(at, event);

@@ -1,0 +1,146 @@
+//! The clone guard (rule E18): a macaroon of this engine's own, under a root key that no older
+//! engine with a copy of its journal keeps.
+
+use std::path::PathBuf;
+
+use fulgurite_core::{
+    guard::{KeyId, Listed},
+    port::Whose,
+};
+use fulgurite_proto::lnrpc::{self, MacaroonPermission};
+use http::HeaderValue;
+
+use crate::{
+    config::LndConfig,
+    grpc::CallFault,
+    macaroon::Macaroon,
+    session::{Fault, Session, header, read_file},
+};
+
+const BAKE_MACAROON: &str = "/lnrpc.Lightning/BakeMacaroon";
+const LIST_MACAROON_IDS: &str = "/lnrpc.Lightning/ListMacaroonIDs";
+const DELETE_MACAROON_ID: &str = "/lnrpc.Lightning/DeleteMacaroonID";
+/// What the baked macaroon allows: all that the adapter calls.
+const ALLOWED: [(&str, &str); 3] =
+    [("info", "read"), ("offchain", "read"), ("uri", "/routerrpc.Router/SendPaymentV2")];
+
+/// The clone guard of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// A macaroon (binary) with `macaroon:generate`, `macaroon:read` and `macaroon:write`. As
+    /// powerful as an admin's: used for nothing else.
+    pub macaroon_path: PathBuf,
+    /// The id of this engine's root key.
+    pub key: KeyId,
+}
+
+/// Bakes this engine's macaroon and looks whether it is the only one with its journal. Also returns
+/// the keys of the engines before it, to be revoked when the journal is known to be the newest.
+pub(crate) async fn bake(
+    session: &Session,
+    config: &LndConfig,
+    guard: &Guard,
+) -> Result<(Macaroon, Vec<u64>), Fault> {
+    let asked = Asked::of(session, guard).await?;
+    let permission = |(entity, action): (&str, &str)| MacaroonPermission {
+        entity: entity.to_owned(),
+        action: action.to_owned(),
+    };
+    let request = lnrpc::BakeMacaroonRequest {
+        permissions: ALLOWED.map(permission).to_vec(),
+        root_key_id: guard.key.number(),
+    };
+    let baked: lnrpc::BakeMacaroonResponse = asked.ask(BAKE_MACAROON, &request).await?;
+    let baked = hex::decode(&baked.macaroon)
+        .ok()
+        .and_then(|baked| Macaroon::parse(&baked).ok())
+        .ok_or(Fault::NotReady("the macaroon that the node baked is none"))?;
+    let request = lnrpc::ListMacaroonIDsRequest {};
+    let listed: lnrpc::ListMacaroonIDsResponse = asked.ask(LIST_MACAROON_IDS, &request).await?;
+    match guard.key.among(&listed.root_key_ids) {
+        Listed::Alone { older } => Ok((baked, older)),
+        Listed::NotAlone(other) => {
+            // Ours must not stop the other at its next start.
+            asked.delete(guard.key.number()).await?;
+            tracing::warn!(node = config.name, epoch = other.epoch, "another engine has its key");
+            Err(Fault::Fenced(format!(
+                "an engine with a copy of this journal started in epoch {}, this one in epoch {} \
+                 (root key {})",
+                other.epoch,
+                guard.key.epoch,
+                other.number()
+            )))
+        }
+    }
+}
+
+/// Deletes the keys of the engines before this one, or its own: from then on lnd refuses every
+/// request that is made with them.
+pub(crate) async fn revoke(
+    session: &Session,
+    config: &LndConfig,
+    whose: Whose,
+) -> Result<(), Fault> {
+    let Some(guard) = &config.guard else {
+        return Ok(());
+    };
+    let keys = match whose {
+        Whose::Older => session.older.borrow().clone(),
+        Whose::Own => vec![guard.key.number()],
+    };
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let asked = Asked::of(session, guard).await?;
+    for id in keys {
+        asked.delete(id).await?;
+        let (node, epoch) = (&config.name, KeyId::of(id).epoch);
+        tracing::info!(node, epoch, "the macaroons of an engine are revoked");
+    }
+    session.older.borrow_mut().clear();
+    Ok(())
+}
+
+/// What a call's fault means under the guard: lnd has no key for this engine's macaroon any more.
+pub(crate) fn is_revoked(config: &LndConfig, fault: &CallFault) -> Option<Fault> {
+    let guard = config.guard.as_ref()?;
+    crate::meaning::is_root_key_gone(fault, guard.key.number()).then(|| {
+        Fault::Fenced(format!(
+            "its macaroon was revoked: an engine with a copy of this journal started after it \
+             (epoch {}), or somebody deleted root key {}",
+            guard.key.epoch,
+            guard.key.number()
+        ))
+    })
+}
+
+struct Asked<'a> {
+    session: &'a Session,
+    bootstrap: HeaderValue,
+}
+
+impl<'a> Asked<'a> {
+    async fn of(session: &'a Session, guard: &Guard) -> Result<Asked<'a>, Fault> {
+        let path = &guard.macaroon_path;
+        let broken = |fault| Fault::Macaroon(path.clone(), fault);
+        let bootstrap = header(&Macaroon::parse(&read_file(path).await?).map_err(broken)?);
+        Ok(Asked { session, bootstrap })
+    }
+
+    async fn ask<M: prost::Message + Default>(
+        &self,
+        path: &'static str,
+        request: &impl prost::Message,
+    ) -> Result<M, Fault> {
+        let Session { reads, call_timeout, .. } = self.session;
+        let answer = reads.unary(path, Some(&self.bootstrap), request, *call_timeout).await;
+        answer.map_err(|fault| Fault::Call(path, fault))
+    }
+
+    async fn delete(&self, root_key_id: u64) -> Result<(), Fault> {
+        let request = lnrpc::DeleteMacaroonIdRequest { root_key_id };
+        // Whether it was there makes no difference: it is not there now.
+        let _: lnrpc::DeleteMacaroonIdResponse = self.ask(DELETE_MACAROON_ID, &request).await?;
+        Ok(())
+    }
+}
