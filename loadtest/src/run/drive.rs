@@ -102,7 +102,8 @@ pub(crate) async fn drive(
     drop((run, idle));
     let elapsed = start.elapsed().min(schedule.lasts()).max(Duration::from_millis(1));
     let books = close(&shared)?;
-    let after = (metrics::read(rig.reach.admin).await, rig.cpu()?);
+    let cpu = rig.cpu()?;
+    let after = (metrics::settled(rig.reach.admin).await, cpu);
     if let Some(folder) = folder {
         std::fs::write(folder.join(format!("{name}.hgrm")), hlog::hgrm(&books.outcome))?;
     }

@@ -1,12 +1,15 @@
 //! Where the time goes inside the engine, by its own histograms.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use crate::{admin, result::EngineStage};
 
 /// The engine's stages, in the order of a payment's way.
 const ORDER: [&str; 8] =
     ["check", "accept", "journal", "wait", "dispatch", "node", "outcome", "end_to_end"];
+
+/// The engine's threads publish their histograms within this time.
+const PUBLISHED: Duration = Duration::from_millis(1_200);
 
 /// A cumulative histogram: its bounds in seconds with their counts, and its sum.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +29,14 @@ pub(crate) async fn read(admin: Option<SocketAddr>) -> Stages {
         Ok(Ok(text)) => parse(&text),
         _ => Stages::new(),
     }
+}
+
+/// Reads them when what was recorded last is in them.
+pub(crate) async fn settled(admin: Option<SocketAddr>) -> Stages {
+    if admin.is_some() {
+        tokio::time::sleep(PUBLISHED).await;
+    }
+    read(admin).await
 }
 
 /// `fulgurite_stage_seconds` of a page of metrics.
