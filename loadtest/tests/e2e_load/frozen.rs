@@ -71,10 +71,10 @@ fn the_stall_of_a_frozen_fleet_is_in_the_report_in_full() {
     // into the freeze waits for the rest of it: of 20 s, a hundredth waits 1.8 s and more.
     assert!(ms(&run, "outcome", "p99_ms") >= 0.85 * FROZEN_MS, "{}", run["latency"]);
     assert!(ms(&run, "outcome", "max_ms") >= 0.95 * FROZEN_MS, "{}", run["latency"]);
-    // The second in which it began shows it, and the one in which nothing came does not hide it.
+    // The second in which it began shows it: payments due in it had nearly all of it before them.
     let second = &run["timeline"][8];
     assert_eq!(second["offered"].as_u64(), Some(100), "{second}");
-    assert!(second["outcome"]["p50_ms"].as_f64() >= Some(0.6 * FROZEN_MS), "{second}");
+    assert!(second["outcome"]["max_ms"].as_f64() >= Some(0.9 * FROZEN_MS), "{second}");
     // The same in the interval log.
     let (count, max_us) = recorded(&folder.path().join("batches-1.hlog"), "outcome");
     assert_eq!(count, 2_000);
