@@ -6,7 +6,7 @@ use fulgurite_core::{
     PaymentHash, PaymentId, batch,
     book::Book,
     event::Failure,
-    payment::{Payment, State},
+    payment::{AttemptEnd, Payment, State},
     port::SendPayment,
 };
 
@@ -71,8 +71,8 @@ impl World {
         }
     }
 
-    /// A send leaves the engine: its attempt must be on disk and open (E1, E4), and a send that is
-    /// repeated must still be wanted (E9).
+    /// A send leaves the engine: its attempt must be on disk and open (E1, E4), its node in use
+    /// (E19, E22), and a send that is repeated must still be wanted (E9).
     pub fn check_send(&mut self, send: &SendPayment) {
         let attempt = send.send.attempt;
         let batch = self.visible.batches.get(&attempt.payment.batch());
@@ -82,6 +82,9 @@ impl World {
         let Some((batch, open)) = batch.zip(open) else {
             panic!("{}: attempt {} is sent and not open", attempt.payment, attempt.number);
         };
+        let standing = self.visible.nodes.get(&open.node);
+        let in_use = standing.is_none_or(|standing| standing.may_send());
+        assert!(in_use, "{} is sent to {}: {standing:?}", attempt.payment, open.node);
         if !self.sent.insert(attempt) {
             let cancelling = batch.summary.state == batch::State::Cancelling;
             assert!(!cancelling, "{} is sent again after its cancel", attempt.payment);
@@ -90,8 +93,13 @@ impl World {
         }
     }
 
-    /// A payment became stuck: none of its HTLCs may be on a channel (E15).
+    /// A payment became stuck: none of its HTLCs may be on a channel (E15), unless its node is not
+    /// believed (E19).
     pub fn check_stuck(&self, payment: &Payment) {
+        let end = payment.attempts.last().map(|last| last.end);
+        if matches!(end, Some(AttemptEnd::Suspended { .. })) {
+            return;
+        }
         let hash = payment.order.payment_hash;
         let entries = self.nodes.iter().filter_map(|node| node.books.get(&hash));
         // One that began after the look is another run.
@@ -161,7 +169,11 @@ impl World {
             let hash = payment.order.payment_hash;
             let excused = self.excused.contains_key(&hash) || self.client.invoice(hash).foreign;
             match payment.state {
-                State::Stuck(_) => assert!(self.is_lost(hash), "{} is stuck", payment.id),
+                State::Stuck(_) => {
+                    let suspended = payment.attempts.last().map(|last| last.end);
+                    let suspended = matches!(suspended, Some(AttemptEnd::Suspended { .. }));
+                    assert!(suspended || self.is_lost(hash), "{} is stuck", payment.id);
+                }
                 State::Unresolved { contradiction, .. } => {
                     assert!(excused, "{} is unresolved: {contradiction:?}", payment.id);
                 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use fulgurite_core::event::{
-    Contradiction, Event, Failure, NeverSent, PauseReason, PaymentChange, Verdict,
+use fulgurite_core::{
+    event::{Contradiction, Event, Failure, NeverSent, PauseReason, PaymentChange, Verdict},
+    standing::NodeChange,
 };
 
 use crate::fault::Fault;
@@ -100,7 +101,7 @@ fn names(event: &Event) -> (&'static str, Option<&'static str>) {
         Event::PaymentsCancelled { .. } => ("PaymentsCancelled", None),
         Event::Barrier => ("Barrier", None),
         Event::SendBounds(_) => ("SendBounds", None),
-        Event::Node { .. } => ("Node", None),
+        Event::Node { change, .. } => ("Node", Some(node_names(change))),
         Event::Installed { .. } => ("Installed", None),
         Event::NodeCompared { .. } => ("NodeCompared", None),
         Event::PaidElsewhere { .. } => ("PaidElsewhere", None),
@@ -124,6 +125,17 @@ fn payment_names(change: &PaymentChange) -> (&'static str, Option<&'static str>)
         PaymentChange::Resolved(resolution) => ("Resolved", Some(resolved(resolution.verdict))),
         PaymentChange::AttemptConfirmed { .. } => ("AttemptConfirmed", None),
         PaymentChange::AttemptSuspended { .. } => ("AttemptSuspended", None),
+    }
+}
+
+fn node_names(change: &NodeChange) -> &'static str {
+    match change {
+        NodeChange::Identified { .. } => "Node: identified",
+        NodeChange::Quarantined(_) => "Node: quarantined",
+        NodeChange::Trusted { .. } => "Node: trusted",
+        NodeChange::Drained { .. } => "Node: drained",
+        NodeChange::Undrained { .. } => "Node: undrained",
+        NodeChange::PaidAfterAll(_) => "Node: paid after all",
     }
 }
 
@@ -201,6 +213,7 @@ const STATES: &[&str] = &[
 ];
 
 const EVENTS: &[&str] = &[
+    "AttemptConfirmed",
     "AttemptFailed",
     "AttemptNeverSent",
     "AttemptNeverSent: invalid",
@@ -211,6 +224,7 @@ const EVENTS: &[&str] = &[
     "AttemptSettled",
     "AttemptStarted",
     "AttemptStuck",
+    "AttemptSuspended",
     "Barrier",
     "BatchAccepted",
     "BatchCancelRequested",
@@ -230,6 +244,11 @@ const EVENTS: &[&str] = &[
     "Failed",
     "Failed: deadline passed",
     "Failed: invoice expired",
+    "Node",
+    "Node: drained",
+    "Node: quarantined",
+    "Node: trusted",
+    "Node: undrained",
     "OrdersAdded",
     "PaymentsCancelled",
     "Resolved",
@@ -252,7 +271,9 @@ const MOMENTS: &[&str] = &[
     "a send was repeated",
     "a stuck payment came to its end",
     "an attempt was resumed",
+    "an attempt was withdrawn with its node",
     "an event for a dead actor was lost",
+    "an order moved to another node",
     "an upload was lost with its engine",
     "channels were busy",
     "held message dropped at the deadline",

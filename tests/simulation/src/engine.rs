@@ -123,6 +123,9 @@ impl Engine {
             .collect();
         let mut nodes: Vec<NodeWork> =
             (0..node_count).map(|_| NodeWork::new(epoch << 20, now, twin)).collect();
+        for (at, node) in nodes.iter_mut().enumerate() {
+            node.standing = book.nodes.get(&NodeWork::name(at)).cloned().unwrap_or_default();
+        }
         for (payment, attempt) in batches.values().flat_map(Work::open) {
             let at = index(&attempt);
             nodes[at].resumed.push((payment, attempt));
@@ -323,8 +326,9 @@ impl Engine {
 
     fn node_reborn(&mut self, at: usize, now: UnixMs) {
         let old = &self.nodes[at];
-        let (offset, number) = (old.offset, old.number);
+        let (offset, number, standing) = (old.offset, old.number, old.standing.clone());
         self.nodes[at] = NodeWork::new(number, now, self.twin);
+        self.nodes[at].standing = standing;
         let open = self.batches.values().flat_map(Work::open);
         let open: Vec<_> = open.filter(|(_, attempt)| index(attempt) == at).collect();
         for (payment, attempt) in open {

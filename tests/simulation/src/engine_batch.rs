@@ -81,8 +81,9 @@ impl Engine {
         let lsn = self.disk.append(event.clone());
         let effect = work.batch.apply(&event, lsn);
         let position = work.batch.position(id).expect("a payment of its batch");
-        if was_in_flight {
-            work.schedule.ended(&work.batch.payments[position as usize]);
+        let after = &work.batch.payments[position as usize];
+        if was_in_flight && !matches!(after.state, State::InFlight(_)) {
+            work.schedule.ended(after);
         }
         match effect {
             Some(Effect::Send(attempt)) if early => {

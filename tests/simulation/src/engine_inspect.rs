@@ -7,7 +7,7 @@ use fulgurite_core::{
     AttemptId, Lsn, PaymentId, UnixMs,
     event::{Resolution, Verdict},
     order::Sealed,
-    payment::{Input, State},
+    payment::{AttemptEnd, Input},
     port::{ChannelReport, ChannelsCall, Command, TrackCall, TrackReport},
     resolve::{Finding, Wanted},
 };
@@ -52,11 +52,12 @@ impl Engine {
         let wanted = Wanted {
             payment_hash: payment.order.payment_hash,
             reserved: reserved.unwrap_or_default(),
-            stuck: matches!(payment.state, State::Stuck(_)),
+            // One that its node's quarantine made unresolved was not looked for.
+            stuck: open.is_some() && !matches!(last.end, AttemptEnd::Suspended { .. }),
         };
         let (version, sent_until) = (payment.version, payment.updated);
         let node = &self.nodes[at];
-        if node.reborn_at.is_some() || !node.node.is_connected() {
+        if node.reborn_at.is_some() || !node.node.is_connected() || !node.standing.is_believed() {
             return;
         }
         // The node's clock against the one that the payment's times are of.

@@ -12,6 +12,7 @@ use fulgurite_core::{
     order::Priority,
     port::ChannelInfo,
     queue::Queue,
+    standing::Standing,
     tracker::{Action, Context, Input, Tracker},
     window,
 };
@@ -50,6 +51,10 @@ pub struct NodeWork {
     pub looking: bool,
     /// Looks before a person's word is taken (rule E20).
     pub looks: Vec<Looking>,
+    /// How it stands, by the journal (rules E19, E22).
+    pub standing: Standing,
+    /// When attempts that take long were looked for last.
+    pub confirmed: UnixMs,
     /// Its actor died and waits for this barrier.
     pub reborn_at: Option<u64>,
 }
@@ -84,6 +89,8 @@ impl NodeWork {
             looked: now,
             looking: false,
             looks: Vec::new(),
+            standing: Standing::default(),
+            confirmed: now,
             reborn_at: None,
         }
     }
@@ -97,7 +104,7 @@ impl NodeWork {
         let idle = self.channels.values().map(|channel| channel.room().idle);
         let alive = self.reborn_at.is_none() && self.any_active();
         Candidate {
-            usable: alive && self.node.is_usable(now),
+            usable: alive && self.node.is_usable(now) && self.standing.may_send(),
             load: self.node.in_flight() + queued,
             window: self.node.window(),
             carries: idle.fold(Msat::ZERO, Msat::saturating_add) >= needed,
@@ -186,11 +193,10 @@ impl Engine {
         for at in 0..self.nodes.len() {
             let node = &self.nodes[at];
             let known = !node.infos.is_empty();
-            if node.node.breaker().is_open() || (known && !node.any_active()) {
+            let may_send = node.standing.may_send() && !node.node.breaker().is_open();
+            if !may_send || (known && !node.any_active()) {
                 // They can still move: another node may take them.
-                for payment in self.nodes[at].take_queued() {
-                    self.give_back(payment);
-                }
+                self.return_queued(at);
                 continue;
             }
             while self.nodes[at].reborn_at.is_none()
@@ -233,5 +239,14 @@ impl Engine {
             return false;
         }
         true
+    }
+}
+
+/// The state of a breaker, for the coverage.
+pub fn breaker_name(name: &'static str) -> &'static str {
+    match name {
+        "closed" => "breaker closed",
+        "open" => "breaker open",
+        _ => "breaker half_open",
     }
 }

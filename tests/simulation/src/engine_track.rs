@@ -8,19 +8,20 @@ use std::{
 
 use fulgurite_core::{
     AttemptId, UnixMs,
-    event::NeverSent,
+    event::{Contradiction, NeverSent},
     id::SendId,
     port::{
         ChannelInfo, ChannelsCall, Command, FailureReason, NodeEvent, PaymentStatus, ProbeAnswer,
         Refused, SendEnd, SendPayment, SendReport, TrackReport,
     },
+    standing,
     tracker::{Action, Input, Outcome, Phase, Tracker, may_live},
 };
 
 use crate::{
     coverage::Kind,
     engine::{Engine, index},
-    engine_node::{SEND_BOUNDS, Tracked},
+    engine_node::{SEND_BOUNDS, Tracked, breaker_name},
     network::DEADLINE_MS,
     twin::Twin,
 };
@@ -114,7 +115,7 @@ impl Engine {
         node.node.connection(true);
         let earlier = latest.plus_ms(offset + SEND_BOUNDS.expiry_ms);
         let earlier = if forgets { UnixMs(i64::MIN) } else { earlier };
-        let mut started = Vec::new();
+        let (mut started, mut resumed) = (Vec::new(), Vec::new());
         for (payment, attempt) in std::mem::take(&mut node.resumed) {
             let found = self.batches[&payment.batch()].batch.payment(payment);
             let found = found.expect("a payment of its batch");
@@ -126,6 +127,8 @@ impl Engine {
                 tracker = tracker.resumed(earlier);
             }
             let tracker = if stuck { tracker.stuck() } else { tracker };
+            let tracker = if found.is_confirmed() { tracker.shown() } else { tracker };
+            resumed.push(tracker.id());
             if !stuck {
                 node.node.started();
                 for (channel, amount) in &tracker.attempt().channels {
@@ -137,6 +140,7 @@ impl Engine {
             self.seen.push((Kind::Moment, "an attempt was resumed"));
             node.tracked.insert(tracker.id(), Tracked { tracker, holds: !stuck });
         }
+        resumed.into_iter().for_each(|attempt| self.suspend(at, attempt, now));
         self.out.push((at, Command::ListChannels(ChannelsCall::default())));
         started.into_iter().for_each(|attempt| self.input(at, attempt, Input::Start, now));
     }
@@ -237,12 +241,16 @@ impl Engine {
 
     pub fn done(&mut self, at: usize, attempt: AttemptId, outcome: Outcome, now: UnixMs) {
         self.let_go(at, attempt, outcome, now);
-        self.nodes[at].tracked.remove(&attempt);
+        let tracked = self.nodes[at].tracked.remove(&attempt);
         self.outcome(attempt, outcome);
+        let was_trusted = tracked.is_some_and(|tracked| tracked.tracker.was_trusted());
+        if outcome == Outcome::Contradicted(Contradiction::Forgotten) && !was_trusted {
+            self.stand(at, &standing::Input::Forgot, now);
+        }
     }
 
     /// Gives back the attempt's place in the window and its channels, once.
-    fn let_go(&mut self, at: usize, attempt: AttemptId, outcome: Outcome, now: UnixMs) {
+    pub fn let_go(&mut self, at: usize, attempt: AttemptId, outcome: Outcome, now: UnixMs) {
         let node = &mut self.nodes[at];
         let Some(tracked) = node.tracked.get_mut(&attempt) else {
             return;
@@ -268,6 +276,13 @@ impl Engine {
             }
             return;
         }
+        if !self.nodes[at].standing.may_send() {
+            // Decided just before; nothing of it has left.
+            self.nodes[at].release(attempt, false);
+            self.nodes[at].node.withdrawn();
+            self.seen.push((Kind::Moment, "an attempt was withdrawn with its node"));
+            return self.outcome(attempt, Outcome::NeverSent(NeverSent::Withdrawn));
+        }
         let node = &mut self.nodes[at];
         if let Entry::Vacant(free) = node.tracked.entry(attempt) {
             let tracker = Tracker::new(attempt.payment, hash, open, now);
@@ -285,6 +300,7 @@ impl Engine {
             for attempt in std::mem::take(&mut self.nodes[at].asking) {
                 match self.permits(attempt, now) {
                     Some(granted) => {
+                        let granted = granted && self.nodes[at].standing.may_send();
                         let moment = if granted { "permitted" } else { "permission denied" };
                         self.seen.push((Kind::Moment, moment));
                         self.input(at, attempt, Input::Permission(granted), now);
@@ -302,6 +318,7 @@ impl Engine {
                 self.out.push((at, Command::ListChannels(ChannelsCall::default())));
             }
             self.look_for_suspects(at, now);
+            self.confirm(at, now);
         }
     }
 
@@ -372,13 +389,5 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::Permission => "attempt permission",
         Phase::Fencing { .. } => "attempt fencing",
         Phase::Over => "attempt over",
-    }
-}
-
-fn breaker_name(name: &'static str) -> &'static str {
-    match name {
-        "closed" => "breaker closed",
-        "open" => "breaker open",
-        _ => "breaker half_open",
     }
 }

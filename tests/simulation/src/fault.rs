@@ -91,6 +91,8 @@ faults! {
     Cancelled,           2_000, "the operator cancelled a batch";
     PaymentCancelled,    8_000, "the operator cancelled a payment";
     Resolved,           30_000, "the operator resolved a payment";
+    Drained,            10_000, "the operator drained a node";
+    Trusted,            20_000, "the operator trusted a node";
 }
 
 /// A fault that struck.

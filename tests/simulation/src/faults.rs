@@ -240,8 +240,8 @@ impl World {
         }
     }
 
-    /// The node comes back with older books. What it forgot may be paid all the same: no rule
-    /// helps there (rule E19 is not built), so those hashes are not judged any more.
+    /// The node comes back with older books. What it forgot before anybody knew that it had shown
+    /// it may be paid all the same: no rule helps there, so those hashes are not judged any more.
     fn node_forgets(&mut self, at: usize) {
         let since = self.now - self.faults.size(Fault::NodeForgets, 1_000, 30_000);
         self.node_restarts(at, 1_000);

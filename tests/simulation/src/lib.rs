@@ -12,6 +12,7 @@ mod engine;
 mod engine_batch;
 mod engine_inspect;
 mod engine_node;
+mod engine_standing;
 mod engine_track;
 mod engine_twin;
 mod faults;

@@ -1,8 +1,10 @@
 //! An operator, who pauses, resumes and cancels, and ends what is unresolved.
 
-use fulgurite_core::{BatchId, Preimage, batch, event::Verdict, payment::State};
+use fulgurite_core::{BatchId, Preimage, batch, event::Verdict, payment::State, standing::Input};
 
-use crate::{engine_inspect::resolve, fault::Fault, plan::Plan, world::World};
+use crate::{
+    engine_inspect::resolve, engine_standing::text, fault::Fault, plan::Plan, world::World,
+};
 
 impl World {
     /// Pauses, resumes or cancels some batch, cancels a payment, or resolves one.
@@ -13,6 +15,7 @@ impl World {
             return;
         }
         self.operator_resolves();
+        self.operator_steers();
         let batch = accepted[self.random.index(accepted.len())];
         let input = if self.strikes(Fault::Cancelled) {
             batch::Input::Cancel
@@ -31,6 +34,25 @@ impl World {
         } else {
             engine.request(batch, input, now);
         }
+    }
+
+    /// A person drains a node, uses it again, or has checked one that was not believed.
+    fn operator_steers(&mut self) {
+        let now = self.now();
+        let node = self.random.index(self.nodes.len());
+        let (drains, trusts) = (self.strikes(Fault::Drained), self.strikes(Fault::Trusted));
+        let Some(engine) = &mut self.engine else {
+            return;
+        };
+        if engine.nodes[node].reborn_at.is_some() {
+            return;
+        }
+        if trusts {
+            let trust = Input::Trust { identity_pubkey: None, by: text(), checked: text() };
+            engine.stand(node, &trust, now);
+        }
+        let input = if drains { Input::Drain(text()) } else { Input::Undrain(text()) };
+        engine.stand(node, &input, now);
     }
 
     /// A person ends what is unresolved: paid, with the payee's proof, or not paid.

@@ -235,9 +235,13 @@ impl World {
     /// Lets the engine do what it can, and carries out what it wants.
     fn settle(&mut self) {
         let now = self.now();
+        let calm = self.faults.calm;
         let Some(engine) = &mut self.engine else {
             return;
         };
+        if calm {
+            engine.use_all_nodes(now);
+        }
         engine.run(now);
         let commands = std::mem::take(&mut engine.out);
         let replies = std::mem::take(&mut engine.replies);
