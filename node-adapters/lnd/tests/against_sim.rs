@@ -270,11 +270,9 @@ fn a_reading_of_the_channels_answers_everything_that_was_asked_before_it() {
         for (number, closed) in [(1, false), (2, true), (3, false)] {
             rig.node.command(Command::ListChannels(ChannelsCall { number, closed }));
         }
-        let report = loop {
-            match rig.event().await {
-                NodeEvent::Channels(report) => break report,
-                other => panic!("{other:?}"),
-            }
+        let report = match rig.event().await {
+            NodeEvent::Channels(report) => report,
+            other => panic!("{other:?}"),
         };
         assert_eq!((report.number, &report.open), (3, &open));
         let gone = report.closed.unwrap();
