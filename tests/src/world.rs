@@ -129,8 +129,7 @@ impl World {
             World::Simulated(fleet) => {
                 fleet.kill(0).await?;
                 copy_folder(&fleet.config().node_dir(0), folder)?;
-                fleet.start_node(0).await?;
-                Ok(())
+                start_payer(fleet).await
             }
         }
     }
@@ -152,8 +151,7 @@ impl World {
                 fleet.kill(0).await?;
                 fs::remove_dir_all(fleet.config().node_dir(0))?;
                 copy_folder(folder, &fleet.config().node_dir(0))?;
-                fleet.start_node(0).await?;
-                Ok(())
+                start_payer(fleet).await
             }
         }
     }
@@ -240,6 +238,12 @@ impl World {
         let knobs = Knobs { peers_offline, ..fleet.config().knobs.clone() };
         Ok(fleet.turn(Some(0), &knobs)?)
     }
+}
+
+/// Another program may have taken the port for a moment.
+async fn start_payer(fleet: &Fleet) -> Result<()> {
+    let start = async || Ok(Some(drop(fleet.start_node(0).await?)));
+    until("the payer to start", PATIENCE, start).await
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {
