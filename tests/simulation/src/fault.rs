@@ -93,6 +93,10 @@ faults! {
     Resolved,           30_000, "the operator resolved a payment";
     Drained,            10_000, "the operator drained a node";
     Trusted,            20_000, "the operator trusted a node";
+    // Aimed at what a rule is there for.
+    MessageAtTheEnd,     5_000, "a request came just before its macaroon's end, its message after";
+    InvoiceAtTheEnd,    25_000, "a request waited for the database while its invoice expired";
+    AnswerAtTheFence,   15_000, "an old answer came when a fence was up";
 }
 
 /// A fault that struck.

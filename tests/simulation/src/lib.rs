@@ -5,6 +5,7 @@
 //! A checker that knows only the orders and the nodes' books looks after every step. See [`run`]
 //! for one seed, [`twin`] for the engines with a bug that a run must find.
 
+mod aimed;
 mod checks;
 mod client;
 mod disk;

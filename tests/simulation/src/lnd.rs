@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The longest that a request waits for the database: within the fence's margin.
-const DATABASE_MS_MAX: i64 = 8_000;
+pub const DATABASE_MS_MAX: i64 = 8_000;
 
 impl World {
     /// HEADERS: lnd looks at the macaroon.
@@ -62,7 +62,9 @@ impl World {
             }
         }
         let slow = self.strikes(Fault::DatabaseSlow) || slow;
-        let ms = if slow {
+        let ms = if request.database_ms > 0 {
+            request.database_ms
+        } else if slow {
             self.faults.size(Fault::DatabaseSlow, 0, DATABASE_MS_MAX)
         } else {
             self.random.between(0, 3)

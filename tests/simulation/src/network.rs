@@ -97,6 +97,7 @@ impl World {
             invoice_expiry: invoice.invoice_expiry,
             channels: send.outgoing_chan_ids.clone(),
             hold_ms: 1,
+            database_ms: 0,
             life: 0,
             engine: self.life,
         };
@@ -121,6 +122,7 @@ impl World {
             request.hold_ms = self.faults.size(Fault::MessageHeld, 100, most);
             ms += self.faults.size(Fault::MessageHeld, 1, 12_000);
         }
+        let ms = self.aim(&mut request, ms);
         self.after(ms, Happening::Headers(request));
     }
 

@@ -93,6 +93,8 @@ pub struct Request {
     pub channels: Vec<u64>,
     /// How long its message is held back after its HEADERS.
     pub hold_ms: i64,
+    /// How long it waits for the node's database; 0 for as long as others.
+    pub database_ms: i64,
     /// The node's life when its HEADERS arrived.
     pub life: u32,
     /// The life of the engine that made it.

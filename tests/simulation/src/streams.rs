@@ -63,7 +63,9 @@ impl World {
         };
         // An answer can be older than a fence.
         let late_ms = if self.random.percent(50) { 150_000 } else { 6_000 };
-        let (stream, ms) = self.turn(at, stream, late_ms);
+        let (mut stream, ms) = self.turn(at, stream, late_ms);
+        let ms = self.aim_answer(at, ms);
+        stream.last_at = stream.last_at.max(self.now + ms);
         self.nodes[at].tracks.insert(call.number, (call, stream));
         self.says(at, ms, NodeEvent::Track { call, report });
     }
