@@ -17,6 +17,8 @@ pub struct Ledger {
     fresh: Vec<String>,
     /// Payments that a person must resolve, as they were seen last, by id.
     unresolved: BTreeMap<String, proto::Payment>,
+    /// Payments that were last seen neither final nor unresolved, by id.
+    under_way: BTreeMap<String, proto::Payment>,
 }
 
 #[derive(Debug)]
@@ -69,6 +71,11 @@ impl Ledger {
     /// Payments that were last seen unresolved.
     pub fn unresolved(&self) -> impl Iterator<Item = &proto::Payment> {
         self.unresolved.values()
+    }
+
+    /// Payments that were last seen neither final nor unresolved.
+    pub fn under_way(&self) -> impl Iterator<Item = &proto::Payment> {
+        self.under_way.values()
     }
 
     /// How many requests have payments that were last seen neither final nor unresolved.
@@ -153,21 +160,26 @@ impl Ledger {
             };
             entry.waits = payments.iter().any(waits);
             for payment in payments {
+                self.unresolved.remove(&payment.payment_id);
+                self.under_way.remove(&payment.payment_id);
                 if payment.state() == State::Unresolved {
                     self.unresolved.insert(payment.payment_id.clone(), payment);
                     continue;
                 }
-                self.unresolved.remove(&payment.payment_id);
+                if payment.finish_time.is_none() {
+                    self.under_way.insert(payment.payment_id.clone(), payment);
+                    continue;
+                }
                 match self.finals.get(&payment.payment_id) {
                     // A final payment must stay what it was.
                     Some(before) if *before != payment => {
                         wrong.push(format!("{} was final and changed", payment.payment_id));
                     }
-                    None if payment.finish_time.is_some() => {
+                    None => {
                         self.fresh.push(payment.payment_id.clone());
                         self.finals.insert(payment.payment_id.clone(), payment);
                     }
-                    Some(_) | None => {}
+                    Some(_) => {}
                 }
             }
         }

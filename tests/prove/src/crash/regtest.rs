@@ -6,9 +6,10 @@
 //!   dave  ══╝
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::{Context, Result, ensure};
+use fulgurite_proto::fulgurite::v1::payment::State;
 use fulgurite_proto::lnrpc::{Payment, invoice::InvoiceState, payment::PaymentStatus};
 use fulgurite_sim::{BookEntry, FailureReason, Status};
 use fulgurite_tests::{
@@ -17,7 +18,10 @@ use fulgurite_tests::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::books::Books;
+use super::{
+    books::{Books, hash_of},
+    ledger::Ledger,
+};
 
 /// The nodes that the engine pays over, and those that are paid.
 const PAYERS: [&str; 2] = ["alice", "dave"];
@@ -26,6 +30,8 @@ const RECEIVERS: [&str; 2] = ["bob", "carol"];
 const AMOUNT_MSAT: u64 = 1_000_000;
 /// An lnd that was told of a dead peer's channel avoids it for an hour, and says NO_ROUTE.
 const FORGETS_FAILURES: &str = "--routerrpc.apriori.penaltyhalflife=1s";
+/// What rounding to a satoshi can come to, over the payers' channels: far below one payment.
+const TOLERANCE_MSAT: i64 = 20_000;
 /// How many invoices are looked up at once: more is not faster.
 const LOOKED_UP_AT_ONCE: usize = 64;
 
@@ -37,6 +43,23 @@ pub struct Regtest {
     given_out: BTreeMap<[u8; 32], &'static str>,
     /// Nodes that were killed since the network was last usable.
     killed: Vec<usize>,
+    /// What the payers owned at the beginning.
+    owned_msat: i64,
+}
+
+/// What a comparison with payers' money and receivers' books found.
+#[derive(Debug, Default)]
+pub struct Compared {
+    /// Whatever must not be.
+    pub wrong: Vec<String>,
+    /// Payments under way whose HTLC is on a payer's channel: a killed node further on never
+    /// answers for it, and it ends on chain.
+    pub on_channels: u64,
+    /// Invoices that a receiver calls settled and no payer's money paid.
+    pub settled_alone: u64,
+    /// Payments that succeeded, with their preimage, and that the payers still own the money of: a
+    /// killed receiver refused after its restart what it had settled before.
+    pub given_back: u64,
 }
 
 fn link(from: &str, to: &str) -> Link {
@@ -60,7 +83,10 @@ impl Regtest {
         let lnd_options = vec![FORGETS_FAILURES.to_owned()];
         let options = Options { names, links, lnd_options, ..Options::default() };
         let network = Network::start(&options).await?;
-        Ok(Regtest { network, given_out: BTreeMap::new(), killed: Vec::new() })
+        let (given_out, killed) = (BTreeMap::new(), Vec::new());
+        let mut regtest = Regtest { network, given_out, killed, owned_msat: 0 };
+        regtest.owned_msat = regtest.owned().await?.0;
+        Ok(regtest)
     }
 
     /// How the engine reaches the payers.
@@ -159,11 +185,60 @@ impl Regtest {
         sum
     }
 
-    /// The payment hashes that the receivers' own books call settled.
+    /// Compares all payments with what the payers' channels lost and the receivers' books say.
     ///
     /// # Errors
-    /// When a receiver does not answer, or got another amount than it asked for.
-    pub async fn settled(&self) -> Result<Vec<[u8; 32]>> {
+    /// When a node does not answer.
+    pub async fn compare(&self, ledger: &Ledger) -> Result<Compared> {
+        let (balance_msat, outgoing) = self.owned().await?;
+        let settled = self.settled().await?.into_iter().collect();
+        let (wrong, alone) = Books::compare_receivers(&settled, ledger.finals());
+        let settled_alone = alone as u64;
+        let mut compared = Compared { wrong, settled_alone, ..Compared::default() };
+        for payment in ledger.under_way() {
+            if hash_of(payment).is_some_and(|hash| outgoing.contains_key(&hash)) {
+                compared.on_channels += 1;
+            } else {
+                compared.wrong.push(format!("{} does not end", payment.payment_id));
+            }
+        }
+        let (mut paid_msat, mut paid) = (0, HashSet::new());
+        for payment in ledger.finals().filter(|payment| payment.state() == State::Succeeded) {
+            paid_msat += payment.amount_msat + payment.fee_msat;
+            paid.extend(hash_of(payment));
+        }
+        // An HTLC is the payer's until its preimage is known, whenever it leaves the channel.
+        let open = outgoing.iter().filter(|(hash, _)| !paid.contains(*hash));
+        let owned_msat = balance_msat + open.map(|(_, amount_msat)| amount_msat).sum::<i64>();
+        let spent_msat = self.owned_msat - owned_msat;
+        if spent_msat > paid_msat + TOLERANCE_MSAT {
+            let line = format!("LOST: the payers spent {spent_msat} msat, {paid_msat} succeeded");
+            compared.wrong.push(line);
+        }
+        let given_back = u64::try_from(paid_msat - spent_msat + TOLERANCE_MSAT).unwrap_or(0);
+        compared.given_back = given_back / AMOUNT_MSAT;
+        Ok(compared)
+    }
+
+    /// What the payers own in their channels, and what is on its way out by payment hash; channels
+    /// count in whole satoshi.
+    async fn owned(&self) -> Result<(i64, HashMap<[u8; 32], i64>)> {
+        let (mut sum_sat, mut outgoing) = (0, HashMap::new());
+        for name in PAYERS {
+            for channel in self.network.node(name).channels().await? {
+                // What the commitment costs comes back to who opened the channel.
+                sum_sat += channel.local_balance + channel.commit_fee;
+                for htlc in channel.pending_htlcs.iter().filter(|htlc| !htlc.incoming) {
+                    let hash: [u8; 32] = htlc.hash_lock.as_slice().try_into()?;
+                    *outgoing.entry(hash).or_default() += htlc.amount * 1_000;
+                }
+            }
+        }
+        Ok((sum_sat * 1_000, outgoing))
+    }
+
+    /// The payment hashes that the receivers' own books call settled.
+    async fn settled(&self) -> Result<Vec<[u8; 32]>> {
         let look = |(hash, name): (&[u8; 32], &&'static str)| {
             let (hash, node): ([u8; 32], &Node) = (*hash, self.network.node(name));
             async move {
