@@ -163,9 +163,9 @@ fn page(
 fn claim(args: &Args, cycles: u32) -> String {
     let others = if args.lnd {
         "with few nodes on a private\nchain. The payers' channels lost no more than what succeeded. \
-         A killed lnd may show a payment in\nflight for ever (unresolved), and a killed receiver may \
-         refuse after its restart an HTLC whose\ninvoice it had settled: that money stays with the \
-         payer"
+         A killed lnd may show a payment\nin flight for ever (unresolved), and a killed receiver \
+         may refuse after its restart an HTLC whose\ninvoice it had settled: that money stays with \
+         the payer"
     } else {
         "with simulated nodes: not of real lnd (crash --lnd)"
     };
