@@ -116,7 +116,7 @@ impl Book {
             }
             Event::Node { node, time, change } => {
                 self.time = self.time.max(*time);
-                self.nodes.entry(Arc::clone(node)).or_default().apply(change);
+                self.nodes.entry(Arc::clone(node)).or_default().apply(change, *time);
                 Changed::Nothing
             }
             Event::Installed { installation } => {

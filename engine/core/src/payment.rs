@@ -269,7 +269,15 @@ impl Payment {
             }
             PaymentChange::AttemptConfirmed { attempt } => {
                 self.assert_in_flight(*attempt);
-                self.note_attempt(AttemptEnd::Confirmed);
+                let suspended = matches!(
+                    self.attempts.last().map(|attempt| attempt.end),
+                    Some(AttemptEnd::Suspended { .. })
+                );
+                self.note_attempt(if suspended {
+                    AttemptEnd::Suspended { confirmed: true }
+                } else {
+                    AttemptEnd::Confirmed
+                });
                 None
             }
             PaymentChange::Contradicted { attempt, contradiction } => {

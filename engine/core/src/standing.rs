@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use crate::{id::PaymentId, order::Sealed};
+use crate::{id::PaymentId, order::Sealed, time::UnixMs};
 
 /// The most payments that are named here; the journal has all.
 const CONTRADICTED_MAX: usize = 100;
@@ -26,6 +26,9 @@ pub struct Standing {
     pub draining: bool,
     /// Payments that it showed as paid after they had ended otherwise (rule E14), in that order.
     pub contradicted: Vec<PaymentId>,
+    /// When a person trusted it with another database than before, or one that forgot: what was
+    /// sent before then, it may never have known.
+    pub replaced: Option<UnixMs>,
 }
 
 /// Why a node is not believed (rule E19).
@@ -114,8 +117,7 @@ impl Standing {
             Input::Lost => self.quarantined(Quarantine::Lost),
             Input::PaidAfterAll(payment) => {
                 let known = self.contradicted.contains(payment);
-                let is_full = self.contradicted.len() >= CONTRADICTED_MAX;
-                (!known && !is_full).then_some(NodeChange::PaidAfterAll(*payment))
+                (!known).then_some(NodeChange::PaidAfterAll(*payment))
             }
             Input::Trust { identity_pubkey, by, checked } => {
                 if self.is_believed() && self.contradicted.is_empty() {
@@ -135,27 +137,42 @@ impl Standing {
         self.quarantine.is_none().then_some(NodeChange::Quarantined(why))
     }
 
-    /// Applies what was decided here or read from the journal.
-    pub fn apply(&mut self, change: &NodeChange) {
+    /// Applies what was decided here at this time, or read from the journal.
+    pub fn apply(&mut self, change: &NodeChange, time: UnixMs) {
         match change {
             NodeChange::Identified { identity_pubkey } => {
                 self.identity_pubkey = Arc::clone(identity_pubkey);
             }
             NodeChange::Quarantined(why) => self.quarantine = Some(*why),
             NodeChange::Trusted { identity_pubkey, .. } => {
+                let same = self.identity_pubkey == *identity_pubkey;
+                match self.quarantine {
+                    // It was another node for a while, and is the one that it was.
+                    None | Some(Quarantine::IdentityChanged) if same => {}
+                    _ => self.replaced = self.replaced.max(Some(time)),
+                }
                 self.identity_pubkey = Arc::clone(identity_pubkey);
                 self.quarantine = None;
                 self.contradicted.clear();
             }
             NodeChange::Drained { .. } => self.draining = true,
             NodeChange::Undrained { .. } => self.draining = false,
-            NodeChange::PaidAfterAll(payment) => self.contradicted.push(*payment),
+            NodeChange::PaidAfterAll(payment) if self.contradicted.len() < CONTRADICTED_MAX => {
+                self.contradicted.push(*payment);
+            }
+            NodeChange::PaidAfterAll(_) => {}
         }
     }
 
     /// Payments may be sent there.
     pub fn may_send(&self) -> bool {
         !self.draining && self.quarantine.is_none()
+    }
+
+    /// What it says of an attempt that was decided at `started` may come from a database that
+    /// never knew it, although a person trusts the node.
+    pub fn may_not_know(&self, started: UnixMs) -> bool {
+        self.replaced.is_some_and(|replaced| started <= replaced)
     }
 
     /// Its word counts.
@@ -204,9 +221,29 @@ mod tests {
         ] {
             let change = standing.decide(&input);
             assert_eq!(change.is_some(), changes, "{input:?}");
-            change.iter().for_each(|change| standing.apply(change));
+            change.iter().for_each(|change| standing.apply(change, UnixMs(1)));
             let now = (standing.may_send(), standing.is_believed());
             assert_eq!(now, (sends, believed), "{input:?}");
+        }
+    }
+    #[test]
+    fn what_was_sent_before_a_node_was_replaced_is_not_known_to_it() {
+        use Quarantine::{IdentityChanged, Lost, PaymentForgotten};
+        let key = |byte: u8| -> Arc<[u8]> { Arc::from([byte; 33]) };
+        for (why, trusted, replaced) in [
+            (IdentityChanged, 1, false),
+            (IdentityChanged, 2, true),
+            (PaymentForgotten, 1, true),
+            (Lost, 1, true),
+        ] {
+            let mut standing = Standing { identity_pubkey: key(1), ..Standing::default() };
+            standing.apply(&NodeChange::Quarantined(why), UnixMs(10));
+            assert!(!standing.may_not_know(UnixMs(5)), "{why:?}: its quarantine says so");
+            let (by, checked) = (Sealed::plain("ada"), Sealed::plain("all"));
+            let trust = NodeChange::Trusted { identity_pubkey: key(trusted), by, checked };
+            standing.apply(&trust, UnixMs(20));
+            assert_eq!(standing.may_not_know(UnixMs(20)), replaced, "{why:?}, key {trusted}");
+            assert!(!standing.may_not_know(UnixMs(21)), "{why:?}: sent to the one that is trusted");
         }
     }
 }

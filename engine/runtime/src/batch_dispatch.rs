@@ -228,7 +228,7 @@ impl BatchWork {
             return true;
         }
         if self.shared.witness.holds(batch) {
-            self.held.batches.push(batch);
+            self.held.batches.insert(batch);
             return true;
         }
         let (priority, lane) = (work.priority(), work.priority().lane());

@@ -48,7 +48,8 @@ pub struct BatchWork {
 /// attempts that nodes want to send again.
 #[derive(Default)]
 pub(crate) struct Held {
-    pub(crate) batches: Vec<BatchId>,
+    /// Once each: a batch asks again at each tick.
+    pub(crate) batches: BTreeSet<BatchId>,
     pub(crate) attempts: Vec<(AttemptId, usize)>,
 }
 

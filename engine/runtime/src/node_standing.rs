@@ -12,6 +12,7 @@ use fulgurite_core::{
 };
 
 use crate::{
+    clock::now,
     message::{BatchMessage, NodeMessage, Steer},
     node_work::NodeWork,
 };
@@ -45,7 +46,7 @@ impl NodeWork {
             let node = Arc::clone(&self.slot.name);
             let event = Event::Node { node, time, change: change.clone() };
             let lsn = self.shared.journal.append(event);
-            standing.apply(&change);
+            standing.apply(&change, time);
             (lsn, change)
         };
         let node = &self.slot.name;
@@ -110,6 +111,7 @@ impl NodeWork {
     /// What comes after a payment's end and its batch's: the views know how it ended.
     pub(crate) fn after_its_batch(&self, payment: PaymentId, preimage: Preimage) {
         let (views, slot) = (self.views.clone(), Arc::clone(&self.slot));
+        let shared = Arc::clone(&self.shared);
         let projected = Arc::clone(self.shared.journal.projected());
         let newest = self.shared.journal.last();
         // Not here: the disk may be slow.
@@ -121,6 +123,12 @@ impl NodeWork {
             };
             let is_proved = preimage.payment_hash() == found.order.payment_hash;
             if is_proved && matches!(found.state, State::Failed(_) | State::Cancelled) {
+                // Nobody pays it again, over whichever node.
+                let hashes = Arc::new(vec![found.order.payment_hash]);
+                let node = Arc::clone(&slot.name);
+                let event = Event::PaidElsewhere { node, hashes: Arc::clone(&hashes), time: now() };
+                let lsn = shared.journal.append(event);
+                shared.claims.written_elsewhere(&hashes, lsn);
                 slot.inbox.deliver(NodeMessage::PaidAfterAll(payment));
             }
         });
@@ -175,7 +183,12 @@ impl NodeWork {
 
     fn trust_all(&mut self, time: UnixMs) {
         let connected = self.node.is_connected();
+        let standing = self.slot.standing.lock().clone();
         for (attempt, tracked) in &mut self.tracked {
+            if standing.may_not_know(tracked.start.time) {
+                tracked.tracker.believe_proofs_alone();
+                continue;
+            }
             let mut number = self.slot.number.lock();
             let context = Context { now: time, expiry: time, connected, number: &mut number };
             tracked.tracker.trust(&context);

@@ -382,8 +382,11 @@ impl Handler<ActorDied> for Supervisor {
 
     fn handle(&mut self, death: ActorDied, context: &mut Self::Context) {
         if death.natural {
-            if let Who::Node(index) = death.who {
-                self.node_stopped(index, context);
+            // Told to end twice, it had ended already: the node needs an actor all the same.
+            if let Who::Node(index) = death.who
+                && !self.node_stopped(index, context)
+            {
+                self.rebuild_node(index, context);
             }
             if let Who::Batch(slot) = death.who
                 && let Some((slot, _)) = self.slots.remove(&slot)

@@ -29,7 +29,7 @@ impl Engine {
         };
         let node = NodeWork::name(at);
         self.disk.append(Event::Node { node, time: now, change: change.clone() });
-        self.nodes[at].standing.apply(&change);
+        self.nodes[at].standing.apply(&change, now);
         match change {
             NodeChange::Quarantined(_) => {
                 self.return_queued(at);
@@ -75,6 +75,10 @@ impl Engine {
         let (expiry, connected) = (now, self.nodes[at].node.is_connected());
         let node = &mut self.nodes[at];
         for tracked in node.tracked.values_mut() {
+            if node.standing.may_not_know(tracked.tracker.started()) {
+                tracked.tracker.believe_proofs_alone();
+                continue;
+            }
             let number = &mut node.number;
             tracked.tracker.trust(&Context { now, expiry, connected, number });
         }

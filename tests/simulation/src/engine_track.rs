@@ -120,14 +120,18 @@ impl Engine {
             let found = self.batches[&payment.batch()].batch.payment(payment);
             let found = found.expect("a payment of its batch");
             let stuck = matches!(found.state, fulgurite_core::payment::State::Stuck(_));
-            let mut tracker = Tracker::new(payment, found.order.payment_hash, attempt, now);
+            let began = found.attempts.last().map_or(now, |attempt| attempt.started);
+            let mut tracker = Tracker::new(payment, found.order.payment_hash, attempt, began);
             if sends {
                 started.push(tracker.id());
             } else {
                 tracker = tracker.resumed(earlier);
             }
             let tracker = if stuck { tracker.stuck() } else { tracker };
-            let tracker = if found.is_confirmed() { tracker.shown() } else { tracker };
+            let mut tracker = if found.is_confirmed() { tracker.shown() } else { tracker };
+            if node.standing.may_not_know(began) {
+                tracker.believe_proofs_alone();
+            }
             resumed.push(tracker.id());
             if !stuck {
                 node.node.started();

@@ -24,7 +24,19 @@ impl Tracker {
         true
     }
 
-    /// A person trusts the node again: what it says counts, and nothing is sent for the attempt.
+    /// A person trusts the node, which may never have known the attempt: only a proof counts, for
+    /// ever. Without one a person decides (rule E20).
+    pub fn believe_proofs_alone(&mut self) {
+        if self.phase != Phase::Over {
+            self.trusted = true;
+            self.liveness.is_stuck = true;
+            // Not even that it was forgotten is news of such a node.
+            self.suspended = Some(Quarantine::IdentityChanged);
+        }
+    }
+
+    /// A person trusts the node again, which is the one that it was: what it says counts, and
+    /// nothing is sent for the attempt.
     pub fn trust(&mut self, context: &Context<'_>) {
         if self.suspended.take().is_some() && self.phase != Phase::Over {
             self.trusted = true;

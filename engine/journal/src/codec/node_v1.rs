@@ -2,7 +2,10 @@
 //! above.
 
 use bincode::{BorrowDecode, Encode};
-use fulgurite_core::standing::{NodeChange, Quarantine, Standing};
+use fulgurite_core::{
+    UnixMs,
+    standing::{NodeChange, Quarantine, Standing},
+};
 
 use super::{DecodeError, numbers_v1, order_v1::SealedV1};
 
@@ -22,6 +25,7 @@ pub(super) struct StandingV1<'a> {
     quarantine: Option<u8>,
     draining: bool,
     contradicted: Vec<u128>,
+    replaced: Option<i64>,
 }
 
 fn quarantine(number: u8) -> Result<Quarantine, DecodeError> {
@@ -80,6 +84,7 @@ impl<'a> From<&'a Standing> for StandingV1<'a> {
             quarantine: standing.quarantine.map(|why| why as u8),
             draining: standing.draining,
             contradicted: standing.contradicted.iter().map(|payment| payment.as_u128()).collect(),
+            replaced: standing.replaced.map(|time| time.0),
         }
     }
 }
@@ -94,6 +99,7 @@ impl TryFrom<StandingV1<'_>> for Standing {
             quarantine: row.quarantine.map(quarantine).transpose()?,
             draining: row.draining,
             contradicted: contradicted.collect::<Result<_, _>>()?,
+            replaced: row.replaced.map(UnixMs),
         })
     }
 }

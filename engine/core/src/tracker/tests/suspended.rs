@@ -58,6 +58,40 @@ fn a_proof_counts_and_a_failure_does_not() {
 }
 
 #[test]
+fn of_a_node_that_was_replaced_only_a_proof_counts_for_ever() {
+    let proof = PaymentStatus::Succeeded { preimage: preimage(1), fee_paid: Msat::ZERO };
+    for quarantined in [true, false] {
+        let mut number = 0;
+        let mut tracker = if quarantined {
+            asked(Quarantine::PaymentForgotten, &mut number)
+        } else {
+            // Over a restart; nobody knows whether the node had shown it.
+            number = 1;
+            Tracker::new(batch_id().payment(1), hash(1), attempt(1), NOW).resumed(NOW).stuck()
+        };
+        tracker.believe_proofs_alone();
+        assert!(tracker.was_trusted() && tracker.is_stuck());
+        let later = NOW.plus_ms(60_000);
+        for said in [TrackReport::NotFound, payment(PaymentStatus::Failed(FailureReason::NoRoute))]
+        {
+            let mut context =
+                Context { now: later, expiry: later, connected: true, number: &mut number };
+            tracker.step(Input::Tick, &mut context);
+            let call = *context.number;
+            assert_eq!(
+                tracker.step(Input::Track(call, said.clone()), &mut context),
+                None,
+                "{said:?}"
+            );
+            assert!(!matches!(tracker.phase(), Phase::Over | Phase::Fencing { .. }), "{said:?}");
+        }
+        number += 1;
+        let settled = tracker.step(Input::Track(number, payment(proof)), &mut context(&mut number));
+        assert!(matches!(settled, Some(Action::Done(Outcome::Settled { .. }))), "{settled:?}");
+    }
+}
+
+#[test]
 fn trusted_again_its_word_counts_behind_the_fence() {
     let mut number = 0;
     let mut tracker = asked(Quarantine::PaymentForgotten, &mut number);
