@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use fulgurite_proto::lnrpc::invoice::InvoiceState;
-use fulgurite_sim::{Fleet, Knobs};
+use fulgurite_sim::{FailMix, Fleet, Knobs};
 use fulgurite_tests::{
     engine::Engine,
     peer::{Peer, text},
@@ -184,5 +184,56 @@ async fn with_a_clock_off_by(clock_offset_ms: i64) -> Result<()> {
     let paid = rows.iter().filter(|row| row.state == "succeeded").count();
     ensure!(code == Some(0) && paid == invoices.len(), "{clock_offset_ms}: {code:?} {rows:?}");
     ensure!(near.settled(&invoices).await? == invoices.len(), "the recipient's books");
+    Ok(())
+}
+
+/// Rule E14: a payment that its node called failed is paid after all. It is unresolved, the alarm
+/// is raised, and it is paid by nobody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_that_is_paid_after_it_failed_is_unresolved() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let timeout =
+        FailMix { timeout: 1.0, no_route: 0.0, insufficient_balance: 0.0, ..FailMix::default() };
+    let knobs = Knobs {
+        latency_ms: 5.0,
+        fail_share: 0.5,
+        fail_mix: timeout,
+        recants: true,
+        ..Knobs::default()
+    };
+    let world = simulated(folder.path(), knobs).await?;
+    let near = world.receiver(Receiver::Near).await?;
+    // Held, so that the batch stays open: of twelve, some do not fail first.
+    let mut all = Vec::new();
+    for preimage in 0x41..0x4d {
+        all.push(near.hold_invoice([preimage; 32], 10_000).await?);
+    }
+    let invoices = near.invoices(20, 10_000).await?;
+    all.extend(invoices.iter().cloned());
+    let once = "[batch]\nattempts_max = 1\n";
+    let engine = Engine::start(&folder.path().join("e"), &[world.payer()], once)?;
+    let submit = engine.submit("recants", &all)?;
+    for held in &all[..12] {
+        near.wait_held(held.payment_hash).await?;
+    }
+    let states = || -> Result<Vec<String>> {
+        invoices.iter().map(|invoice| engine.state_of(invoice)).collect()
+    };
+    let seen = until("every payment to be paid", PATIENCE, async || {
+        let seen = states()?;
+        let over = seen.iter().all(|state| ["succeeded", "unresolved"].contains(&state.as_str()));
+        Ok(over.then_some(seen))
+    })
+    .await?;
+    let unresolved = seen.iter().filter(|state| *state == "unresolved").count();
+    ensure!((1..20).contains(&unresolved), "{unresolved} of 20 failed first");
+    ensure!(engine.metric("fulgurite_contradictions_total")? == unresolved as u64, "the alarm");
+    ensure!(near.settled(&invoices).await? == 20, "the recipient's books");
+    for (invoice, state) in invoices.iter().zip(&seen) {
+        let again = engine.submit(&format!("again-{state}"), std::slice::from_ref(invoice))?;
+        let (code, said) = tokio::task::spawn_blocking(move || again.refusal()).await??;
+        ensure!(code == Some(3), "{state}, ordered again: {code:?} {said}");
+    }
+    drop(submit);
     Ok(())
 }

@@ -120,6 +120,9 @@ pub struct Knobs {
     pub clock_offset_ms: i64,
     /// Every channel's peer is away: nothing can be sent, what is in flight stays there.
     pub peers_offline: bool,
+    /// A payment that failed with an HTLC out is paid after all, a moment later, and its streams
+    /// are told: what no lnd does, and no engine may be broken by.
+    pub recants: bool,
     /// Streams that follow a payment are told nothing more than its state when they began (lnd: an
     /// error of its database ends its work on a payment without a word).
     pub is_mute: bool,
@@ -157,6 +160,7 @@ impl Default for Knobs {
             cut_last_share: 0.0,
             clock_offset_ms: 0,
             peers_offline: false,
+            recants: false,
             is_mute: false,
             closed_channels: 0,
             resolved_channels: 0,

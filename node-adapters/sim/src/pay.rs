@@ -32,6 +32,9 @@ const CLTV_PADDING: u64 = 3;
 /// How late a payment may use a turn under the cap: bursts of so much are allowed.
 const BURST: Duration = Duration::from_millis(20);
 
+/// How long a node that recants takes for it.
+const RECANTS_AFTER: Duration = Duration::from_millis(300);
+
 /// An invoice that is to be paid, checked so far.
 struct Target {
     facts: Facts,
@@ -302,10 +305,15 @@ impl Node {
         payment.reason = reason;
         payment.resolved_ns = resolved_ns;
         payment.preimage = preimage;
-        self.tell(slot, true);
+        let recants = self.knobs.recants && !settled && payment.shards != Shards::None;
+        self.tell(slot, !recants);
         if !settled {
             // lnd deletes the attempts of a failed payment behind the last message of its stream.
             self.payments.get_mut(slot).shards = Shards::None;
+        }
+        if recants {
+            self.open.insert(slot, Open { outcome: Outcome::Settle });
+            self.set_timer(Instant::now() + RECANTS_AFTER, slot, Alarm::Resolve);
         }
     }
 }
