@@ -269,15 +269,7 @@ impl Payment {
             }
             PaymentChange::AttemptConfirmed { attempt } => {
                 self.assert_in_flight(*attempt);
-                let suspended = matches!(
-                    self.attempts.last().map(|attempt| attempt.end),
-                    Some(AttemptEnd::Suspended { .. })
-                );
-                self.note_attempt(if suspended {
-                    AttemptEnd::Suspended { confirmed: true }
-                } else {
-                    AttemptEnd::Confirmed
-                });
+                self.note_confirmed();
                 None
             }
             PaymentChange::Contradicted { attempt, contradiction } => {

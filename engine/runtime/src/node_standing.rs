@@ -159,7 +159,7 @@ impl NodeWork {
     }
 
     /// The attempt is unresolved: it is watched for a proof, and holds nothing back any more.
-    pub(crate) fn suspend(&mut self, attempt: AttemptId, time: UnixMs) {
+    fn suspend(&mut self, attempt: AttemptId, time: UnixMs) {
         let Some(why) = self.slot.standing.lock().quarantine else {
             return;
         };
@@ -179,6 +179,17 @@ impl NodeWork {
             let message = BatchMessage::Outcome(attempt, Outcome::Suspended);
             tracked.start.batch.inbox.deliver(message);
         }
+    }
+
+    /// An attempt from before a restart: the node may not be believed, or may never have known it.
+    pub(crate) fn doubt(&mut self, attempt: AttemptId, time: UnixMs) {
+        let standing = self.slot.standing.lock().clone();
+        if let Some(tracked) = self.tracked.get_mut(&attempt)
+            && standing.may_not_know(tracked.start.time)
+        {
+            tracked.tracker.believe_proofs_alone();
+        }
+        self.suspend(attempt, time);
     }
 
     fn trust_all(&mut self, time: UnixMs) {

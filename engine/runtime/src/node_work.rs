@@ -393,13 +393,8 @@ impl NodeWork {
         let tracker = if start.stuck { tracker.stuck() } else { tracker };
         let tracker = if start.confirmed { tracker.shown() } else { tracker };
         let sent = Instant::now();
-        let replaced = self.slot.standing.lock().may_not_know(start.time);
-        let mut tracked = Tracked { tracker, start, sent, holds, on_chain: false };
-        if replaced {
-            tracked.tracker.believe_proofs_alone();
-        }
-        self.tracked.insert(attempt, tracked);
-        self.suspend(attempt, time);
+        self.tracked.insert(attempt, Tracked { tracker, start, sent, holds, on_chain: false });
+        self.doubt(attempt, time);
         self.input(attempt, fulgurite_core::tracker::Input::Tick, time);
     }
 }

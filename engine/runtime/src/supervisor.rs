@@ -381,21 +381,19 @@ impl Handler<ActorDied> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, death: ActorDied, context: &mut Self::Context) {
-        if death.natural {
+        match death.who {
+            who if !death.natural => self.died(who, context),
             // Told to end twice, it had ended already: the node needs an actor all the same.
-            if let Who::Node(index) = death.who
-                && !self.node_stopped(index, context)
-            {
+            Who::Node(index) if !self.node_stopped(index, context) => {
                 self.rebuild_node(index, context);
             }
-            if let Who::Batch(slot) = death.who
-                && let Some((slot, _)) = self.slots.remove(&slot)
-                && let Some(batch) = slot.batch
-            {
-                self.shared.directory.remove(&batch);
+            Who::Batch(slot) => {
+                let slot = self.slots.remove(&slot).and_then(|(slot, _)| slot.batch);
+                if let Some(batch) = slot {
+                    self.shared.directory.remove(&batch);
+                }
             }
-            return;
+            _ => {}
         }
-        self.died(death.who, context);
     }
 }

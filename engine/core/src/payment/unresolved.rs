@@ -54,6 +54,15 @@ impl Payment {
         }
     }
 
+    /// The node has shown the attempt that is open. That its word does not count any more stays.
+    pub(super) fn note_confirmed(&mut self) {
+        let end = self.attempts.last().map(|attempt| attempt.end);
+        self.note_attempt(match end {
+            Some(AttemptEnd::Suspended { .. }) => AttemptEnd::Suspended { confirmed: true },
+            _ => AttemptEnd::Confirmed,
+        });
+    }
+
     /// The node has shown the attempt that is open: it may not forget it (rule E19).
     pub fn is_confirmed(&self) -> bool {
         let end = self.attempts.last().map(|attempt| attempt.end);
