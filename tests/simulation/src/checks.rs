@@ -10,7 +10,7 @@ use fulgurite_core::{
     port::SendPayment,
 };
 
-use crate::{coverage::Kind, engine::Engine, world::World};
+use crate::{coverage::Kind, engine::Engine, sim_node::Status, world::World};
 
 impl World {
     /// No hash is paid twice or alive twice, nothing runs that is not on disk, and no state
@@ -129,7 +129,9 @@ impl World {
             && self.payments().all(|payment| match payment.state {
                 State::Unresolved { .. } => true,
                 // Its node may have ended it, and the word be on its way.
-                State::Stuck(_) => self.is_lost(payment.order.payment_hash),
+                State::Stuck(_) => {
+                    self.is_lost(payment.order.payment_hash) || self.is_a_persons(payment)
+                }
                 _ => payment.is_final(),
             })
     }
@@ -138,6 +140,18 @@ impl World {
     fn is_lost(&self, hash: PaymentHash) -> bool {
         let mut entries = self.nodes.iter().filter_map(|node| node.books.get(&hash));
         entries.any(|entry| entry.lost && !entry.is_final())
+    }
+
+    /// Its node was replaced and shows no proof of it, and will not: a person decides (rule E19).
+    fn is_a_persons(&self, payment: &Payment) -> bool {
+        let Some(last) = payment.attempts.last() else {
+            return false;
+        };
+        let standing = self.visible.nodes.get(&last.node);
+        let mut entries =
+            self.nodes.iter().filter_map(|node| node.books.get(&payment.order.payment_hash));
+        standing.is_some_and(|standing| standing.may_not_know(last.started))
+            && entries.all(|entry| matches!(entry.status, Status::Failed(_)))
     }
 
     /// What is open, in one line.
@@ -172,7 +186,8 @@ impl World {
                 State::Stuck(_) => {
                     let suspended = payment.attempts.last().map(|last| last.end);
                     let suspended = matches!(suspended, Some(AttemptEnd::Suspended { .. }));
-                    assert!(suspended || self.is_lost(hash), "{} is stuck", payment.id);
+                    let excused = suspended || self.is_lost(hash) || self.is_a_persons(payment);
+                    assert!(excused, "{} is stuck", payment.id);
                 }
                 State::Unresolved { contradiction, .. } => {
                     assert!(excused, "{} is unresolved: {contradiction:?}", payment.id);
