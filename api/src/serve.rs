@@ -21,7 +21,7 @@ use std::{
 
 use clap::Args;
 use fulgurite_config::Config;
-use fulgurite_core::guard::KeyId;
+use fulgurite_core::{PaymentHash, guard::KeyId};
 use fulgurite_runtime::{Engine, fleet, witness};
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -51,6 +51,17 @@ pub struct ServeArgs {
     /// The configuration. Without one, the defaults hold: `fulgurite config explain`.
     #[arg(long, env = "FULGURITE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A payment hash that the last line of exit code 75 named. Its payment becomes unresolved, and
+    /// the start goes on. Only when no newer copy of the journal and no second engine exists, and a
+    /// person paid it by hand: check that first. May be given several times.
+    #[arg(
+        long,
+        env = "FULGURITE_ACCEPT_PAID_ELSEWHERE",
+        value_name = "HASH",
+        value_delimiter = ',',
+        value_parser = payment_hash
+    )]
+    accept_paid_elsewhere: Vec<PaymentHash>,
     /// Ends with the process that started it.
     #[arg(long, hide = true, value_name = "PID")]
     parent: Option<u32>,
@@ -93,13 +104,13 @@ fn start(args: &ServeArgs) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| misconfigured(format!("no threads can be started: {error}")))?;
-    let served = runtime.block_on(serve(config, args.config.clone()));
+    let served = runtime.block_on(serve(config, args));
     // What is left of calls ends with the process.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(config: Config, path: Option<PathBuf>) -> Result<(), Failure> {
+async fn serve(config: Config, args: &ServeArgs) -> Result<(), Failure> {
     let started = Instant::now();
     // Before the journal: a start that is stopped halfway ends in order, too.
     let deaf = |error| misconfigured(format!("no signals can be received: {error}"));
@@ -108,7 +119,7 @@ async fn serve(config: Config, path: Option<PathBuf>) -> Result<(), Failure> {
     let admin = admin::Admin::new();
     let listener = bind("admin.listen", config.admin.listen)?;
     tokio::spawn(admin::serve(listener, admin.clone()));
-    let mut opening = std::pin::pin!(open_engine(&config));
+    let mut opening = std::pin::pin!(open_engine(&config, &args.accept_paid_elsewhere));
     let (engine, key) = tokio::select! {
         opened = &mut opening => opened?,
         () = signal.received() => {
@@ -138,7 +149,7 @@ async fn serve(config: Config, path: Option<PathBuf>) -> Result<(), Failure> {
         recovery_ms,
         "serving"
     );
-    tokio::spawn(reload::serve(hangup, path, config.clone(), (engine.clone(), key)));
+    tokio::spawn(reload::serve(hangup, args.config.clone(), config.clone(), (engine.clone(), key)));
     signal.received().await;
     stop(&engine, &doors, open).await;
     Ok(())
@@ -146,7 +157,10 @@ async fn serve(config: Config, path: Option<PathBuf>) -> Result<(), Failure> {
 
 /// Opens the journal and starts the actors and the nodes' connections on what it recovered.
 /// Also returns this engine's key for the clone guard.
-async fn open_engine(config: &Config) -> Result<(Engine, KeyId), Failure> {
+async fn open_engine(
+    config: &Config,
+    accepted: &[PaymentHash],
+) -> Result<(Engine, KeyId), Failure> {
     let journal = options::journal(config);
     let folder = config.engine.data_dir.display().to_string();
     let open = move || fulgurite_journal::open(journal, crate::doors::now());
@@ -164,7 +178,9 @@ async fn open_engine(config: &Config) -> Result<(Engine, KeyId), Failure> {
         return Err(misconfigured(open.to_string()));
     }
     let key = witness::guard_key(&opened);
-    Ok((fulgurite_runtime::start(options::runtime(config, key), opened), key))
+    let mut options = options::runtime(config, key);
+    options.witness.accepted = accepted.to_vec();
+    Ok((fulgurite_runtime::start(options, opened), key))
 }
 
 /// Opens both doors; the tasks end when the doors are stopped.
@@ -264,6 +280,14 @@ impl StopSignal {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+fn payment_hash(text: &str) -> Result<PaymentHash, String> {
+    let mut hash = [0; 32];
+    match hex::decode_to_slice(text, &mut hash) {
+        Ok(()) => Ok(PaymentHash(hash)),
+        Err(_) => Err("a payment hash is 64 hexadecimal digits".to_owned()),
     }
 }
 

@@ -82,6 +82,8 @@ fn what_is_wrong_is_named_with_file_line_and_key() {
          "my.toml: line 2: batch.fee_policy.proportional_ppm: 1000001 is not allowed: 0 to 1000000"),
         ("[retry]\nbackoff_ms_first = 500\nbackoff_ms_max = 400\n",
          "my.toml: line 3: retry.backoff_ms_max: 400 is not allowed: 500 to 3600000"),
+        ("[witness]\nmargin_s = 69\n",
+         "my.toml: line 2: witness.margin_s: 69 is not allowed: 70 to 31536000"),
         ("# nodes\n[[node]]\naddress = \"a:1\"\ntls_cert_path = \"t\"\nmacaroon_path = \"m\"\n",
          "my.toml: line 2: node[0].name: `` is not allowed: 1 to 32 of a-z0-9_-"),
         ("[[node]]\nname = \"n\"\naddress = \"https://a:1\"\ntls_cert_path = \"t\"\nmacaroon_path = \"m\"\n",

@@ -242,7 +242,10 @@ impl World {
 
 /// Another program may have taken the port for a moment.
 async fn start_payer(fleet: &Fleet) -> Result<()> {
-    let start = async || Ok(Some(drop(fleet.start_node(0).await?)));
+    let start = async || {
+        fleet.start_node(0).await?;
+        Ok(Some(()))
+    };
     until("the payer to start", PATIENCE, start).await
 }
 

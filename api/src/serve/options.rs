@@ -59,6 +59,7 @@ pub(super) fn runtime(config: &Config, key: KeyId) -> Options {
         witness: WitnessPolicy {
             margin_ms: i64::from(config.witness.margin_s) * 1_000,
             every_ms: i64::from(config.witness.every_s) * 1_000,
+            accepted: Vec::new(),
         },
         intake: intake::Limits {
             open_payments_max: size(config.limits.open_payments_max),

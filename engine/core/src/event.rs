@@ -212,7 +212,7 @@ pub enum PaymentChange {
     },
     /// The node said something impossible (rule E14): unresolved.
     Contradicted {
-        /// Which attempt.
+        /// Which attempt; 0 for a payment that somebody else made (rule E18).
         attempt: u16,
         /// What is impossible.
         contradiction: Contradiction,

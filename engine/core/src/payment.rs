@@ -126,6 +126,10 @@ impl Payment {
                 attempt: *attempt,
                 contradiction: Contradiction::SucceededAfterFinal,
             }),
+            // Of no attempt: its node shows what somebody else paid (rule E18).
+            Input::Contradicted { attempt: 0, contradiction } => {
+                Ok(PaymentChange::Contradicted { attempt: 0, contradiction: *contradiction })
+            }
             Input::Failed { attempt, .. }
             | Input::NeverSent { attempt, .. }
             | Input::Stuck { attempt }

@@ -9,7 +9,7 @@ mod tests;
 
 use crate::{
     id::PaymentId,
-    payment::{Attempt, AttemptEnd, Payment},
+    payment::{Attempt, AttemptEnd, Payment, State},
     port::{ListCall, ListedPayment, ListedState},
     time::UnixMs,
 };
@@ -40,12 +40,26 @@ pub struct Reading {
     back_from: Option<u64>,
     /// The number of the call that is to be answered.
     asked: Option<u32>,
+    /// What the node listed since then makes the reading level with it.
+    level: Level,
+}
+
+/// Whether what the node has made until a moment was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    /// Nobody asked.
+    Unasked,
+    /// Calls up to the one with this number were made before.
+    After(u32),
+    /// A forward page that was asked for since came short.
+    Reached,
 }
 
 impl Reading {
     /// Nothing has been read yet, and `back_to` is the time that is to be reached.
     pub fn back_to(back_to: UnixMs) -> Reading {
-        Reading { newest: None, back_to, back_from: Some(0), asked: None }
+        let level = Level::Unasked;
+        Reading { newest: None, back_to, back_from: Some(0), asked: None, level }
     }
 
     /// The next call, with a number of the caller's.
@@ -54,6 +68,17 @@ impl Reading {
         let reversed = self.back_from.is_some();
         let index_offset = self.back_from.unwrap_or(self.newest.unwrap_or(0));
         ListCall { number, index_offset, reversed, max: PAGE }
+    }
+
+    /// From now on a forward page that is asked for anew, and comes short, shows all that the node
+    /// has made until now. `number` is the last one that a call has.
+    pub fn level_from(&mut self, number: u32) {
+        self.level = Level::After(number);
+    }
+
+    /// Such a page has come.
+    pub fn is_level(&self) -> bool {
+        self.level == Level::Reached
     }
 
     /// True while an answer is waited for.
@@ -83,7 +108,14 @@ impl Reading {
         let newest = page.iter().map(|listed| listed.index).max();
         self.newest = Some(self.newest.unwrap_or(0).max(newest.unwrap_or(0)));
         if !call.reversed {
-            return Some((alive(page, UnixMs(i64::MIN)), page.len() >= PAGE as usize));
+            let more = page.len() >= PAGE as usize;
+            if let Level::After(number) = self.level
+                && call.number > number
+                && !more
+            {
+                self.level = Level::Reached;
+            }
+            return Some((alive(page, UnixMs(i64::MIN)), more));
         }
         let oldest = page.iter().min_by_key(|listed| listed.index);
         // Index 1 is the first payment of all, and 0 would mean the newest.
@@ -107,6 +139,9 @@ pub enum Origin {
     Ours,
     /// Somebody else, and no order of ours is for it.
     Elsewhere,
+    /// An attempt of this journal that was over, or somebody else: the payment ended otherwise here
+    /// (rule E14).
+    AfterAll(PaymentId),
     /// Somebody else, before it was ordered here: the journal is not the reason.
     PaidBefore(PaymentId),
     /// Somebody else, after it was ordered here: this journal does not know what became of its own
@@ -114,32 +149,63 @@ pub enum Origin {
     OtherJournal(PaymentId),
 }
 
-/// Who made the payment that `node` created at `created` (by the engine's clock), given all
-/// payments of the journal with its hash. `started` is when this engine started.
+/// Who made the payment that a node created at `created` (by the engine's clock), given all
+/// payments of the journal with its hash. `is_here` is true for every name under which the journal
+/// knows that node: it may have been renamed, or have two. `started` is when this engine started.
 ///
 /// An attempt that ended before this engine started cannot show as alive any more: the node said
 /// FAILED of it, and has one payment for each hash. One that ended since may have been alive when
 /// the node was asked.
-pub fn origin(node: &str, created: UnixMs, ours: &[Payment], started: UnixMs) -> Origin {
+pub fn origin(
+    is_here: impl Fn(&str) -> bool,
+    created: UnixMs,
+    ours: &[Payment],
+    started: UnixMs,
+) -> Origin {
     let mut origin = Origin::Elsewhere;
     for payment in ours {
-        let mut here = payment.attempts.iter().filter(|attempt| *attempt.node == *node);
+        let tried_here = payment.attempts.iter().any(|attempt| is_here(&attempt.node));
+        let mut here = payment.attempts.iter().filter(|attempt| is_here(&attempt.node));
         let makes = |attempt: &Attempt| match (attempt.end, attempt.ended) {
             (AttemptEnd::Failed(_) | AttemptEnd::NeverSent(_), Some(ended)) => {
                 ended >= started && created <= ended.plus_ms(INEXACT_MS)
             }
             _ => true,
         };
-        if here.any(makes) {
+        if here.any(makes) || payment.is_known_paid_before() {
             return Origin::Ours;
         }
-        if created < payment.created.plus_ms(-INEXACT_MS) {
-            if origin == Origin::Elsewhere {
-                origin = Origin::PaidBefore(payment.id);
+        let next = match payment.state {
+            State::Queued { .. } | State::InFlight(_) => {
+                later_than_ours(payment, created, Origin::OtherJournal(payment.id))
             }
-        } else if payment.claims_hash() {
-            origin = Origin::OtherJournal(payment.id);
+            // A person looks at it already.
+            State::Unresolved { .. } if tried_here => return Origin::Ours,
+            _ if tried_here => Origin::AfterAll(payment.id),
+            _ if payment.claims_hash() => {
+                later_than_ours(payment, created, Origin::OtherJournal(payment.id))
+            }
+            _ => later_than_ours(payment, created, Origin::Elsewhere),
+        };
+        if weight(next) > weight(origin) {
+            origin = next;
         }
     }
     origin
+}
+
+/// `then`, unless the node's payment is older than the order.
+fn later_than_ours(payment: &Payment, created: UnixMs, then: Origin) -> Origin {
+    let is_older = created < payment.created.plus_ms(-INEXACT_MS);
+    if is_older { Origin::PaidBefore(payment.id) } else { then }
+}
+
+/// Which of two payments with one hash says more.
+fn weight(origin: Origin) -> u8 {
+    match origin {
+        Origin::Elsewhere | Origin::Ours => 0,
+        Origin::AfterAll(_) => 1,
+        Origin::PaidBefore(_) => 2,
+        Origin::OtherJournal(_) => 3,
+    }
 }

@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 pub struct Claims {
     owners: DashMap<PaymentHash, Owner>,
     /// What somebody else paid, until the views know it: with the LSN that says so, or the highest
-    /// there is while that event is not in the journal. Changed under the lock of the hash's entry
-    /// above.
+    /// there is while that event is not in the journal. A hash is added under the lock of its entry
+    /// above, so that nobody claims it meanwhile; its LSN comes, and it leaves, without that lock.
     elsewhere: DashMap<PaymentHash, Lsn>,
     /// Claims that leave once the views have passed their LSN.
     leaving: Arc<Mutex<VecDeque<(Lsn, PaymentHash, PaymentId)>>>,

@@ -75,6 +75,8 @@ impl Supervisor {
             return false;
         };
         let slot = self.shared.nodes.at(index);
+        // An adapter that is dropped does not say that it is disconnected.
+        crate::witness::not_read(&self.shared, &slot);
         // Its connections close before new ones open.
         self.adapters[index] = None;
         *slot.last_info.lock() = None;

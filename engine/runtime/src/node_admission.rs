@@ -188,7 +188,7 @@ impl NodeWork {
         status.active_channels = active_channels;
         status.spendable = spendable;
         if status.connected {
-            status.problem.clear();
+            status.problem.clone_from(self.witnessing.problem());
             status.disconnected_since = None;
         } else {
             status.disconnected_since.get_or_insert_with(now);

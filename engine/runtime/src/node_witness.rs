@@ -14,6 +14,9 @@ use crate::{node_work::NodeWork, witness::Check};
 
 /// After a page that did not come, in milliseconds.
 const AGAIN_MS: i64 = 1_000;
+/// A reading counts as over so long before it would be older than the next start reads back, in
+/// milliseconds.
+const STALE_BEFORE_MS: i64 = 30_000;
 
 /// How far the reading of one node is.
 #[derive(Default)]
@@ -30,6 +33,8 @@ pub(crate) struct Witnessing {
     revoked: bool,
     /// The engine ends.
     withdraws: bool,
+    /// Why its payments cannot be compared; empty when they can.
+    problem: String,
     /// Nothing may be sent to the node yet.
     pub(crate) waits: bool,
 }
@@ -45,6 +50,12 @@ impl Witnessing {
         self.started[0].insert(hash);
     }
 
+    /// Why the node's payments cannot be compared with the journal, for operators; empty when they
+    /// can.
+    pub(crate) fn problem(&self) -> &String {
+        &self.problem
+    }
+
     fn knows(&mut self, hash: PaymentHash) -> bool {
         self.started.iter_mut().any(|started| started.remove(&hash))
     }
@@ -52,7 +63,7 @@ impl Witnessing {
 
 impl NodeWork {
     /// The node can be asked: what has it paid since it was last compared?
-    pub(crate) fn witness_connected(&mut self, time: UnixMs) {
+    fn witness_begins(&mut self, time: UnixMs) {
         let margin_ms = self.shared.witness.policy.margin_ms;
         let until = self.slot.compared.lock().until;
         let back_to = until.plus_ms(self.clock_offset_ms(time) - margin_ms);
@@ -64,21 +75,42 @@ impl NodeWork {
     /// What the node does now, nobody sees.
     pub(crate) fn witness_disconnected(&mut self) {
         self.witnessing.reading = None;
-        let mut seen = self.slot.compared.lock();
-        seen.tried = true;
-        if std::mem::take(&mut seen.live) {
-            let (node, until) = (Arc::clone(&self.slot.name), seen.until);
-            self.shared.journal.append(Event::NodeCompared { node, until, live: false });
-        }
+        self.slot.compared.lock().tried = true;
+        crate::witness::not_read(&self.shared, &self.slot);
     }
 
-    /// Reads on when it is time.
+    /// Begins to read, reads on, or stops, as the node is.
     pub(crate) fn witness_tick(&mut self, time: UnixMs) {
+        if self.node.is_connected() && !self.witnessing.withdraws {
+            match (self.is_the_one_that_was_believed(), self.witnessing.reading.is_some()) {
+                (true, true) => {}
+                (true, false) => self.witness_begins(time),
+                // What another node paid says nothing of our orders. Once it is trusted, it is
+                // compared before it is sent to.
+                (false, reads) => {
+                    self.witnessing.waits = true;
+                    self.witnessing.revoked = false;
+                    if reads || !self.slot.compared.lock().tried {
+                        self.witness_disconnected();
+                    }
+                }
+            }
+        }
         let waits = |reading: &Reading| !reading.waits();
         let idle = self.witnessing.reading.as_ref().is_some_and(waits);
         if idle && self.witnessing.checking.is_none() && self.witnessing.at <= time {
             self.list(time);
         }
+        let read = self.slot.compared.lock().until;
+        if time.since(read) > self.shared.witness.policy.margin_ms - STALE_BEFORE_MS {
+            crate::witness::not_read(&self.shared, &self.slot);
+        }
+    }
+
+    /// It shows the identity that the journal knows it by.
+    fn is_the_one_that_was_believed(&self) -> bool {
+        let shown = self.info.as_ref().map(|info| info.identity_pubkey.as_slice());
+        shown == Some(&*self.slot.standing.lock().identity_pubkey)
     }
 
     /// A reading begins.
@@ -117,6 +149,10 @@ impl NodeWork {
                 if reading.lost(call.number) {
                     tracing::warn!(node = %self.slot.name, %error,
                         "the node's payments cannot be compared with the journal");
+                    self.witnessing.problem = format!(
+                        "its payments cannot be compared with the journal, and nothing is sent \
+                         there before they were: {error}"
+                    );
                     self.witnessing.at = time.plus_ms(AGAIN_MS);
                     self.slot.compared.lock().tried = true;
                 }
@@ -162,6 +198,7 @@ impl NodeWork {
         }
         self.witnessing.at = time.plus_ms(self.shared.witness.policy.every_ms);
         if !self.witnessing.waits {
+            self.witnessing.problem.clear();
             return;
         }
         if !self.witnessing.revoked {
@@ -169,9 +206,22 @@ impl NodeWork {
             self.witnessing.at = time.plus_ms(AGAIN_MS);
             return self.adapter.command(Command::Revoke(Whose::Older));
         }
+        // A page that was asked for before the revocation may miss what was started before it.
+        if !self.witnessing.reading.as_ref().is_some_and(Reading::is_level) {
+            self.witnessing.at = time;
+            return self.level_from_now();
+        }
         self.witnessing.waits = false;
+        self.witnessing.problem.clear();
         self.shared.witness.compared(self.slot.index);
         tracing::info!(node = %self.slot.name, "the node's payments agree with the journal");
+    }
+
+    fn level_from_now(&mut self) {
+        let number = *self.slot.number.lock();
+        if let Some(reading) = &mut self.witnessing.reading {
+            reading.level_from(number);
+        }
     }
 
     /// The engine ends, because its journal is not the newest: its key must not stop the engine
@@ -193,10 +243,17 @@ impl NodeWork {
             Ok(()) => {
                 self.witnessing.revoked = true;
                 self.witnessing.at = time;
+                self.level_from_now();
                 self.witness_tick(time);
             }
-            Err(error) => tracing::warn!(node = %self.slot.name, %error,
-                "the macaroons of older engines cannot be revoked"),
+            Err(error) => {
+                tracing::warn!(node = %self.slot.name, %error,
+                    "the macaroons of older engines cannot be revoked");
+                self.witnessing.problem = format!(
+                    "the macaroons of older engines cannot be revoked, and nothing is sent there \
+                     before they were: {error}"
+                );
+            }
         }
     }
 }

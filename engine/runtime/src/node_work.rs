@@ -279,9 +279,7 @@ impl NodeWork {
                     self.resume(Box::new(start), time);
                 }
                 self.tick_waiting(time);
-                if !was_connected {
-                    self.witness_connected(time);
-                }
+                self.witness_tick(time);
             }
             NodeEvent::Disconnected { reason } => {
                 if self.node.is_connected() {

@@ -141,6 +141,11 @@ impl Engine {
             return Err(ResolveRefused::NodeAnswers(Arc::clone(&first.node)));
         }
         let mut checked: Vec<String> = Vec::new();
+        if nodes.is_empty() {
+            let known = "no attempt of it was made here: whether what its node shows paid this \
+                         order is your word alone";
+            checked.push(known.to_owned());
+        }
         if !gone.is_empty() {
             let gone = gone.join(", ");
             checked.push(format!("{gone} not asked: whether it was paid there is your word alone"));

@@ -6,11 +6,13 @@ use std::{collections::HashSet, sync::Arc, thread, time::Duration};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use fulgurite_core::{
-    BatchId, Event, PaymentHash, PaymentId, UnixMs,
+    AttemptId, BatchId, Event, NodeName, PaymentHash, PaymentId, UnixMs,
     book::Book,
+    event::Contradiction,
     guard::KeyId,
-    payment::Payment,
+    payment::{Payment, State},
     port::Journal,
+    tracker::Outcome,
     witness::{Origin, origin},
 };
 use fulgurite_journal::{Opened, Views};
@@ -19,7 +21,7 @@ use parking_lot::Mutex;
 use crate::{
     clock::now,
     engine::{Engine, sound},
-    message::NodeMessage,
+    message::{BatchMessage, NodeMessage},
     slot::{NodeSlot, Shared},
 };
 
@@ -27,17 +29,20 @@ use crate::{
 pub const EXIT_FENCED: i32 = 75;
 
 /// How the nodes' payments are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WitnessPolicy {
     /// How much further back than the journal's end, in milliseconds.
     pub margin_ms: i64,
     /// How often they are read on, in milliseconds.
     pub every_ms: i64,
+    /// Hashes that somebody else paid after they were ordered here, and a person says that the
+    /// journal is the newest all the same.
+    pub accepted: Vec<PaymentHash>,
 }
 
 impl Default for WitnessPolicy {
     fn default() -> WitnessPolicy {
-        WitnessPolicy { margin_ms: 60_000, every_ms: 10_000 }
+        WitnessPolicy { margin_ms: 120_000, every_ms: 10_000, accepted: Vec::new() }
     }
 }
 
@@ -130,6 +135,15 @@ impl Engine {
     }
 }
 
+/// What the node does from now on, nobody sees, and the journal says so.
+pub(crate) fn not_read(shared: &Shared, slot: &NodeSlot) {
+    let mut seen = slot.compared.lock();
+    if std::mem::take(&mut seen.live) {
+        let (node, until) = (Arc::clone(&slot.name), seen.until);
+        shared.journal.append(Event::NodeCompared { node, until, live: false });
+    }
+}
+
 /// Starts the thread.
 pub fn run(shared: Arc<Shared>, views: Views, checks: Receiver<Check>) {
     let work = move || {
@@ -154,10 +168,13 @@ const LOOKS_MAX: u32 = 400;
 
 impl Checker {
     fn check(&self, check: &Check) {
+        // What we sent was durable before; the views may be behind.
+        self.catch_up();
+        let names = self.names(&check.node);
         let elsewhere: Vec<PaymentHash> = check
             .listed
             .iter()
-            .filter(|(hash, created)| self.is_elsewhere(&check.node, *hash, *created))
+            .filter(|(hash, created)| self.is_elsewhere((&check.node, &names), *hash, *created))
             .map(|(hash, _)| *hash)
             .collect();
         if !elsewhere.is_empty() {
@@ -172,40 +189,98 @@ impl Checker {
         check.node.inbox.deliver(NodeMessage::Checked(check.number));
     }
 
+    fn catch_up(&self) {
+        self.shared.journal.projected().block_until(self.shared.journal.last());
+    }
+
+    /// Every name under which the journal knows this node: it may have been renamed, or have two.
+    fn names(&self, node: &NodeSlot) -> HashSet<NodeName> {
+        let identity = Arc::clone(&node.standing.lock().identity_pubkey);
+        let mut names = HashSet::from([Arc::clone(&node.name)]);
+        if !identity.is_empty() {
+            self.views.read_open(|book| {
+                let same = book.nodes.iter().filter(|(_, at)| at.identity_pubkey == identity);
+                names.extend(same.map(|(name, _)| Arc::clone(name)));
+            });
+        }
+        names
+    }
+
     /// True for a hash that is claimed for nobody now. Does not return when it is of an order that
     /// another journal paid.
-    fn is_elsewhere(&self, node: &NodeSlot, hash: PaymentHash, created: UnixMs) -> bool {
+    fn is_elsewhere(
+        &self,
+        (node, names): (&NodeSlot, &HashSet<NodeName>),
+        hash: PaymentHash,
+        created: UnixMs,
+    ) -> bool {
         for _ in 0..LOOKS_MAX {
             let ours = self.payments(hash);
-            match origin(&node.name, created, &ours, self.shared.witness.started) {
+            let is_here = |name: &str| names.contains(name);
+            match origin(is_here, created, &ours, self.shared.witness.started) {
                 Origin::Ours => return false,
+                Origin::AfterAll(payment) => {
+                    node.inbox.deliver(NodeMessage::PaidAfterAll(payment));
+                    if self.is_known_elsewhere(hash) || ours.iter().any(Payment::claims_hash) {
+                        return false;
+                    }
+                }
                 Origin::PaidBefore(payment) => {
                     tracing::error!(node = %node.name, %payment,
                         "the node made a payment for this invoice before it was ordered here");
+                    self.contradict(node, AttemptId { payment, number: 0 });
                     return false;
                 }
                 Origin::OtherJournal(payment) => {
                     let ours = ours.into_iter().find(|found| found.id == payment);
-                    self.end(node, hash, created, ours.as_ref())
+                    if !self.shared.witness.policy.accepted.contains(&hash) {
+                        self.end(node, hash, created, ours.as_ref())
+                    }
+                    tracing::error!(node = %node.name, %payment,
+                        "a person accepted that the node paid this order, and not by this engine");
+                    let open = ours.as_ref().and_then(|ours| ours.state.open_attempt());
+                    let number = open.map_or(0, |open| open.attempt);
+                    self.contradict(node, AttemptId { payment, number });
+                    return false;
                 }
                 Origin::Elsewhere if self.is_known_elsewhere(hash) => return false,
-                Origin::Elsewhere => {
-                    if self.shared.claims.claim_elsewhere(hash).is_ok() {
-                        return true;
-                    }
-                    // Its order is on its way into the journal, or just out of the views.
-                    thread::sleep(LOOK_AGAIN);
-                }
+                Origin::Elsewhere => {}
             }
+            if self.shared.claims.claim_elsewhere(hash).is_ok() {
+                return true;
+            }
+            // Its order is on its way into the journal, or just out of the views.
+            thread::sleep(LOOK_AGAIN);
+            self.catch_up();
         }
         tracing::error!(node = %node.name, %hash, "a payment that nobody here made has an owner");
         false
     }
 
-    /// Every payment with this hash, as of now or later.
+    /// Has the payment made unresolved, unless its end is known: somebody else paid its invoice
+    /// (rule E14). Waits for it: its node counts as compared only when nothing of it can start.
+    fn contradict(&self, node: &NodeSlot, attempt: AttemptId) {
+        let slot = self.shared.directory.get(&attempt.payment.batch());
+        let Some(slot) = slot.map(|slot| Arc::clone(slot.value())) else {
+            // All of its batch is over.
+            return node.inbox.deliver(NodeMessage::PaidAfterAll(attempt.payment));
+        };
+        let outcome = Outcome::Contradicted(Contradiction::PaidBefore);
+        slot.inbox.deliver(BatchMessage::Outcome(attempt, outcome));
+        for _ in 0..LOOKS_MAX {
+            self.catch_up();
+            match sound(self.views.payment(attempt.payment)).map(|found| found.state) {
+                Some(State::Queued { .. }) => thread::sleep(LOOK_AGAIN),
+                Some(State::InFlight(_) | State::Stuck(_)) if attempt.number > 0 => {
+                    thread::sleep(LOOK_AGAIN);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Every payment with this hash, as the views have it.
     fn payments(&self, hash: PaymentHash) -> Vec<Payment> {
-        // What we sent was durable before; the views may be behind.
-        self.shared.journal.projected().block_until(self.shared.journal.last());
         let ids: Vec<PaymentId> = sound(self.views.by_hash(hash));
         ids.into_iter().filter_map(|id| sound(self.views.payment(id))).collect()
     }
@@ -242,7 +317,9 @@ impl Checker {
             "fulgurite: node {} made a payment for {hash} at {}, and this journal, which ended at \
              {} before this start, knows nothing of it: {id} was ordered here at {} and not sent. \
              It is an old copy, or a second engine pays from another one: stop that engine, or put \
-             the newest journal back; see docs/exactly-once.md, \"Old copies\"",
+             the newest journal back. Only when neither is so, and a person paid it by hand: \
+             `fulgurite serve --accept-paid-elsewhere {hash}`; see docs/exactly-once.md, \
+             \"Old copies\"",
             node.name,
             text(at),
             text(witness.ended),

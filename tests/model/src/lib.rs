@@ -7,8 +7,7 @@
 //! payment at any moment (its macaroon expires, its deadline passes), and the fence is the proof
 //! that all of an attempt's requests have.
 //!
-//! The restored journal's witness and clone guard (rule E18) are in the model and not yet in the
-//! engine.
+//! The restored journal's witness and clone guard (rule E18) are in it.
 
 mod actions;
 mod steps;

@@ -58,7 +58,7 @@ pub enum Input {
     },
     /// The node said something impossible (rule E14).
     Contradicted {
-        /// Which attempt.
+        /// Which attempt; 0 for a payment that somebody else made (rule E18).
         attempt: u16,
         /// What.
         contradiction: Contradiction,

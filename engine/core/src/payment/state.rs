@@ -25,7 +25,7 @@ pub enum State {
     Stuck(Arc<AttemptStarted>),
     /// The node said something impossible: a person decides. Never paid elsewhere.
     Unresolved {
-        /// The attempt that it was said of.
+        /// The attempt that it was said of; 0 when it is of none.
         attempt: u16,
         /// What was said.
         contradiction: Contradiction,

@@ -108,6 +108,7 @@ fn a_payment_that_settles_at_the_second_attempt() {
         ("failed 2",  "StaleAttempt(2)"),
         ("unsent 0",  "StaleAttempt(0)"),
         ("contradicted 2", "StaleAttempt(2)"),
+        ("contradicted 0", "StaleAttempt(0)"),
         ("failed 1",  "wait"),
         ("failed 1",  "StaleAttempt(1)"),
         ("start 1",   "DoesNotFit"),

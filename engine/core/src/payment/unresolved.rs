@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{AttemptEnd, Input, Payment, Refusal, State};
 use crate::{
     amount::Msat,
-    event::{Failure, PaymentChange, Resolution, Verdict},
+    event::{Contradiction, Failure, PaymentChange, Resolution, Verdict},
     time::UnixMs,
 };
 
@@ -46,6 +46,20 @@ impl Payment {
         };
         assert_eq!(current.attempt, attempt, "{}: another attempt is open", self.id);
         self.state = State::Stuck(Arc::clone(current));
+    }
+
+    /// Somebody else paid its invoice, and that is known: a person was or is asked (rule E14).
+    pub fn is_known_paid_before(&self) -> bool {
+        match self.attempts.last() {
+            Some(last) => last.end == AttemptEnd::Contradicted(Contradiction::PaidBefore),
+            // Without an attempt there is no other reason for one of these.
+            None => matches!(
+                self.state,
+                State::Unresolved { .. }
+                    | State::Succeeded { .. }
+                    | State::Failed(Failure::OperatorDecision)
+            ),
+        }
     }
 
     pub(super) fn note_attempt(&mut self, end: AttemptEnd) {

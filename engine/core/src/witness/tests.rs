@@ -2,8 +2,11 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    event::{Failure, NeverSent, Next, PaymentChange},
+    event::{
+        AttemptStarted, Contradiction, Failure, NeverSent, Next, PaymentChange, Resolution, Verdict,
+    },
     id::PaymentHash,
+    order::Sealed,
     port::FailureReason,
     testing::{NOW, attempt, batch, options, order, preimage},
 };
@@ -118,32 +121,114 @@ fn settled() -> PaymentChange {
 fn an_attempt_here_makes_its_payment_ours() {
     for changes in [vec![started()], vec![started(), settled()]] {
         let ours = [payment(&changes)];
-        assert_eq!(origin("a", NOW.plus_ms(1), &ours, NOW), Origin::Ours);
+        assert_eq!(origin(|node| node == "a", NOW.plus_ms(1), &ours, NOW), Origin::Ours);
         assert_eq!(
-            origin("b", NOW.plus_ms(1), &ours, NOW),
+            origin(|node| node == "b", NOW.plus_ms(1), &ours, NOW),
             Origin::OtherJournal(ours[0].id),
             "an attempt elsewhere is none here"
         );
     }
 }
 
+/// Renamed, or one node under two names.
+#[test]
+fn an_attempt_under_another_name_of_the_node_makes_its_payment_ours() {
+    let ours = [payment(&[started(), settled()])];
+    let names = |node: &str| ["a", "b"].contains(&node);
+    assert_eq!(origin(names, NOW.plus_ms(1), &ours, NOW.plus_ms(9 * LATER)), Origin::Ours);
+}
+
+/// A late proof marks the last attempt, whichever it was of.
+#[test]
+fn a_payment_that_is_unresolved_or_over_is_no_sign_of_another_journal_where_it_was_tried() {
+    let again = |node: &str| {
+        let next = AttemptStarted { node: node.into(), ..(*attempt(2)).clone() };
+        PaymentChange::AttemptStarted(Arc::new(next))
+    };
+    let first = [started(), failed(Next::Retry { not_before: NOW }), again("b")];
+    let contradiction = Contradiction::SucceededAfterFinal;
+    let late = PaymentChange::Contradicted { attempt: 1, contradiction };
+    let proof = PaymentChange::AttemptSettled {
+        attempt: 2,
+        preimage: preimage(1),
+        fee_paid: crate::amount::Msat::ZERO,
+    };
+    let far = NOW.plus_ms(9 * LATER);
+    for (last, of_a) in [
+        (late, Origin::Ours),
+        (proof, Origin::AfterAll(payment(&[]).id)),
+        (PaymentChange::AttemptStuck { attempt: 2 }, Origin::AfterAll(payment(&[]).id)),
+    ] {
+        let ours = [payment(&[&first[..], &[last]].concat())];
+        assert_eq!(origin(|node| node == "a", NOW.plus_ms(1), &ours, far), of_a);
+        assert_eq!(origin(|node| node == "b", NOW.plus_ms(1), &ours, far), Origin::Ours);
+    }
+    // In flight at b, it can have been paid with a third attempt by a newer journal.
+    let ours = [payment(&first)];
+    let other = Origin::OtherJournal(ours[0].id);
+    assert_eq!(origin(|node| node == "a", NOW.plus_ms(1), &ours, far), other);
+}
+
+#[test]
+fn what_a_person_was_asked_about_already_ends_no_start() {
+    let contradiction = Contradiction::PaidBefore;
+    let known = PaymentChange::Contradicted { attempt: 0, contradiction };
+    let verdict = Verdict::Paid(preimage(1));
+    let (by, reason) = (Sealed::plain("ada"), Sealed::plain(""));
+    let resolved = PaymentChange::Resolved(Arc::new(Resolution { verdict, by, reason }));
+    let earlier = [started(), failed(Next::Retry { not_before: NOW })];
+    let far = NOW.plus_ms(9 * LATER);
+    for before in [&[][..], &earlier[..]] {
+        for after in [&[][..], &[resolved.clone()][..]] {
+            let ours = [payment(&[before, &[known.clone()], after].concat())];
+            assert_eq!(origin(|node| node == "c", far, &ours, far), Origin::Ours, "{ours:?}");
+        }
+    }
+}
+
+#[test]
+fn a_reading_is_level_after_a_short_page_that_was_asked_for_since() {
+    let mut reading = Reading::back_to(UnixMs(0));
+    let back = reading.ask(1);
+    reading.page(back, &paid(1..=2)).expect("it is waited for");
+    let early = reading.ask(2);
+    reading.level_from(2);
+    reading.page(early, &[]).expect("it is waited for");
+    assert!(!reading.is_level(), "asked for before");
+    let long = reading.ask(3);
+    assert_eq!(reading.page(long, &paid(3..=502)).map(|(_, more)| more), Some(true));
+    assert!(!reading.is_level(), "there is more");
+    let last = reading.ask(4);
+    reading.page(last, &paid(503..=504)).expect("it is waited for");
+    assert!(reading.is_level());
+}
+
 #[test]
 fn an_order_without_an_attempt_was_paid_by_another_journal() {
     let ours = [payment(&[])];
     let other = Origin::OtherJournal(ours[0].id);
-    assert_eq!(origin("a", NOW.plus_ms(LATER), &ours, NOW), other);
-    assert_eq!(origin("a", NOW.plus_ms(-LATER), &ours, NOW), Origin::PaidBefore(ours[0].id));
-    assert_eq!(origin("a", NOW, &[], NOW), Origin::Elsewhere);
+    assert_eq!(origin(|node| node == "a", NOW.plus_ms(LATER), &ours, NOW), other);
+    assert_eq!(
+        origin(|node| node == "a", NOW.plus_ms(-LATER), &ours, NOW),
+        Origin::PaidBefore(ours[0].id)
+    );
+    assert_eq!(origin(|node| node == "a", NOW, &[], NOW), Origin::Elsewhere);
 }
 
 #[test]
 fn a_hash_that_is_free_again_is_anybodys() {
     let next = Next::Failed(Failure::NoRoute);
+    let far = NOW.plus_ms(9 * LATER);
     for changes in [vec![started(), failed(next)], vec![PaymentChange::Cancelled]] {
         let ours = [payment(&changes)];
-        let far = NOW.plus_ms(9 * LATER);
-        assert_eq!(origin("a", far, &ours, far), Origin::Elsewhere);
+        assert_eq!(origin(|node| node == "b", far, &ours, far), Origin::Elsewhere);
     }
+    // Where it was tried, whoever was told that it failed may have been told wrong (rule E14).
+    let ours = [payment(&[started(), failed(next)])];
+    assert_eq!(origin(|node| node == "a", far, &ours, far), Origin::AfterAll(ours[0].id));
+    let again = [ours[0].clone(), payment(&[])];
+    let other = Origin::OtherJournal(again[1].id);
+    assert_eq!(origin(|node| node == "a", far, &again, far), other, "the open one counts");
 }
 
 /// The copy was made between two attempts: what the newer journal paid with the second is not the
@@ -155,10 +240,10 @@ fn an_attempt_that_was_over_before_the_start_pays_nothing_any_more() {
     for over in [failed(next), never] {
         let ours = [payment(&[started(), over])];
         let (ended, other) = (NOW.plus_ms(LATER), Origin::OtherJournal(ours[0].id));
-        assert_eq!(origin("a", NOW.plus_ms(1), &ours, ended.plus_ms(1)), other);
+        assert_eq!(origin(|node| node == "a", NOW.plus_ms(1), &ours, ended.plus_ms(1)), other);
         // Over since: the node was asked before.
-        assert_eq!(origin("a", NOW.plus_ms(1), &ours, NOW), Origin::Ours);
-        assert_eq!(origin("a", ended.plus_ms(60_000), &ours, NOW), other);
+        assert_eq!(origin(|node| node == "a", NOW.plus_ms(1), &ours, NOW), Origin::Ours);
+        assert_eq!(origin(|node| node == "a", ended.plus_ms(60_000), &ours, NOW), other);
     }
 }
 
