@@ -129,7 +129,7 @@ async fn the_journal_says_that_a_node_is_not_read_any_more_when_it_leaves() -> R
     let journal = engine.folder().join("journal").display().to_string();
     let (_, text) = said(&engine, &["journal", "dump", &journal])?;
     let compared = |line: &&str| line.contains("node_compared") && line.contains("node-0");
-    let last = text.lines().filter(compared).last().unwrap_or_default();
+    let last = text.lines().rfind(compared).unwrap_or_default();
     ensure!(last.contains("\"live\":false"), "{last}: {text}");
     Ok(())
 }

@@ -101,8 +101,6 @@ pub struct Opened {
     pub book: Book,
     /// This start's number; one more than the last start's.
     pub epoch: u32,
-    /// The latest time in the journal before this start.
-    pub ended: UnixMs,
     /// To append.
     pub journal: JournalHandle,
     /// To look up.
@@ -166,7 +164,6 @@ pub fn open(options: JournalOptions, now: UnixMs) -> Result<Opened, OpenError> {
         counters: Counters::default(),
     });
     let journal = JournalHandle::new(Arc::clone(&shared));
-    let ended = views.read_open(|book| book.time);
     // The first event of an epoch: on disk before anybody acts in it.
     let version = Arc::clone(&options.version);
     let started = journal.append_many([Event::EngineStarted { epoch, time: now, version }]);
@@ -190,7 +187,7 @@ pub fn open(options: JournalOptions, now: UnixMs) -> Result<Opened, OpenError> {
     };
     views.projected.block_until(started);
     let book = views.read_open(Book::clone);
-    Ok(Opened { book, epoch, ended, journal, views, running })
+    Ok(Opened { book, epoch, journal, views, running })
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {

@@ -62,7 +62,7 @@ pub struct Options {
 /// Starts the actors on what the journal recovered: every open attempt is asked for, nothing new
 /// is sent before its event is durable. Returns at once; the doors may open.
 pub fn start(options: Options, opened: Opened) -> Engine {
-    let Opened { book, epoch, ended, journal, views, running } = opened;
+    let Opened { book, epoch, journal, views, running } = opened;
     let nodes = options.nodes.iter().enumerate().map(|(index, node)| {
         let name = Arc::clone(&node.name);
         let standing = book.nodes.get(&name).cloned().unwrap_or_default();
@@ -75,7 +75,7 @@ pub fn start(options: Options, opened: Opened) -> Engine {
     let nodes: Vec<Arc<NodeSlot>> = nodes.collect();
     let recovered = book.time;
     let send_bounds = send_bounds(&book, options.sends, &journal);
-    let (witness, checks) = Witness::new(options.witness, nodes.len(), &book, ended);
+    let (witness, checks) = Witness::new(options.witness, nodes.len(), &book);
     let claims = Claims::default();
     let (open, open_payments) = reopen(book, &claims);
     let shared = Arc::new(Shared {

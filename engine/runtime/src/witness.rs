@@ -56,8 +56,8 @@ pub struct Witness {
     old: HashSet<BatchId>,
     /// When this engine started.
     started: UnixMs,
-    /// The time of the last event before that.
-    ended: UnixMs,
+    /// When a payment that was open at the start had changed last; the start itself if none was.
+    changed: UnixMs,
     checks: Sender<Check>,
 }
 
@@ -73,19 +73,18 @@ pub struct Check {
 
 impl Witness {
     /// Nothing has been compared. The receiver is for [`run`].
-    pub fn new(
-        policy: WitnessPolicy,
-        nodes: usize,
-        book: &Book,
-        ended: UnixMs,
-    ) -> (Witness, Receiver<Check>) {
+    pub fn new(policy: WitnessPolicy, nodes: usize, book: &Book) -> (Witness, Receiver<Check>) {
         let (checks, receiver) = unbounded();
+        let payments = book.batches.values().flat_map(|batch| &batch.payments);
+        // Not the time of the last event: starts that were refused have written some.
+        let changed = payments.map(|payment| payment.updated).max();
+        let started = now();
         let witness = Witness {
             policy,
             waited_for: Mutex::new((0..nodes).collect()),
             old: book.batches.keys().copied().collect(),
-            started: now(),
-            ended,
+            started,
+            changed: changed.unwrap_or(started),
             checks,
         };
         (witness, receiver)
@@ -314,15 +313,15 @@ impl Checker {
         let (id, ordered) =
             ours.map_or((String::new(), at), |ours| (ours.id.to_string(), ours.created));
         eprintln!(
-            "fulgurite: node {} made a payment for {hash} at {}, and this journal, which ended at \
-             {} before this start, knows nothing of it: {id} was ordered here at {} and not sent. \
-             It is an old copy, or a second engine pays from another one: stop that engine, or put \
-             the newest journal back. Only when neither is so, and a person paid it by hand: \
-             `fulgurite serve --accept-paid-elsewhere {hash}`; see docs/exactly-once.md, \
-             \"Old copies\"",
+            "fulgurite: node {} made a payment for {hash} at {}, and this journal, whose open \
+             payments had changed last at {}, knows nothing of it: {id} was ordered here at {} and \
+             not sent. It is an old copy, or a second engine pays from another one: stop that \
+             engine, or put the newest journal back. Only when neither is so, and a person paid \
+             it by hand: `fulgurite serve --accept-paid-elsewhere {hash}`; see \
+             docs/exactly-once.md, \"Old copies\"",
             node.name,
             text(at),
-            text(witness.ended),
+            text(witness.changed),
             text(ordered),
         );
         std::process::exit(EXIT_FENCED);

@@ -179,8 +179,8 @@ fn what_a_person_was_asked_about_already_ends_no_start() {
     let earlier = [started(), failed(Next::Retry { not_before: NOW })];
     let far = NOW.plus_ms(9 * LATER);
     for before in [&[][..], &earlier[..]] {
-        for after in [&[][..], &[resolved.clone()][..]] {
-            let ours = [payment(&[before, &[known.clone()], after].concat())];
+        for after in [&[][..], std::slice::from_ref(&resolved)] {
+            let ours = [payment(&[before, std::slice::from_ref(&known), after].concat())];
             assert_eq!(origin(|node| node == "c", far, &ours, far), Origin::Ours, "{ours:?}");
         }
     }
