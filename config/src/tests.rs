@@ -24,16 +24,17 @@ fn keys(table: &toml::Table, prefix: &str) -> Vec<String> {
 
 #[test]
 fn default_toml_says_what_the_code_does() {
-    assert_eq!(Config::parse(DEFAULT_TOML, "default.toml").unwrap(), Config::default());
+    let parsed = Config::parse(DEFAULT_TOML, "default.toml").expect("it is complete");
+    assert_eq!(parsed, Config::default());
 }
 
 #[test]
 fn default_toml_lists_every_key_with_a_comment() {
     let config = Config { nodes: vec![Node::default()], ..Config::default() };
-    let mut table = toml::Table::try_from(&config).unwrap();
+    let mut table = toml::Table::try_from(&config).expect("a table");
     let Some(toml::Value::Array(nodes)) = table.remove("node") else { panic!("no nodes") };
     let mut expected = keys(&table, "");
-    expected.extend(keys(nodes[0].as_table().unwrap(), "node."));
+    expected.extend(keys(nodes[0].as_table().expect("a table"), "node."));
     expected.sort();
     let mut listed: Vec<String> = manual().into_iter().map(|entry| entry.key).collect();
     listed.sort();
@@ -47,7 +48,7 @@ fn default_toml_lists_every_key_with_a_comment() {
 fn the_example_of_a_node_can_be_used() {
     let example = DEFAULT_TOML.lines().filter_map(|line| line.strip_prefix("#|"));
     let text: Vec<&str> = example.map(str::trim).collect();
-    let config = Config::parse(&text.join("\n"), "example").unwrap();
+    let config = Config::parse(&text.join("\n"), "example").expect("it can be used");
     let required = Node {
         name: "first".into(),
         address: "127.0.0.1:10009".into(),
@@ -120,5 +121,5 @@ fn sections_that_differ_are_named_without_the_nodes() {
     let before = Config { nodes: vec![Node::default()], ..Config::default() };
     assert_eq!(Config::default().changed_sections(&before), Vec::<String>::new());
     let after = Config::parse("[window]\nin_flight_max = 700\n[log]\nlevel = \"debug\"", "my.toml");
-    assert_eq!(before.changed_sections(&after.unwrap()), ["log", "window"]);
+    assert_eq!(before.changed_sections(&after.expect("valid")), ["log", "window"]);
 }
