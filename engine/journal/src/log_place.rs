@@ -27,6 +27,16 @@ struct Fragment {
     kind: u8,
     /// It is what was written.
     is_whole: bool,
+    /// It is what was written, but for a length that reaches past the end of its block's bytes.
+    is_overlong: bool,
+}
+
+/// What RocksDB does not notice by itself.
+pub(crate) enum Unnoticed {
+    /// A type that no fragment of this program's has.
+    Type,
+    /// A length that the fragment was not written with.
+    Length,
 }
 
 /// The first damaged place of the logs in a database's folder: file and byte.
@@ -38,29 +48,44 @@ pub(crate) fn first_damage(database: &Path) -> Option<(PathBuf, usize)> {
     })
 }
 
-/// The first fragment, in a database's logs and its MANIFEST, that claims to be in a file that was
-/// used before: file and byte. This program reuses no file, so a bit flipped there; and behind a
-/// fragment of another type RocksDB's reader stays at it for ever (`ReadPhysicalRecord` of
-/// RocksDB 11.8: it neither refuses nor skips it).
+/// The first damage, in a database's logs and its MANIFEST, that RocksDB never gets past or does not
+/// notice: file and byte.
+///
+/// - A fragment that claims to be in a file that was used before. This program reuses no file, so a
+///   bit flipped there; and behind a fragment of another type RocksDB's reader stays at it for
+///   ever (`ReadPhysicalRecord` of RocksDB 11.8: it neither refuses nor skips it).
+/// - A fragment of the MANIFEST that says to be longer than the file. RocksDB takes it for the torn
+///   end that a kill leaves and drops it, with whatever is behind it: tables are missing then. Of a
+///   torn end the checksum is wrong for each length; of a flipped length it is right for one. (A
+///   log may be cut as well, but what was acknowledged in it is known: `watermark`.)
 ///
 /// Nothing is looked for behind a fragment that is damaged otherwise: what is behind may be no
-/// fragment, and RocksDB refuses, or takes it for the torn end that a kill leaves.
-pub(crate) fn first_recycled(database: &Path) -> io::Result<Option<(PathBuf, usize)>> {
-    let mut files = logs(database)?;
-    // A name that cannot be read is RocksDB's to refuse.
-    if let Ok(name) = fs::read_to_string(database.join("CURRENT")) {
-        files.push(database.join(name.trim_end()));
-    }
-    for file in files {
-        match first(&file, |fragment| is_recycled(fragment.kind)) {
-            Ok(None) => {}
-            Ok(Some(at)) => return Ok(Some((file, at))),
-            // Another process has the journal open, or it is damaged: RocksDB says which.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+/// fragment, and RocksDB refuses, or takes it for a torn end.
+pub(crate) fn first_unnoticed(database: &Path) -> io::Result<Option<(PathBuf, usize, Unnoticed)>> {
+    for log in logs(database)? {
+        if let Some(at) = first_if_there(&log, |fragment| is_recycled(fragment.kind))? {
+            return Ok(Some((log, at, Unnoticed::Type)));
         }
     }
-    Ok(None)
+    // A name that cannot be read is RocksDB's to refuse.
+    let Ok(name) = fs::read_to_string(database.join("CURRENT")) else {
+        return Ok(None);
+    };
+    let manifest = database.join(name.trim_end());
+    if let Some(at) = first_if_there(&manifest, |fragment| is_recycled(fragment.kind))? {
+        return Ok(Some((manifest, at, Unnoticed::Type)));
+    }
+    let overlong = first_if_there(&manifest, |fragment| fragment.is_overlong)?;
+    Ok(overlong.map(|at| (manifest, at, Unnoticed::Length)))
+}
+
+/// None also when the file is not there: another process has the journal open, or it is damaged;
+/// RocksDB says which.
+fn first_if_there(file: &Path, is_it: impl Fn(&Fragment) -> bool) -> io::Result<Option<usize>> {
+    match first(file, is_it) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        found => found,
+    }
 }
 
 /// Whether RocksDB gives this type to fragments of files that were used before, and to no other.
@@ -122,13 +147,27 @@ fn fragments(block: &[u8]) -> impl Iterator<Item = Fragment> {
         let end = at + HEADER + length;
         let said = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
         let is_whole = block.get(at + 6..end).is_some_and(|content| masked(content) == said);
+        let is_overlong = end > block.len() && fits_a_length(&block[at + 6..], said);
         next = is_whole.then_some(end);
-        Some(Fragment { at, kind, is_whole })
+        Some(Fragment { at, kind, is_whole, is_overlong })
+    })
+}
+
+/// Whether a checksum is that of the type, which comes first, and some bytes behind it.
+fn fits_a_length(content: &[u8], said: u32) -> bool {
+    let mut checksum = 0;
+    content.iter().any(|byte| {
+        checksum = crc32c::crc32c_append(checksum, &[*byte]);
+        mask(checksum) == said
     })
 }
 
 fn masked(content: &[u8]) -> u32 {
-    crc32c::crc32c(content).rotate_right(15).wrapping_add(MASK)
+    mask(crc32c::crc32c(content))
+}
+
+fn mask(checksum: u32) -> u32 {
+    checksum.rotate_right(15).wrapping_add(MASK)
 }
 
 #[cfg(test)]
@@ -146,7 +185,37 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("000004.log"), log).unwrap();
         let at = |place: Option<(PathBuf, usize)>| place.map(|(_, at)| at);
-        (at(first_damage(folder.path())), at(first_recycled(folder.path()).unwrap()))
+        let unnoticed = first_unnoticed(folder.path()).unwrap().map(|(_, at, _)| at);
+        (at(first_damage(folder.path())), unnoticed)
+    }
+
+    /// Where a MANIFEST with this content has a length that it was not written with.
+    fn overlong(manifest: &[u8]) -> Option<usize> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("MANIFEST-000005"), manifest).unwrap();
+        fs::write(folder.path().join("CURRENT"), "MANIFEST-000005\n").unwrap();
+        first_unnoticed(folder.path()).unwrap().map(|(_, at, unnoticed)| {
+            assert!(matches!(unnoticed, Unnoticed::Length));
+            at
+        })
+    }
+
+    #[test]
+    fn a_flipped_length_is_found_and_a_torn_end_is_not_one() {
+        let first = fragment(1, &[7; 100]);
+        let manifest = [first.clone(), fragment(1, b"an edit"), fragment(1, b"the last")].concat();
+        assert_eq!(overlong(&manifest), None);
+        for torn in first.len()..manifest.len() {
+            assert_eq!(overlong(&manifest[..torn]), None, "cut at {torn}");
+        }
+        let last = manifest.len() - HEADER - b"the last".len();
+        for fragment in [first.len(), last] {
+            for bit in 5..16 {
+                let mut flipped = manifest.clone();
+                flipped[fragment + 4 + bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(overlong(&flipped), Some(fragment), "bit {bit} of the length");
+            }
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use rocksdb::{
     DBRecoveryMode, ErrorKind, Options, SliceTransform, WriteBatch, WriteOptions,
 };
 
-use crate::log_place;
+use crate::log_place::{self, Unnoticed};
 
 /// The column families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,13 +87,15 @@ pub enum StoreError {
         #[source]
         error: rocksdb::Error,
     },
-    /// A file of RocksDB's has a damaged place that RocksDB never gets past.
-    #[error("storage: {file} is damaged at byte {at}: a type that no fragment of it has")]
-    Type {
+    /// A file of RocksDB's has a damaged place that RocksDB never gets past, or does not notice.
+    #[error("storage: {file} is damaged at byte {at}: {what}")]
+    Fragment {
         /// The log, or the MANIFEST.
         file: String,
         /// The fragment.
         at: usize,
+        /// What is wrong with it.
+        what: &'static str,
     },
     /// RocksDB found damage, or the disk failed.
     #[error("storage: {0}")]
@@ -111,7 +113,7 @@ impl Store {
     /// other processes out for as long as the store lives.
     pub fn open(folder: &Path) -> Result<Store, StoreError> {
         create_durably(folder)?;
-        check_types(folder)?;
+        check_fragments(folder)?;
         let mut options = options();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -136,7 +138,7 @@ impl Store {
         if !Store::exists(folder) {
             return Err(not_a_journal());
         }
-        check_types(folder)?;
+        check_fragments(folder)?;
         let families = DB::list_cf(&options(), &path)?;
         if !Family::ALL.iter().all(|family| families.iter().any(|name| name == family.name())) {
             return Err(not_a_journal());
@@ -192,12 +194,16 @@ impl Store {
     }
 }
 
-/// Refuses what RocksDB would read for ever.
-fn check_types(folder: &Path) -> Result<(), StoreError> {
-    match log_place::first_recycled(&database(folder))? {
-        Some((file, at)) => Err(StoreError::Type { file: file.display().to_string(), at }),
-        None => Ok(()),
-    }
+/// Refuses what RocksDB would read for ever, or would read past.
+fn check_fragments(folder: &Path) -> Result<(), StoreError> {
+    let Some((file, at, unnoticed)) = log_place::first_unnoticed(&database(folder))? else {
+        return Ok(());
+    };
+    let what = match unnoticed {
+        Unnoticed::Type => "a type that no fragment of it has",
+        Unnoticed::Length => "a length that it was not written with",
+    };
+    Err(StoreError::Fragment { file: file.display().to_string(), at, what })
 }
 
 /// What RocksDB says of damage, with its place.

@@ -180,6 +180,29 @@ fn a_fragments_type_that_stops_rocksdb_is_refused() {
     }
 }
 
+/// RocksDB would take what is behind for the torn end of a kill, and miss a table.
+#[test]
+fn a_manifests_flipped_length_is_refused_and_its_torn_end_is_not() {
+    let (folder, _) = killed();
+    let database = folder.path().join("rocksdb");
+    let manifest = database.join(fs::read_to_string(database.join("CURRENT")).unwrap().trim_end());
+    let bytes = fs::read(&manifest).unwrap();
+    let at = fragments(&bytes).pop().unwrap();
+    // The beginning of an edit that a kill cut off.
+    let torn = [&bytes[at..at + 6], &[1, 200]].concat();
+    fs::write(&manifest, [&bytes[..], &torn].concat()).unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    super::copy_folder(folder.path(), copy.path());
+    open(options(copy.path()), NOW).unwrap();
+
+    let mut flipped = bytes;
+    flipped[at + 5] ^= 0x40;
+    fs::write(&manifest, flipped).unwrap();
+    let error = refused(folder.path()).to_string();
+    let place = format!("{} is damaged at byte {at}: a length", manifest.display());
+    assert!(error.contains(&place), "{error}");
+}
+
 #[test]
 fn two_engines_never_share_a_journal() {
     let fixture = Fixture::new();
