@@ -76,6 +76,13 @@ pub enum NodeChange {
     PaidAfterAll(PaymentId),
 }
 
+impl NodeChange {
+    /// Payments may be sent there because of it, perhaps: it must be durable before they are.
+    pub fn lets_send(&self) -> bool {
+        matches!(self, NodeChange::Trusted { .. } | NodeChange::Undrained { .. })
+    }
+}
+
 /// What the world says about a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {

@@ -34,7 +34,7 @@ use crate::{
 const SEED: u64 = 11;
 const PAYMENTS: usize = 600;
 
-fn batch_options() -> BatchOptions {
+pub(crate) fn batch_options() -> BatchOptions {
     BatchOptions {
         start_paused: false,
         accept_valid: false,

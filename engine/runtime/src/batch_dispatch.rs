@@ -17,7 +17,7 @@ use fulgurite_core::{
 };
 
 use crate::{
-    batch_work::{BatchWork, Held},
+    batch_work::BatchWork,
     message::{NodeMessage, PaymentRequest, Place, Placed},
     release::Release,
     slot::{Board, NodeSlot},
@@ -279,7 +279,9 @@ impl BatchWork {
 
     /// Answers whether an attempt may be sent again (rule E9): always, or it would wait for ever.
     pub(crate) fn permission(&mut self, attempt: AttemptId, node: usize, time: UnixMs) {
-        if self.shared.witness.holds(attempt.payment.batch()) {
+        let batch = attempt.payment.batch();
+        let resumed = self.batches.get(&batch).map_or(0, |work| work.resumed);
+        if self.shared.witness.holds(batch) || resumed > self.shared.journal.durable() {
             self.held.attempts.push((attempt, node));
             return;
         }
@@ -288,16 +290,16 @@ impl BatchWork {
         self.shared.nodes.at(node).inbox.deliver(message);
     }
 
-    /// Lets go what waited for the nodes to be compared with the journal (rule E18).
+    /// Lets go what waited for the nodes to be compared with the journal (rule E18), or for the
+    /// disk.
     pub(crate) fn release_held(&mut self, time: UnixMs) {
-        let Held { batches, attempts } = &self.held;
-        if (batches.is_empty() && attempts.is_empty()) || self.shared.witness.is_waiting() {
-            return;
-        }
-        let Held { batches, attempts } = std::mem::take(&mut self.held);
-        batches.into_iter().for_each(|batch| self.feed(batch));
-        for (attempt, node) in attempts {
+        // Who has to wait on is held again.
+        for (attempt, node) in std::mem::take(&mut self.held.attempts) {
             self.permission(attempt, node, time);
+        }
+        if !self.held.batches.is_empty() && !self.shared.witness.is_waiting() {
+            let batches = std::mem::take(&mut self.held.batches);
+            batches.into_iter().for_each(|batch| self.feed(batch));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
@@ -45,7 +45,7 @@ pub struct BatchWork {
 }
 
 /// What waits until every node was compared with the journal: batches with something to place, and
-/// attempts that nodes want to send again.
+/// attempts that nodes want to send again; these for the disk, too.
 #[derive(Default)]
 pub(crate) struct Held {
     /// Once each: a batch asks again at each tick.
@@ -58,6 +58,8 @@ pub(crate) struct Work {
     pub(crate) schedule: Schedule,
     pub(crate) hungry: bool,
     pub(crate) wake_at: Option<UnixMs>,
+    /// It runs since this event: durable before anything is sent again (rule E1).
+    pub(crate) resumed: Lsn,
 }
 
 impl Work {
@@ -184,7 +186,8 @@ impl BatchWork {
                 self.resume(start);
             }
         }
-        let work = Work { batch, schedule, hungry: false, wake_at: None };
+        // What is known of it is durable: its seal, or what was behind a barrier.
+        let work = Work { batch, schedule, hungry: false, wake_at: None, resumed: 0 };
         self.batches.insert(id, work);
         self.follow_up(id, time);
         self.feed(id);
@@ -235,12 +238,20 @@ impl BatchWork {
         let lsn = self.shared.journal.append(event.clone());
         let work = self.batches.get_mut(&batch).expect("events are decided by their batch");
         work.batch.apply(&event, lsn);
+        if matches!(event, Event::BatchResumed { .. }) {
+            work.resumed = lsn;
+        }
         lsn
     }
 
     fn grant(&mut self, grant: Grant, time: UnixMs) {
         let attempt = grant.placed.attempt;
         let node = &self.shared.nodes.at(grant.placed.node);
+        // The reservations of an actor that died went with it: nobody would send the attempt.
+        let alive = grant.placed.incarnation == node.incarnation.load(Ordering::Relaxed);
+        if !alive {
+            return self.returned(grant.placed);
+        }
         let known = self.placed.get(&attempt) == Some(&grant.placed);
         let work = self.batches.get_mut(&attempt.payment.batch());
         let (true, Some(work)) = (known, work) else {

@@ -39,6 +39,8 @@ pub mod operator;
 pub mod operator_node;
 pub mod pump;
 pub mod release;
+#[cfg(test)]
+mod sends_wait;
 pub mod slot;
 pub mod start;
 pub mod status;

@@ -123,6 +123,13 @@ impl NodeWork {
         }
     }
 
+    pub(crate) fn give_back(&mut self, attempt: AttemptId, parts: &[(u64, Msat)]) {
+        self.node.withdrawn();
+        for &(channel, _) in parts {
+            self.channels.release(channel, attempt, false);
+        }
+    }
+
     fn grant(&mut self, place: Place, parts: Vec<(u64, Msat)>) {
         self.shared.metrics.record(Stage::Wait, place.at.elapsed());
         let (placed, batch) = (place.placed, place.batch.id);

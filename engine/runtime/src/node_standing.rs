@@ -49,6 +49,9 @@ impl NodeWork {
             standing.apply(&change, time);
             (lsn, change)
         };
+        if change.lets_send() {
+            self.allowed = lsn;
+        }
         let node = &self.slot.name;
         match change {
             NodeChange::Identified { .. } => {}
@@ -98,6 +101,12 @@ impl NodeWork {
     /// Payments may be sent there.
     pub(crate) fn may_send(&self) -> bool {
         self.slot.may_send() && !self.witnessing.waits
+    }
+
+    /// They may be sent now: what allows it is on disk (rule E1). A send that writes no event of
+    /// its own would leave before it, and a first one, decided before the node was drained, too.
+    pub(crate) fn may_send_now(&self) -> bool {
+        self.may_send() && self.allowed <= self.shared.journal.durable()
     }
 
     /// A person decided: it is watched no more.
@@ -183,34 +192,57 @@ impl NodeWork {
 
     /// An attempt from before a restart: the node may not be believed, or may never have known it.
     pub(crate) fn doubt(&mut self, attempt: AttemptId, time: UnixMs) {
-        let standing = self.slot.standing.lock().clone();
-        if let Some(tracked) = self.tracked.get_mut(&attempt)
-            && standing.may_not_know(tracked.start.time)
-        {
-            tracked.tracker.believe_proofs_alone();
-        }
+        self.believe_proofs_alone(attempt, time);
         self.suspend(attempt, time);
+    }
+
+    /// Of an attempt that the node may never have known only a proof counts. Its payment is
+    /// unresolved, and told so: it may be one that nobody called so before, because the clock was
+    /// set back since the node was trusted.
+    fn believe_proofs_alone(&mut self, attempt: AttemptId, time: UnixMs) {
+        let connected = self.node.is_connected();
+        let Some(tracked) = self.tracked.get_mut(&attempt) else {
+            return;
+        };
+        if !self.slot.standing.lock().may_not_know(tracked.start.time) {
+            return;
+        }
+        let known = tracked.tracker.is_stuck();
+        {
+            let mut number = self.slot.number.lock();
+            let context = Context { now: time, expiry: time, connected, number: &mut number };
+            tracked.tracker.believe_proofs_alone(&context);
+        }
+        self.waiting.push(attempt);
+        self.let_go(attempt, Outcome::Suspended, time);
+        if let Some(tracked) = self.tracked.get(&attempt).filter(|_| !known) {
+            let message = BatchMessage::Outcome(attempt, Outcome::Suspended);
+            tracked.start.batch.inbox.deliver(message);
+        }
     }
 
     fn trust_all(&mut self, time: UnixMs) {
         let connected = self.node.is_connected();
         let standing = self.slot.standing.lock().clone();
-        for (attempt, tracked) in &mut self.tracked {
+        let all: Vec<AttemptId> = self.tracked.keys().copied().collect();
+        for attempt in all {
+            self.believe_proofs_alone(attempt, time);
+            let Some(tracked) = self.tracked.get_mut(&attempt) else { continue };
             if standing.may_not_know(tracked.start.time) {
-                tracked.tracker.believe_proofs_alone();
                 continue;
             }
             let mut number = self.slot.number.lock();
             let context = Context { now: time, expiry: time, connected, number: &mut number };
             tracked.tracker.trust(&context);
-            self.waiting.push(*attempt);
+            self.waiting.push(attempt);
         }
         self.tick_waiting(time);
     }
 
     /// Has the batches write down what the node may not forget any more.
     pub(crate) fn confirm(&mut self, time: UnixMs) {
-        if time.since(self.confirmed) < CONFIRM_AFTER_MS {
+        // A clock that was set back says nothing about how long it was.
+        if time.since(self.confirmed).abs() < CONFIRM_AFTER_MS {
             return;
         }
         self.confirmed = time;

@@ -11,11 +11,11 @@ use std::{
 };
 
 use fulgurite_core::{
-    AttemptId, Msat, UnixMs,
+    AttemptId, Lsn, Msat, UnixMs,
     event::NeverSent,
     fence::Fence,
     node::Node,
-    port::{self, Command, NodeEvent, NodeInfo},
+    port::{self, Command, Journal, NodeEvent, NodeInfo},
     queue::Queue,
     tracker::{Outcome, Phase, Tracker},
 };
@@ -40,6 +40,8 @@ pub struct NodeWork {
     pub(crate) adapter: Rc<dyn port::Node>,
     /// Which of the node's actors this is.
     incarnation: u32,
+    /// The change that last let payments be sent there: it must be durable first (rule E1).
+    pub(crate) allowed: Lsn,
     /// It was told to end.
     pub(crate) is_over: bool,
     pub(crate) node: Node,
@@ -112,6 +114,8 @@ impl NodeWork {
         let limits = *slot.limits.lock();
         NodeWork {
             incarnation: slot.incarnation.load(Ordering::Relaxed),
+            // What was written before it, as far as it may not be durable yet.
+            allowed: shared.journal.last(),
             is_over: false,
             node: Node::new(limits, now()),
             fence: Fence::new(shared.send_bounds.deadline_ms + sends.fence_margin_ms),
@@ -200,7 +204,7 @@ impl NodeWork {
             NodeMessage::Start(start) => self.start(start, time),
             NodeMessage::Resume(start) => self.resume(start, time),
             NodeMessage::Permission(attempt, granted) => {
-                let granted = granted && self.may_send();
+                let granted = granted && self.may_send_now();
                 self.input(attempt, fulgurite_core::tracker::Input::Permission(granted), time);
             }
             NodeMessage::BatchReborn { slot, incarnation } => self.batch_reborn(slot, incarnation),
@@ -312,13 +316,6 @@ impl NodeWork {
         }
     }
 
-    pub(crate) fn give_back(&mut self, attempt: AttemptId, parts: &[(u64, Msat)]) {
-        self.node.withdrawn();
-        for &(channel, _) in parts {
-            self.channels.release(channel, attempt, false);
-        }
-    }
-
     fn start(&mut self, start: Box<Start>, time: UnixMs) {
         let attempt = AttemptId { payment: start.payment, number: start.attempt.attempt };
         let Some(granted) = self.granted.remove(&attempt) else {
@@ -329,7 +326,7 @@ impl NodeWork {
             self.give_back(attempt, &granted.parts);
             return;
         }
-        if !self.may_send() {
+        if !self.may_send_now() {
             // Decided just before; nothing of it has left.
             self.give_back(attempt, &granted.parts);
             let outcome = Outcome::NeverSent(NeverSent::Withdrawn);

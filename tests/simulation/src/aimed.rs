@@ -1,7 +1,10 @@
 //! Faults that are aimed: coincidences that a rule is there for and that chance alone brings about
 //! in one of a thousand worlds.
 
+use fulgurite_core::{batch, standing::Input};
+
 use crate::{
+    engine_standing::text,
     fault::Fault,
     lnd::DATABASE_MS_MAX,
     network::DEADLINE_MS,
@@ -33,6 +36,33 @@ impl World {
             return (to_expiry - self.faults.size(Fault::InvoiceAtTheEnd, 10, 300)).max(0);
         }
         ms
+    }
+
+    /// What allows a repeated send is decided at the moment at which it is asked for.
+    pub fn aim_resend(&mut self) {
+        let now = self.now();
+        for at in 0..self.nodes.len() {
+            let Some(engine) = &self.engine else {
+                return;
+            };
+            let node = &engine.nodes[at];
+            let asking = node.asking.first().filter(|_| node.reborn_at.is_none());
+            let Some(batch) = asking.map(|attempt| attempt.payment.batch()) else {
+                continue;
+            };
+            let state = engine.batches[&batch].batch.summary.state;
+            let paused = matches!(state, batch::State::Paused(_));
+            let undrains = node.standing.draining && self.strikes(Fault::UndrainedAtResend);
+            let resumes = paused && self.strikes(Fault::ResumedAtResend);
+            if let Some(engine) = &mut self.engine {
+                if undrains {
+                    engine.stand(at, &Input::Undrain(text()), now);
+                }
+                if resumes {
+                    engine.request(batch, batch::Input::Resume, now);
+                }
+            }
+        }
     }
 
     /// When an answer to a Track call that would come in `ms` comes, if a fence rises.

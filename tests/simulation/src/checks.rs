@@ -88,6 +88,8 @@ impl World {
         if !self.sent.insert(attempt) {
             let cancelling = batch.summary.state == batch::State::Cancelling;
             assert!(!cancelling, "{} is sent again after its cancel", attempt.payment);
+            let paused = matches!(batch.summary.state, batch::State::Paused(_));
+            assert!(!paused, "{} is sent again while its batch is paused", attempt.payment);
             let late = self.now() > open.send_until;
             assert!(!late, "{} is sent again after its time", attempt.payment);
         }

@@ -58,6 +58,8 @@ pub struct Work {
     pub outcomes: Vec<(AttemptId, Outcome)>,
     /// It was accepted by an earlier engine.
     pub recovered: bool,
+    /// It runs since this event: durable before anything is sent again (rule E1).
+    pub resumed: Lsn,
 }
 
 pub struct Engine {
@@ -86,7 +88,8 @@ pub struct Engine {
 impl Work {
     pub fn new(batch: Batch, retry: RetryPolicy, now: UnixMs) -> Work {
         let schedule = Schedule::new(&batch, retry, now);
-        Work { batch, schedule, reborn_at: None, outcomes: Vec::new(), recovered: false }
+        let outcomes = Vec::new();
+        Work { batch, schedule, reborn_at: None, outcomes, recovered: false, resumed: 0 }
     }
 
     /// Attempts that are open at their nodes.
@@ -125,6 +128,7 @@ impl Engine {
             (0..node_count).map(|_| NodeWork::new(epoch << 20, now, twin)).collect();
         for (at, node) in nodes.iter_mut().enumerate() {
             node.standing = book.nodes.get(&NodeWork::name(at)).cloned().unwrap_or_default();
+            node.allowed = disk.last();
         }
         for (payment, attempt) in batches.values().flat_map(Work::open) {
             let at = index(&attempt);
@@ -235,6 +239,9 @@ impl Engine {
         if let Ok(event) = work.batch.decide(input, now) {
             let lsn = self.disk.append(event.clone());
             work.batch.apply(&event, lsn);
+            if matches!(event, Event::BatchResumed { .. }) {
+                work.resumed = lsn;
+            }
             self.follow_up(batch, now);
         }
     }
@@ -329,6 +336,7 @@ impl Engine {
         let (offset, number, standing) = (old.offset, old.number, old.standing.clone());
         self.nodes[at] = NodeWork::new(number, now, self.twin);
         self.nodes[at].standing = standing;
+        self.nodes[at].allowed = self.disk.last();
         let open = self.batches.values().flat_map(Work::open);
         let open: Vec<_> = open.filter(|(_, attempt)| index(attempt) == at).collect();
         for (payment, attempt) in open {

@@ -199,7 +199,8 @@ impl Engine {
         let work = &self.batches[&attempt.payment.batch()];
         let open = self.payment(attempt.payment).state.open_attempt()?;
         let granted = self.is(Twin::IgnoresWithdrawal);
-        let same = open.attempt == attempt.number && work.reborn_at.is_none();
+        let durable = work.resumed <= self.disk.durable() || self.is(Twin::ResendsEarly);
+        let same = open.attempt == attempt.number && work.reborn_at.is_none() && durable;
         same.then_some(granted || (work.batch.is_running() && now <= open.send_until))
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use fulgurite_core::{
-    AttemptId, BatchId, Msat, NodeName, PaymentId, UnixMs, breaker,
+    AttemptId, BatchId, Lsn, Msat, NodeName, PaymentId, UnixMs, breaker,
     channel::{self, Channel, Pick, pick},
     dispatch::Candidate,
     event::{AttemptStarted, SendBounds},
@@ -53,6 +53,8 @@ pub struct NodeWork {
     pub looks: Vec<Looking>,
     /// How it stands, by the journal (rules E19, E22).
     pub standing: Standing,
+    /// The change that last let payments be sent there: it must be durable first (rule E1).
+    pub allowed: Lsn,
     /// When attempts that take long were looked for last.
     pub confirmed: UnixMs,
     /// Its actor died and waits for this barrier.
@@ -90,6 +92,7 @@ impl NodeWork {
             looking: false,
             looks: Vec::new(),
             standing: Standing::default(),
+            allowed: 0,
             confirmed: now,
             reborn_at: None,
         }

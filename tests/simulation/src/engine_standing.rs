@@ -11,7 +11,7 @@ use fulgurite_core::{
     tracker::{Context, Outcome},
 };
 
-use crate::{coverage::Kind, engine::Engine, engine_node::NodeWork};
+use crate::{coverage::Kind, engine::Engine, engine_node::NodeWork, twin::Twin};
 
 /// A payment that takes longer than this is confirmed in the journal, in milliseconds.
 const CONFIRM_AFTER_MS: i64 = 1_000;
@@ -28,8 +28,11 @@ impl Engine {
             return;
         };
         let node = NodeWork::name(at);
-        self.disk.append(Event::Node { node, time: now, change: change.clone() });
+        let lsn = self.disk.append(Event::Node { node, time: now, change: change.clone() });
         self.nodes[at].standing.apply(&change, now);
+        if change.lets_send() {
+            self.nodes[at].allowed = lsn;
+        }
         match change {
             NodeChange::Quarantined(_) => {
                 self.return_queued(at);
@@ -42,6 +45,16 @@ impl Engine {
             | NodeChange::PaidAfterAll(_)
             | NodeChange::Undrained { .. } => {}
         }
+    }
+
+    /// Payments may be sent there now: what allows it is on disk (rule E1).
+    pub fn may_send_now(&self, at: usize) -> bool {
+        let node = &self.nodes[at];
+        if self.is(Twin::IgnoresStanding) {
+            return true;
+        }
+        let durable = node.allowed <= self.disk.durable() || self.is(Twin::ResendsEarly);
+        node.standing.may_send() && durable
     }
 
     /// Whatever waits at the node without an attempt moves.
@@ -71,16 +84,38 @@ impl Engine {
         }
     }
 
-    fn trust_all(&mut self, at: usize, now: UnixMs) {
+    /// Of an attempt that the node may never have known only a proof counts: its payment is
+    /// unresolved.
+    pub fn believe_proofs_alone(&mut self, at: usize, attempt: AttemptId, now: UnixMs) {
         let (expiry, connected) = (now, self.nodes[at].node.is_connected());
         let node = &mut self.nodes[at];
-        for tracked in node.tracked.values_mut() {
-            if node.standing.may_not_know(tracked.tracker.started()) {
-                tracked.tracker.believe_proofs_alone();
-                continue;
+        let Some(tracked) = node.tracked.get_mut(&attempt) else {
+            return;
+        };
+        if !node.standing.may_not_know(tracked.tracker.started()) {
+            return;
+        }
+        let known = tracked.tracker.is_stuck();
+        let number = &mut node.number;
+        let context = Context { now, expiry, connected, number };
+        tracked.tracker.believe_proofs_alone(&context);
+        self.let_go(at, attempt, Outcome::Suspended, now);
+        if !known {
+            self.outcome(attempt, Outcome::Suspended);
+        }
+    }
+
+    fn trust_all(&mut self, at: usize, now: UnixMs) {
+        let (expiry, connected) = (now, self.nodes[at].node.is_connected());
+        let all: Vec<AttemptId> = self.nodes[at].tracked.keys().copied().collect();
+        for attempt in all {
+            self.believe_proofs_alone(at, attempt, now);
+            let node = &mut self.nodes[at];
+            let Some(tracked) = node.tracked.get_mut(&attempt) else { continue };
+            if !node.standing.may_not_know(tracked.tracker.started()) {
+                let number = &mut node.number;
+                tracked.tracker.trust(&Context { now, expiry, connected, number });
             }
-            let number = &mut node.number;
-            tracked.tracker.trust(&Context { now, expiry, connected, number });
         }
     }
 

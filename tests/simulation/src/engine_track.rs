@@ -128,10 +128,7 @@ impl Engine {
                 tracker = tracker.resumed(earlier);
             }
             let tracker = if stuck { tracker.stuck() } else { tracker };
-            let mut tracker = if found.is_confirmed() { tracker.shown() } else { tracker };
-            if node.standing.may_not_know(began) {
-                tracker.believe_proofs_alone();
-            }
+            let tracker = if found.is_confirmed() { tracker.shown() } else { tracker };
             resumed.push(tracker.id());
             if !stuck {
                 node.node.started();
@@ -144,7 +141,10 @@ impl Engine {
             self.seen.push((Kind::Moment, "an attempt was resumed"));
             node.tracked.insert(tracker.id(), Tracked { tracker, holds: !stuck });
         }
-        resumed.into_iter().for_each(|attempt| self.suspend(at, attempt, now));
+        for attempt in resumed {
+            self.believe_proofs_alone(at, attempt, now);
+            self.suspend(at, attempt, now);
+        }
         self.out.push((at, Command::ListChannels(ChannelsCall::default())));
         started.into_iter().for_each(|attempt| self.input(at, attempt, Input::Start, now));
     }
@@ -280,7 +280,7 @@ impl Engine {
             }
             return;
         }
-        if !self.nodes[at].standing.may_send() {
+        if !self.may_send_now(at) {
             // Decided just before; nothing of it has left.
             self.nodes[at].release(attempt, false);
             self.nodes[at].node.withdrawn();
@@ -304,7 +304,7 @@ impl Engine {
             for attempt in std::mem::take(&mut self.nodes[at].asking) {
                 match self.permits(attempt, now) {
                     Some(granted) => {
-                        let granted = granted && self.nodes[at].standing.may_send();
+                        let granted = granted && self.may_send_now(at);
                         let moment = if granted { "permitted" } else { "permission denied" };
                         self.seen.push((Kind::Moment, moment));
                         self.input(at, attempt, Input::Permission(granted), now);

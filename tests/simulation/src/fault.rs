@@ -97,6 +97,8 @@ faults! {
     MessageAtTheEnd,     5_000, "a request came just before its macaroon's end, its message after";
     InvoiceAtTheEnd,    25_000, "a request waited for the database while its invoice expired";
     AnswerAtTheFence,   15_000, "an old answer came when a fence was up";
+    UndrainedAtResend,  20_000, "a node was put back in use when an attempt asked to be sent again";
+    ResumedAtResend,    20_000, "a batch went on when an attempt asked to be sent again";
 }
 
 /// A fault that struck.

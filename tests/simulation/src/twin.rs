@@ -31,6 +31,7 @@ macro_rules! twins {
 twins! {
     AcknowledgesEarly, "acknowledges-early", "E1: acknowledges before the seal is durable";
     SendsEarly, "sends-early", "E1, E4: sends before the attempt is durable";
+    ResendsEarly, "resends-early", "E1: sends again by leave of an event that is not durable";
     ForgetsClaims, "forgets-claims", "E2: forgets who owns a hash at a restart";
     ForgetsKeys, "forgets-keys", "I1: forgets idempotency keys at a restart";
     RetriesInFlight, "retries-in-flight", "E5: calls an attempt failed that is slow";
@@ -51,6 +52,7 @@ twins! {
     NoBarrier, "no-barrier", "E16: rebuilds an actor without a barrier";
     ForgetsSends, "forgets-sends", "E17: forgets at a restart that sends may be on their way";
     SendsAtRestart, "sends-at-restart", "E17: sends open attempts anew at a restart";
+    IgnoresStanding, "ignores-standing", "E19, E22: sends on to a node that is not in use";
 }
 
 impl Twin {

@@ -229,6 +229,7 @@ impl World {
             Happening::Client => self.client_acts(),
             Happening::Restart => self.restart(),
         }
+        self.aim_resend();
         self.crashes();
     }
 

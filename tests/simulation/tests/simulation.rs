@@ -39,6 +39,13 @@ fn a_seed_gives_the_same_history_each_time() {
     }
 }
 
+#[test]
+fn a_seed_that_broke_a_rule_breaks_none_now() {
+    for seed in [3_787, 10_039, 38_767, 70_547] {
+        run(seed);
+    }
+}
+
 fn find(twin: Twin) -> Option<(u64, Violation)> {
     (1..=2_000).find_map(|seed| {
         let scenario = Scenario { twin: Some(twin), ..Scenario::new(seed) };

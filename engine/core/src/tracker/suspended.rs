@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// How often a node that is not believed is asked for a proof, in milliseconds.
-const ASK_AGAIN_MS: i64 = 10_000;
+pub(super) const ASK_AGAIN_MS: i64 = 10_000;
 
 impl Tracker {
     /// The node is not believed any more. `false` when that was known.
@@ -26,8 +26,9 @@ impl Tracker {
 
     /// A person trusts the node, which may never have known the attempt: only a proof counts, for
     /// ever. Without one a person decides (rule E20).
-    pub fn believe_proofs_alone(&mut self) {
+    pub fn believe_proofs_alone(&mut self, context: &Context<'_>) {
         if self.phase != Phase::Over {
+            self.suspend(Quarantine::IdentityChanged, context);
             self.trusted = true;
             self.liveness.is_stuck = true;
             // Not even that it was forgotten is news of such a node.

@@ -1,6 +1,10 @@
 //! Tables: what comes late, out of order or from before a restart.
 
-use super::scene::{check, check_resumed};
+use super::{
+    super::*,
+    scene::{check, check_resumed},
+};
+use crate::testing::{NOW, attempt, batch_id, hash};
 
 #[test]
 #[rustfmt::skip]
@@ -206,4 +210,27 @@ fn a_resumed_attempt_asks_and_waits_for_its_predecessors_sends() {
         ("send 2 exists",               "track 3"),
         ("track 3 paid another amount", "Settled"),
     ]);
+}
+
+#[test]
+fn a_clock_that_is_set_back_delays_no_question() {
+    let before = NOW.plus_ms(3_600_000);
+    let mut number = 0;
+    let mut tracker =
+        Tracker::new(batch_id().payment(1), hash(1), attempt(1), before).resumed(before);
+    for (wait_ms, input, asks) in [
+        (0, Input::Tick, true),
+        (0, Input::Track(1, TrackReport::Unreachable("down".into())), false),
+        (0, Input::Tick, false),
+        (ASK_AGAIN_MS, Input::Tick, true),
+    ] {
+        let now = NOW.plus_ms(wait_ms);
+        let mut context = Context { now, expiry: now, connected: true, number: &mut number };
+        let action = tracker.step(input.clone(), &mut context);
+        assert_eq!(
+            matches!(action, Some(Action::Track(_))),
+            asks,
+            "{input:?} at {now}: {action:?}"
+        );
+    }
 }

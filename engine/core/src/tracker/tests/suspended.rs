@@ -69,7 +69,7 @@ fn of_a_node_that_was_replaced_only_a_proof_counts_for_ever() {
             number = 1;
             Tracker::new(batch_id().payment(1), hash(1), attempt(1), NOW).resumed(NOW).stuck()
         };
-        tracker.believe_proofs_alone();
+        tracker.believe_proofs_alone(&context(&mut number));
         assert!(tracker.was_trusted() && tracker.is_stuck());
         let later = NOW.plus_ms(60_000);
         for said in [TrackReport::NotFound, payment(PaymentStatus::Failed(FailureReason::NoRoute))]

@@ -1,0 +1,312 @@
+//! What a send waits for (rules E1, E8): the actors' own work, on a journal that stops writing.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Waker},
+};
+
+use fulgurite_core::{
+    AttemptId, BatchId, Event, Lsn, Msat, Order, PaymentHash, UnixMs,
+    batch::{self, Batch},
+    breaker, channel,
+    event::AttemptStarted,
+    node,
+    order::{Accepted, BatchOptions, Sealed},
+    port::{self, Command, Journal, NodeEvent, NodeInfo, TrackCall, TrackReport},
+    retry::RetryPolicy,
+    standing, window,
+};
+use fulgurite_journal::{JournalHandle, JournalOptions, Opened, Running, Views};
+use tokio::sync::oneshot;
+
+use crate::{
+    actor_deaths::batch_options,
+    batch_work::BatchWork,
+    claims::Claims,
+    clock::now,
+    fleet::Fleet,
+    intake::{self, Intake},
+    message::{BatchMessage, Grant, NodeMessage, Request, Start, Steer},
+    node_work::NodeWork,
+    release::ReleaseList,
+    slot::{BatchSlot, Board, Directory, NodeSlot, SendPolicy, Shared},
+    witness::{Witness, WitnessPolicy},
+};
+
+/// What was asked of the node.
+#[derive(Default)]
+struct Heard(RefCell<Vec<Command>>);
+
+impl port::Node for Heard {
+    fn command(&self, command: Command) {
+        self.0.borrow_mut().push(command);
+    }
+}
+
+/// One node and one batch of one order, without their actors.
+struct Bench {
+    shared: Arc<Shared>,
+    views: Views,
+    running: Option<Running>,
+    node: Arc<NodeSlot>,
+    slot: Arc<BatchSlot>,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let folder = tempfile::tempdir().expect("a folder");
+        let opened = fulgurite_journal::open(JournalOptions::new(folder.path()), now());
+        let Opened { book, epoch, journal, views, running } = opened.expect("a journal");
+        let limits = node::Limits {
+            window: window::Limits { start: 5, min: 1, max: 5 },
+            breaker: breaker::Limits { faults: 20, open_ms: 200, probes: 2 },
+            payments_per_second_max: 0,
+        };
+        let named = (Arc::from("a"), standing::Standing::default());
+        let node = Arc::new(NodeSlot::new(0, named, limits, String::new(), now()));
+        let sends = SendPolicy {
+            expiry_ms: 1_000,
+            deadline_ms: 1_000,
+            fence_margin_ms: 200,
+            payment_timeout_seconds: 30,
+            stuck_after_ms: 90_000,
+            silence_ms_max: 60_000,
+            long_after_ms: 60_000,
+            parts_max: 16,
+        };
+        let intake = intake::Limits { open_payments_max: 9, uploads_max: 1, disk_floor_bytes: 0 };
+        let shared = Arc::new(Shared {
+            journal,
+            claims: Claims::default(),
+            directory: Directory::default(),
+            nodes: Fleet::new(vec![Arc::clone(&node)]),
+            intake: Intake::new(intake, 1),
+            metrics: Arc::default(),
+            retry: RetryPolicy::default(),
+            sends,
+            send_bounds: sends.bounds(),
+            channels: channel::Limits { slots_reserve: 0, fee_exposure_max: Msat::MAX },
+            epoch,
+            recovered: book.time,
+            // Nothing waits for the comparison of the nodes here.
+            witness: Witness::new(WitnessPolicy::default(), 0, &book).0,
+        });
+        let slot = Arc::new(BatchSlot::new(1, Some(batch_id()), 1));
+        let running = Some(running);
+        Bench { shared, views, running, node, slot, _folder: folder }
+    }
+
+    fn journal(&self) -> &JournalHandle {
+        &self.shared.journal
+    }
+
+    /// What is appended from here on never becomes durable.
+    fn stop_writing(&mut self) {
+        self.running.take().expect("it is stopped once").close();
+    }
+
+    fn wait_durable(&self) {
+        self.journal().watermark().block_until(self.journal().last());
+    }
+
+    fn batch_work(&self, options: BatchOptions) -> BatchWork {
+        let metrics = Arc::clone(&self.shared.metrics);
+        let releases = ReleaseList::new(Arc::clone(self.journal().watermark()), metrics);
+        let (shared, slot) = (Arc::clone(&self.shared), Arc::clone(&self.slot));
+        let mut work = BatchWork::new(shared, slot, releases, 0);
+        let (rows, accepted) = (vec![(1, Arc::new(order()))], Arc::new(accepted(options)));
+        let orders = Arc::new(rows.clone());
+        self.journal().append(Event::OrdersAdded { batch: batch_id(), orders });
+        let lsn = self.journal().append(Event::BatchAccepted(Arc::clone(&accepted)));
+        let batch = Batch::new(accepted, &rows, lsn);
+        work.take_over(batch);
+        work
+    }
+
+    /// What the node's actor would find in its inbox.
+    fn told(&self) -> Vec<NodeMessage> {
+        let mut messages = Vec::new();
+        let mut context = Context::from_waker(Waker::noop());
+        let _ = self.node.inbox.poll_batch(&mut context, &mut messages);
+        messages
+    }
+}
+
+impl Drop for Bench {
+    /// A journal that still writes ends the process when its folder is gone.
+    fn drop(&mut self) {
+        self.running.take().into_iter().for_each(Running::close);
+    }
+}
+
+fn batch_id() -> BatchId {
+    BatchId::from_uuid(0x0199_aaaa_bbbb_7ccc_8ddd << 48)
+}
+
+fn attempt_id() -> AttemptId {
+    AttemptId { payment: batch_id().payment(1), number: 1 }
+}
+
+fn order() -> Order {
+    Order {
+        invoice: "lnbcrt1".into(),
+        payment_hash: PaymentHash([7; 32]),
+        payee: None,
+        amount: Msat::from_sat_clamped(1_000),
+        amount_in_send: false,
+        fee_limit: Msat::from_sat_clamped(10),
+        invoice_expiry: UnixMs(i64::MAX / 2),
+        deadline: None,
+        reference: None,
+    }
+}
+
+fn accepted(options: BatchOptions) -> Accepted {
+    Accepted {
+        batch: batch_id(),
+        account: "default".into(),
+        idempotency_key: "key".into(),
+        fingerprint: [0; 32],
+        content_digest: "".into(),
+        single: false,
+        options,
+        description: None,
+        metadata: Vec::new(),
+        order_count: 1,
+        refused: Vec::new(),
+        amount: order().amount,
+        fee_limit: order().fee_limit,
+        time: now(),
+    }
+}
+
+fn started() -> Arc<AttemptStarted> {
+    Arc::new(AttemptStarted {
+        attempt: 1,
+        node: "a".into(),
+        epoch: 1,
+        amount: order().amount,
+        fee_limit: order().fee_limit,
+        channels: Vec::new(),
+        cltv_limit: 1_008,
+        timeout_seconds: 30,
+        send_until: UnixMs(i64::MAX / 2),
+    })
+}
+
+/// A node actor whose attempt waits for leave to be sent again.
+fn asking(bench: &Bench, heard: &Rc<Heard>) -> NodeWork {
+    let fleet = (Arc::clone(&bench.shared), bench.views.clone());
+    let adapter: Rc<dyn port::Node> = Rc::<Heard>::clone(heard);
+    let mut work = NodeWork::new(fleet, Arc::clone(&bench.node), adapter);
+    let info = NodeInfo {
+        identity_pubkey: vec![2; 33],
+        alias: String::new(),
+        version: String::new(),
+        block_height: 1,
+        clock_offset_ms: 0,
+    };
+    let start = Start {
+        payment: batch_id().payment(1),
+        attempt: started(),
+        order: Arc::new(order()),
+        time: now(),
+        batch: Arc::clone(&bench.slot),
+        incarnation: 0,
+        stuck: false,
+        confirmed: false,
+    };
+    let resume = NodeMessage::Resume(Box::new(start));
+    work.drain(vec![NodeMessage::Event(NodeEvent::Connected(info)), resume]);
+    let asked = |command: &Command| match command {
+        Command::Track(call) => Some(*call),
+        _ => None,
+    };
+    let call: Option<TrackCall> = heard.0.borrow().iter().find_map(asked);
+    let (call, report) = (call.expect("it is asked for"), TrackReport::NotFound);
+    work.drain(vec![NodeMessage::Event(NodeEvent::Track { call, report })]);
+    work
+}
+
+fn steer(work: &mut NodeWork, input: standing::Input) -> Lsn {
+    let (reply, mut lsn) = oneshot::channel();
+    work.drain(vec![NodeMessage::Steer(Steer { input, reply })]);
+    lsn.try_recv().expect("it is answered")
+}
+
+#[test]
+fn an_attempt_is_sent_again_only_once_what_allows_it_at_its_node_is_durable() {
+    for durable in [true, false] {
+        let (mut bench, heard) = (Bench::new(), Rc::<Heard>::default());
+        let mut work = asking(&bench, &heard);
+        steer(&mut work, standing::Input::Drain(Sealed::plain("ada")));
+        bench.wait_durable();
+        if !durable {
+            bench.stop_writing();
+        }
+        let undrained = steer(&mut work, standing::Input::Undrain(Sealed::plain("ada")));
+        if durable {
+            bench.wait_durable();
+        }
+        assert_eq!(bench.journal().durable() >= undrained, durable);
+        work.drain(vec![NodeMessage::Permission(attempt_id(), true)]);
+        let heard = heard.0.borrow();
+        let sent = heard.iter().any(|command| matches!(command, Command::Send(_)));
+        assert_eq!(sent, durable, "{heard:?}");
+    }
+}
+
+#[test]
+fn an_attempt_is_sent_again_only_once_it_is_durable_that_its_batch_goes_on() {
+    for durable in [true, false] {
+        let mut bench = Bench::new();
+        let mut work = bench.batch_work(BatchOptions { start_paused: true, ..batch_options() });
+        bench.wait_durable();
+        if !durable {
+            bench.stop_writing();
+        }
+        let (reply, _) = oneshot::channel();
+        let input = batch::Input::Resume;
+        work.drain(vec![BatchMessage::Request(Request { batch: batch_id(), input, reply })]);
+        if durable {
+            bench.wait_durable();
+        }
+        work.drain(vec![BatchMessage::AskPermission(attempt_id(), 0)]);
+        work.tick();
+        let answer = |message: &NodeMessage| matches!(message, NodeMessage::Permission(..));
+        assert_eq!(bench.told().iter().any(answer), durable, "durable: {durable}");
+    }
+}
+
+#[test]
+fn what_a_node_actor_granted_that_died_meanwhile_is_placed_again() {
+    for dies in [false, true] {
+        let bench = Bench::new();
+        let mut work = bench.batch_work(batch_options());
+        *bench.node.board.lock() =
+            Board { usable: true, window: 5, idle: Msat::MAX, ..Board::default() };
+        let placed = |work: &mut BatchWork| {
+            work.tick();
+            bench.told().into_iter().find_map(|message| match message {
+                NodeMessage::Place(place) => Some(place.placed),
+                _ => None,
+            })
+        };
+        let first = placed(&mut work).expect("it is placed");
+        let before = bench.journal().last();
+        if dies {
+            bench.node.incarnation.fetch_add(1, Ordering::Relaxed);
+        }
+        let grant = Grant { placed: first, channels: Vec::new(), at: std::time::Instant::now() };
+        work.drain(vec![BatchMessage::Grant(grant)]);
+        assert_eq!(bench.journal().last() > before, !dies, "an attempt is decided");
+        let again = bench.told().into_iter().find_map(|message| match message {
+            NodeMessage::Place(place) => Some(place.placed),
+            _ => None,
+        });
+        assert_eq!(again.is_some_and(|again| again.incarnation == 1), dies, "{again:?}");
+    }
+}
