@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use fulgurite_loadtest::{compare, ingest, restart, run, search, smoke};
+use fulgurite_loadtest::{compare, history, ingest, plan, restart, run, search, smoke};
 
 /// Measures Fulgurite. Numbers go to standard output, everything else to standard error.
 #[derive(Debug, Parser)]
@@ -17,7 +17,8 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes: 0 every limit of the scenario was kept; 1 one was not; 2 it could not be run; 3 the
 generator itself lagged, the run says nothing; 130 interrupted, the report is of what was run.
-smoke, ingest and restart: 0 every payment came out right, 1 one did not; never for a time.";
+smoke, ingest, restart, history and plan-check: 0 every payment came out right, 1 one did not;
+never for a time.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -35,11 +36,22 @@ enum Command {
     Ingest(ingest::IngestArgs),
     /// How long an engine that was killed takes to come back.
     Restart(restart::RestartArgs),
+    /// How many nodes, channels, how much liquidity, processor and disk a load needs.
+    Plan(Box<plan::PlanArgs>),
+    /// What the plan says of five simulated fleets, and what they do.
+    PlanCheck(plan::check::CheckArgs),
+    /// What millions of finished payments behind an engine cost it, or only their journal.
+    History(history::HistoryArgs),
 }
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
-    let is_closed = matches!(command, Command::Smoke(_) | Command::Ingest(_) | Command::Restart(_));
+    let is_closed = match &command {
+        Command::Run(_) | Command::Search(_) | Command::Compare(_) => false,
+        Command::Report(_) | Command::Plan(_) => false,
+        Command::Smoke(_) | Command::Ingest(_) | Command::Restart(_) => true,
+        Command::History(_) | Command::PlanCheck(_) => true,
+    };
     // One thread: as the best bare client has, and the children are those of a thread that lives.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done =
@@ -63,6 +75,9 @@ async fn perform(command: Command) -> anyhow::Result<ExitCode> {
         Command::Smoke(args) => interruptible(smoke::run(args)).await?,
         Command::Ingest(args) => interruptible(ingest::run(args)).await?,
         Command::Restart(args) => interruptible(restart::run(args)).await?,
+        Command::Plan(args) => plan::run(&args)?,
+        Command::PlanCheck(args) => interruptible(plan::check::run(args)).await?,
+        Command::History(args) => interruptible(history::run(args)).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

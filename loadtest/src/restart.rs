@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::{
     client::{self, Outcome},
+    history::make,
     report::{self, Machine, mib},
     scene::{self, Engine, Fleet, Folder, NODES, Settings, Signatures},
     told::{Told, told},
@@ -30,8 +31,8 @@ const DOWN: Duration = Duration::from_secs(4);
 const ARRIVING: Duration = Duration::from_millis(1_500);
 /// How long the engine may take to bring the payments in flight.
 const SENDING_MAX: Duration = Duration::from_secs(12);
-/// Orders of one batch.
-const BATCH_ORDERS_MAX: u32 = 100_000;
+/// How many of the finished batches are told before the kill and after.
+const TOLD_MAX: usize = 10;
 
 /// What is open, and what is behind it.
 #[derive(Debug, Args)]
@@ -40,9 +41,9 @@ pub struct RestartArgs {
     #[arg(long, default_value_t = 10_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(100..=16_000))]
     open: u32,
-    /// How many payments were finished before; they are really paid.
+    /// How many payments were finished before, in a journal that is made for it.
     #[arg(long, default_value_t = 0)]
-    #[arg(value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=20_000_000))]
     history: u32,
     /// Prints one JSON object.
     #[arg(long)]
@@ -100,13 +101,18 @@ struct Old {
 pub async fn run(args: RestartArgs) -> Result<()> {
     let machine = Machine::now();
     let folder = Folder::new()?;
+    let mut finished = Vec::new();
+    if args.history > 0 {
+        eprintln!("making a journal of {} finished payments", args.history);
+        finished = make::make(&folder.path.join("journal"), args.history).await?.batches;
+    }
     let fleet = Fleet::start(&folder.path, &Knobs::default()).await?;
     let window = args.open.div_ceil(u32::try_from(NODES)?);
     let settings = Settings { signatures: Signatures::Node, window: Some(window) };
     let mut engine = Engine::start(&folder.path, &fleet.nodes, settings).await?;
-    let measured = measure(&mut engine, &fleet, (machine, &args)).await;
+    let measured = measure(&mut engine, &fleet, (machine, &args), finished).await;
     let report = engine.explain(measured)?;
-    paid_once(fleet.dir(), args.history + args.orders())?;
+    paid_once(fleet.dir(), args.orders())?;
     report::print(args.json, &report, &text(&report))
 }
 
@@ -114,11 +120,12 @@ async fn measure(
     engine: &mut Engine,
     fleet: &Fleet,
     (machine, args): (Machine, &RestartArgs),
+    finished: Vec<(String, u32)>,
 ) -> Result<Report> {
-    let old = pay_history(engine, args.history).await?;
+    let old = tell_some(engine, finished).await?;
     let slow = Knobs { latency_ms: LATENCY_MS, latency_sigma: LATENCY_SIGMA, ..Knobs::default() };
     fleet.turn(&slow).await?;
-    let invoices = scene::invoices(u64::from(args.history), args.orders() as usize)?;
+    let invoices = scene::invoices(0, args.orders() as usize)?;
     eprintln!("bringing {} payments in flight", args.open);
     let accepted = engine.client.upload("open", client::destinations(&invoices)).await?;
     let (in_flight, done) = fill(engine, &accepted.batch_id, args.open as usize).await?;
@@ -162,20 +169,15 @@ async fn measure(
     })
 }
 
-/// Pays what is behind the engine when it is killed, and notes what is told of it.
-async fn pay_history(engine: &Engine, history: u32) -> Result<Vec<Old>> {
-    let started = Instant::now();
-    let (mut paid, mut old) = (0, Vec::new());
-    while paid < history {
-        let count = (history - paid).min(BATCH_ORDERS_MAX);
-        let orders = client::destinations(&scene::invoices(u64::from(paid), count as usize)?);
-        let accepted = engine.client.upload(&format!("history-{paid}"), orders).await?;
-        engine.client.watch(&accepted.batch_id, count as usize).await?.all_succeeded()?;
-        paid += count;
-        let batch_id = accepted.batch_id;
-        let told = told(&engine.client, &batch_id, count).await?;
-        old.push(Old { batch_id, count, told });
-        eprintln!("history: {paid} of {history}, {} s", started.elapsed().as_secs());
+/// What is told of some of the finished batches, the first and the last among them.
+async fn tell_some(engine: &Engine, finished: Vec<(String, u32)>) -> Result<Vec<Old>> {
+    let (step, last) = (finished.len().div_ceil(TOLD_MAX).max(1), finished.len().saturating_sub(1));
+    let mut old = Vec::new();
+    for (at, (batch_id, count)) in finished.into_iter().enumerate() {
+        if at % step == 0 || at == last {
+            let told = told(&engine.client, &batch_id, count).await?;
+            old.push(Old { batch_id, count, told });
+        }
     }
     Ok(old)
 }
@@ -214,7 +216,7 @@ fn in_flight_at_nodes(dir: &Path) -> Result<usize> {
 }
 
 /// Fails unless the nodes' own books have paid `count` payments, each once.
-fn paid_once(dir: &Path, count: u32) -> Result<()> {
+pub(crate) fn paid_once(dir: &Path, count: u32) -> Result<()> {
     let mut paid: HashMap<[u8; 32], u32> = HashMap::new();
     for entry in fulgurite_sim::read_books(dir)? {
         if entry.status == Status::Succeeded {

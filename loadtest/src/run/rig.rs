@@ -17,16 +17,14 @@ use lightning_invoice::Bolt11Invoice;
 
 use super::scenario::{Scenario, Target};
 use crate::{
-    client::{self, Client},
+    client::Client,
+    history::make,
     process::{self, Process},
     scene::{self, Engine, Fleet, FleetShape, Folder},
 };
 
-/// Payments of one batch of history.
-const HISTORY_BATCH: u32 = 50_000;
-
 /// An engine that runs already, and its nodes.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Running {
     /// The gRPC address of an engine that runs already; nothing is started then.
     #[arg(long, value_name = "IP:PORT")]
@@ -172,14 +170,16 @@ impl Rig {
         };
         let mut engine = None;
         if target != Target::Bare {
+            let history = scenario.engine.history;
+            if history > 0 {
+                eprintln!("making a journal of {history} finished payments");
+                make::make(&folder.path.join("journal"), history).await?;
+            }
             let started =
                 Engine::start_configured(&folder.path, &fleet.nodes, scenario.engine.toml()?);
             let started = started.await?;
             (reach.grpc, reach.http) = (Some(started.grpc), Some(started.http));
             reach.admin = Some(started.admin);
-            let history = scenario.engine.history;
-            pay_history(&started.client, history).await?;
-            reach.invoices = Invoices::Simulated { seed: scene::SEED, first: u64::from(history) };
             engine = Some(started);
         }
         let folder = Some(folder);
@@ -285,20 +285,6 @@ fn cpu(process: Option<&Process>, pid: Option<u32>) -> Result<Option<Duration>> 
         }
         (None, None) => Ok(None),
     }
-}
-
-/// Pays `count` payments, so that they are behind the engine.
-async fn pay_history(client: &Client, count: u32) -> Result<()> {
-    let mut paid = 0;
-    while paid < count {
-        let rows = (count - paid).min(HISTORY_BATCH);
-        let orders = client::destinations(&scene::invoices(u64::from(paid), rows as usize)?);
-        let accepted = client.upload(&format!("history-{paid}"), orders).await?;
-        client.watch(&accepted.batch_id, rows as usize).await?.all_succeeded()?;
-        paid += rows;
-        eprintln!("history: {paid} of {count} payments");
-    }
-    Ok(())
 }
 
 #[cfg(test)]
