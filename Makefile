@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
-.PHONY: demo test test-long setup build bench-smoke bench lint clean
+.PHONY: demo test test-long setup build bench-smoke bench bench-full bench-criterion lint clean
 
 demo: build ## A simulated network in the engine: pays, breaks, restarts and shows what came of it.
 	bin/fulgurite demo
@@ -30,7 +30,13 @@ build: setup ## Leaves bin/fulgurite, and fulgurite-loadtest and fulgurite-prove
 bench-smoke: build ## A short load test, for "does it still keep its promises".
 	bin/fulgurite-loadtest smoke
 
-bench: setup ## One group per hot function, with criterion.
+bench: build ## The goals P1, P2, P3 and P6 of docs/performance.md, in one table; below ten minutes.
+	bin/fulgurite-loadtest bench --out loadtest/results
+
+bench-full: build ## All goals that need no real lnd: hours, and 20 GB of disk.
+	bin/fulgurite-loadtest bench --full --out loadtest/results
+
+bench-criterion: setup ## One group per hot function, with criterion.
 	. scripts/env && cargo bench -p fulgurite-bench
 
 lint: ## What .ci/run checks besides the tests.

@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod bare;
+pub mod bench;
 pub mod client;
 pub mod compare;
 pub mod history;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use fulgurite_loadtest::{compare, history, ingest, plan, restart, run, search, smoke};
+use fulgurite_loadtest::{bench, compare, history, ingest, plan, restart, run, search, smoke};
 
 /// Measures Fulgurite. Numbers go to standard output, everything else to standard error.
 #[derive(Debug, Parser)]
@@ -17,8 +17,8 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes: 0 every limit of the scenario was kept; 1 one was not; 2 it could not be run; 3 the
 generator itself lagged, the run says nothing; 130 interrupted, the report is of what was run.
-smoke, ingest, restart, history and plan-check: 0 every payment came out right, 1 one did not;
-never for a time.";
+smoke, ingest, restart, history, bench and plan-check: 0 every payment came out right, 1 one did
+not; never for a time.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -30,6 +30,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Tells a report again, and writes its page anew.
     Report(run::ReportArgs),
+    /// The goals of docs/performance.md, measured one after the other, in one table.
+    Bench(bench::BenchArgs),
     /// Payments a second of one batch, next to a client that keeps nothing.
     Smoke(smoke::SmokeArgs),
     /// How long a large file takes until it is accepted, and how much memory.
@@ -50,7 +52,7 @@ fn main() -> ExitCode {
         Command::Run(_) | Command::Search(_) | Command::Compare(_) => false,
         Command::Report(_) | Command::Plan(_) => false,
         Command::Smoke(_) | Command::Ingest(_) | Command::Restart(_) => true,
-        Command::History(_) | Command::PlanCheck(_) => true,
+        Command::History(_) | Command::Bench(_) | Command::PlanCheck(_) => true,
     };
     // One thread: as the best bare client has, and the children are those of a thread that lives.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -75,6 +77,7 @@ async fn perform(command: Command) -> anyhow::Result<ExitCode> {
         Command::Smoke(args) => interruptible(smoke::run(args)).await?,
         Command::Ingest(args) => interruptible(ingest::run(args)).await?,
         Command::Restart(args) => interruptible(restart::run(args)).await?,
+        Command::Bench(args) => interruptible(bench::run(args)).await?,
         Command::Plan(args) => plan::run(&args)?,
         Command::PlanCheck(args) => interruptible(plan::check::run(args)).await?,
         Command::History(args) => interruptible(history::run(args)).await?,

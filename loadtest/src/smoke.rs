@@ -68,7 +68,7 @@ struct Round {
 }
 
 #[derive(Debug, Serialize)]
-struct Report {
+pub(crate) struct Report {
     machine: Machine,
     payments: u32,
     nodes: usize,
@@ -76,9 +76,16 @@ struct Report {
     bare_per_second: Spread,
     engine_node_per_second: Spread,
     engine_door_per_second: Spread,
-    ratio_node: Spread,
+    pub ratio_node: Spread,
     ratio_door: Spread,
     ratio_node_after_acceptance: Spread,
+}
+
+impl Report {
+    /// The engine's processor time a payment when the node checks signatures, in microseconds.
+    pub fn engine_us_node(&self) -> f64 {
+        Spread::of(self.rounds.iter().map(|round| round.engine_node.engine_us)).median
+    }
 }
 
 /// Measures and prints.
@@ -86,21 +93,33 @@ struct Report {
 /// # Errors
 /// When a payment is not paid or a process does not do its part; never for a time.
 pub async fn run(args: SmokeArgs) -> Result<()> {
+    let report = measure(args.payments, args.rounds, &args.concurrency).await?;
+    report::print(args.json, &report, &text(&report)?)
+}
+
+/// The rounds, each with the bare client at all of these concurrencies.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn measure(
+    payments: u32,
+    all_rounds: u32,
+    concurrency: &[usize],
+) -> Result<Report> {
     let machine = Machine::now();
-    eprintln!("signing {} invoices", args.payments);
-    let invoices = Arc::new(scene::invoices(0, args.payments as usize)?);
+    eprintln!("signing {payments} invoices");
+    let invoices = Arc::new(scene::invoices(0, payments as usize)?);
     let mut rounds = Vec::new();
-    for number in 1..=args.rounds {
-        eprintln!("round {number} of {}: the bare client", args.rounds);
-        let bare = best_bare(&invoices, &args.concurrency).await?;
-        eprintln!("round {number} of {}: the engine, signatures left to the node", args.rounds);
+    for number in 1..=all_rounds {
+        eprintln!("round {number} of {all_rounds}: the bare client");
+        let bare = best_bare(&invoices, concurrency).await?;
+        eprintln!("round {number} of {all_rounds}: the engine, signatures left to the node");
         let engine_node = engine(&invoices, Signatures::Node).await?;
-        eprintln!("round {number} of {}: the engine, signatures checked", args.rounds);
+        eprintln!("round {number} of {all_rounds}: the engine, signatures checked");
         let engine_door = engine(&invoices, Signatures::Door).await?;
         rounds.push(Round { bare, engine_node, engine_door });
     }
-    let report = summary(machine, args.payments, rounds);
-    report::print(args.json, &report, &text(&report)?)
+    Ok(summary(machine, payments, rounds))
 }
 
 async fn best_bare(invoices: &Arc<Vec<Invoice>>, concurrencies: &[usize]) -> Result<Run> {

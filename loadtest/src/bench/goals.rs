@@ -1,0 +1,177 @@
+//! The goals that are measured, and how a measurement stands to its goal.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::measure::Spread;
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Goal {
+    /// As in docs/performance.md, with a letter where a goal has several parts.
+    pub id: &'static str,
+    pub what: &'static str,
+    pub sense: Sense,
+    /// `None`: only stated.
+    pub limit: Option<f64>,
+    /// Decimals of its values.
+    pub decimals: usize,
+}
+
+/// Which side of its limit a value must be on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sense {
+    AtLeast,
+    AtMost,
+}
+use Sense::{AtLeast, AtMost};
+
+const fn goal(
+    id: &'static str,
+    what: &'static str,
+    (sense, limit): (Sense, f64),
+    decimals: usize,
+) -> Goal {
+    Goal { id, what, sense, limit: Some(limit), decimals }
+}
+
+/// One without a limit.
+const fn stated(id: &'static str, what: &'static str, decimals: usize) -> Goal {
+    Goal { id, what, sense: AtMost, limit: None, decimals }
+}
+
+/// All that are measured here, in the order of the table.
+pub(crate) const GOALS: [Goal; 23] = [
+    goal("P1a", "paid/s in batches, offered 12,200/s, door check", (AtLeast, 12_000.0), 0),
+    goal("P1b", "of the bare client's paid/s, node check", (AtLeast, 0.60), 2),
+    goal("P2a", "1,000/s: outcome P50, nodes settle at once, ms", (AtMost, 3.0), 2),
+    goal("P2b", "1,000/s: outcome P99, nodes settle at once, ms", (AtMost, 25.0), 2),
+    goal("P2c", "1,000/s: durable acknowledgement P99, ms", (AtMost, 10.0), 2),
+    stated("P2d", "1,000/s: generator's own lag P99, ms", 2),
+    goal("P3a", "engine CPU a payment in a batch, node check, us", (AtMost, 60.0), 1),
+    goal("P3b", "engine CPU a payment over HTTP, node check, us", (AtMost, 120.0), 1),
+    goal("P6a", "offered twice the peak: goodput of the peak", (AtLeast, 0.90), 2),
+    goal("P6b", "offered twice the peak: refusal P99, ms", (AtMost, 50.0), 1),
+    goal("P6c", "offered twice the peak: memory after, of before", (AtMost, 1.25), 2),
+    goal("P6d", "seconds until latency is normal again", (AtMost, 5.0), 1),
+    goal("P5", "1 to 32 nodes of 50/s: least share of the sum", (AtLeast, 0.95), 3),
+    goal("P7a", "9,990 connections open: engine's memory, MiB", (AtMost, 1_024.0), 0),
+    goal("P7b", "9,990 connections open: P95 of that without them", (AtMost, 2.0), 2),
+    goal("P8a", "ready after a kill, 1,000,000 behind, s", (AtMost, 5.0), 2),
+    goal("P8b", "ready after a kill, 10,000,000 behind, s", (AtMost, 5.0), 2),
+    goal("P8c", "engine CPU a payment, 10,000,000 of 10,000", (AtMost, 1.1), 2),
+    stated("P8d", "disk a payment, 10,000,000 behind, bytes", 0),
+    goal("P10a", "1,000,000 in ten batches: lost or twice", (AtMost, 0.0), 0),
+    goal("P10b", "1,000,000: peak memory, of that after 200,000", (AtMost, 1.25), 2),
+    stated("P10c", "1,000,000: seconds until all are paid", 0),
+    stated("P10d", "1,000,000: engine's peak memory, MiB", 0),
+];
+
+/// What was measured of each goal, a value for each round.
+#[derive(Debug, Default)]
+pub(crate) struct Measured(BTreeMap<&'static str, Vec<f64>>);
+
+/// A goal and what came of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Line {
+    pub id: &'static str,
+    pub what: &'static str,
+    /// `<=` or `>=`.
+    pub sense: &'static str,
+    pub goal: Option<f64>,
+    pub measured: Spread,
+    pub rounds: usize,
+    /// The median over the goal.
+    pub ratio: Option<f64>,
+    pub met: Option<bool>,
+    #[serde(skip)]
+    decimals: usize,
+}
+
+impl Measured {
+    /// Adds a round's value of a goal.
+    pub fn add(&mut self, id: &'static str, value: f64) {
+        self.0.entry(id).or_default().push(value);
+    }
+
+    /// A line for each goal that was measured.
+    pub fn lines(&self) -> Vec<Line> {
+        let measured = |goal: &Goal| Some((*goal, self.0.get(goal.id)?));
+        GOALS.iter().filter_map(measured).map(|(goal, values)| line(goal, values)).collect()
+    }
+}
+
+fn line(goal: Goal, values: &[f64]) -> Line {
+    let measured = Spread::of(values.iter().copied());
+    let met = goal.limit.map(|limit| match goal.sense {
+        AtLeast => measured.median >= limit,
+        AtMost => measured.median <= limit,
+    });
+    Line {
+        id: goal.id,
+        what: goal.what,
+        sense: if goal.sense == AtLeast { ">=" } else { "<=" },
+        goal: goal.limit,
+        measured,
+        rounds: values.len(),
+        ratio: goal.limit.filter(|limit| *limit > 0.0).map(|limit| measured.median / limit),
+        met,
+        decimals: goal.decimals,
+    }
+}
+
+/// The table.
+pub(crate) fn table(lines: &[Line]) -> String {
+    let head =
+        format!("{:<6}{:<52}{:>11}{:>28}{:>8}", "goal", "", "asked", "median [min-max]", "ratio");
+    let rows = lines.iter().map(|line| {
+        let decimals = line.decimals;
+        let asked = line.goal.map(|goal| format!("{} {goal}", line.sense)).unwrap_or_default();
+        let ratio = line.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
+        let met = match line.met {
+            Some(true) => "met",
+            Some(false) => "MISSED",
+            None => "stated",
+        };
+        let measured = if line.rounds == 1 {
+            format!("{:.decimals$}", line.measured.median)
+        } else {
+            line.measured.text(decimals)
+        };
+        format!("\n{:<6}{:<52}{asked:>11}{measured:>28}{ratio:>8}  {met}", line.id, line.what)
+    });
+    head + &rows.collect::<String>()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_goal_has_an_id_of_its_own() {
+        let ids: BTreeSet<&str> = GOALS.iter().map(|goal| goal.id).collect();
+        assert_eq!(ids.len(), GOALS.len());
+    }
+
+    #[test]
+    fn a_goal_is_met_or_missed_by_its_median() {
+        let mut measured = Measured::default();
+        for value in [0.55, 0.61, 0.62] {
+            measured.add("P1b", value);
+        }
+        measured.add("P2a", 4.0);
+        measured.add("P8d", 1_300.0);
+        measured.add("P10a", 0.0);
+        let lines = measured.lines();
+        let met: Vec<_> = lines.iter().map(|line| (line.id, line.met)).collect();
+        let expected =
+            [("P1b", Some(true)), ("P2a", Some(false)), ("P8d", None), ("P10a", Some(true))];
+        assert_eq!(met, expected);
+        let table = table(&lines);
+        assert!(table.contains("0.61 [0.55-0.62]    1.02  met"), "{table}");
+        assert!(table.contains("4.00    1.33  MISSED"), "{table}");
+    }
+}
