@@ -165,7 +165,7 @@ fn shells_and_man_learn_every_command() -> Result<()> {
 
 /// A copy of the program, for what it finds beside itself: there is nothing.
 #[test]
-fn proofs_are_run_by_the_program_beside_this_one_or_on_the_path() -> Result<()> {
+fn proofs_and_plans_are_run_by_the_program_beside_this_one_or_on_the_path() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (alone, path) = (folder.path().join("fulgurite"), folder.path().join("path"));
     let whole = program()?;
@@ -183,6 +183,10 @@ fn proofs_are_run_by_the_program_beside_this_one_or_on_the_path() -> Result<()> 
     ensure!(said.code == Some(0) && said.out == "crash --cycles 3 --help\n", "{said:?}");
     let said = prove(&["--json"])?;
     ensure!(said.out == "--json crash --cycles 3 --help\n", "{said:?}");
+    symlink("/bin/echo", path.join("fulgurite-loadtest"))?;
+    let mut command = Command::new(&alone);
+    let said = run(command.args(["--json", "plan", "--rate", "5", "--help"]).env("PATH", &path))?;
+    ensure!(said.out == "plan --json --rate 5 --help\n", "{said:?}");
     symlink("/bin/false", folder.path().join("fulgurite-prove"))?;
     let said = prove(&[])?;
     ensure!(said.code == Some(1) && said.out.is_empty(), "the one beside it is first: {said:?}");

@@ -1,5 +1,5 @@
-//! `prove`: the proofs of exactly-once are a program of their own, found as git finds its
-//! subcommands. What kills an engine and damages its disk is not in the engine's program.
+//! `prove` and `plan`: programs of their own, found as git finds its subcommands. What kills an
+//! engine, damages its disk or loads it is not in the engine's program.
 
 use std::{env, ffi::OsString, io, os::unix::process::CommandExt, path::PathBuf, process::Command};
 
@@ -7,13 +7,10 @@ use clap::Args;
 
 use super::exit::Fault;
 
-/// The program.
-const PROGRAM: &str = "fulgurite-prove";
-
-/// Whatever that program takes.
+/// Whatever the other program takes.
 #[derive(Debug, Args)]
-pub struct ProveArgs {
-    /// The proof and its options; `help` lists them.
+pub struct BesideArgs {
+    /// What is asked, and its options; `--help` explains them.
     #[arg(
         value_name = "ARGUMENTS",
         trailing_var_arg = true,
@@ -24,18 +21,33 @@ pub struct ProveArgs {
     arguments: Vec<OsString>,
 }
 
+/// The proofs of exactly-once. Comes back only as [`become_program`] does.
+pub fn prove(args: BesideArgs, json: bool) -> Fault {
+    become_program("fulgurite-prove", None, args, json)
+}
+
+/// The load tester's plan. Comes back only as [`become_program`] does.
+pub fn plan(args: BesideArgs, json: bool) -> Fault {
+    become_program("fulgurite-loadtest", Some("plan"), args, json)
+}
+
 /// Becomes the program beside this one, else the one on PATH. Comes back only without one, with
 /// [`Fault::Usage`], or when it cannot be started, with [`Fault::Failed`].
-pub fn run(args: ProveArgs, json: bool) -> Fault {
-    let beside = env::current_exe().map(|this| this.with_file_name(PROGRAM));
+fn become_program(
+    name: &'static str,
+    subcommand: Option<&str>,
+    args: BesideArgs,
+    json: bool,
+) -> Fault {
+    let beside = env::current_exe().map(|this| this.with_file_name(name));
     let beside = beside.ok().filter(|path| path.exists());
-    let mut command = Command::new(beside.unwrap_or_else(|| PathBuf::from(PROGRAM)));
-    // What stood before the proof's name was taken for ours.
-    command.args(json.then_some("--json")).args(args.arguments);
+    let mut command = Command::new(beside.unwrap_or_else(|| PathBuf::from(name)));
+    // What stood before the subcommand's name was taken for ours.
+    command.args(subcommand).args(json.then_some("--json")).args(args.arguments);
     let error = command.exec();
     if error.kind() == io::ErrorKind::NotFound {
         return Fault::Usage(format!(
-            "{PROGRAM} is neither beside this program nor on PATH: `make build` leaves both in bin/"
+            "{name} is neither beside this program nor on PATH: `make build` leaves both in bin/"
         ));
     }
     Fault::Failed(format!("{}: {error}", command.get_program().display()))

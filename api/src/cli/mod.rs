@@ -4,6 +4,7 @@
 //! come back by themselves when the engine restarts.
 
 mod batch;
+mod beside;
 pub mod client;
 mod config;
 #[cfg(test)]
@@ -16,7 +17,6 @@ mod journal;
 mod options;
 mod payment;
 pub mod progress;
-mod prove;
 mod refusals;
 mod resolve;
 pub mod results;
@@ -78,7 +78,10 @@ enum Command {
     Demo(crate::demo::DemoArgs),
     /// Proves on this machine what the engine promises; runs fulgurite-prove.
     #[command(disable_help_flag = true)]
-    Prove(prove::ProveArgs),
+    Prove(beside::BesideArgs),
+    /// How many nodes, channels, how much liquidity a load needs; runs fulgurite-loadtest.
+    #[command(disable_help_flag = true)]
+    Plan(beside::BesideArgs),
     /// Reads configuration files.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -128,7 +131,8 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => return crate::serve::run(&args).into(),
         Command::Sim(args) => blocking(sim::run(args)),
         Command::Demo(args) => blocking(crate::demo::run(args)),
-        Command::Prove(args) => Err(prove::run(args, json)),
+        Command::Prove(args) => Err(beside::prove(args, json)),
+        Command::Plan(args) => Err(beside::plan(args, json)),
         Command::Config(command) => config::run(command, json),
         Command::Journal(command) => journal::run(command, json),
         Command::Engine(command) => blocking(connected(remote, |to| engine::engine(to, command))),
