@@ -33,7 +33,9 @@ bench-smoke: build ## A short load test, for "does it still keep its promises".
 bench: build ## The goals P1, P2, P3 and P6 of docs/performance.md, in one table; below ten minutes.
 	bin/fulgurite-loadtest bench --out loadtest/results
 
-bench-full: build ## All goals that need no real lnd: hours, and 20 GB of disk.
+bench-full: ## All goals, real lnd too: hours, and 20 GB of disk.
+	@scripts/setup --with-go
+	@$(MAKE) build
 	bin/fulgurite-loadtest bench --full --out loadtest/results
 
 bench-criterion: setup ## One group per hot function, with criterion.

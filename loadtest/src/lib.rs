@@ -11,6 +11,7 @@ pub mod client;
 pub mod compare;
 pub mod history;
 pub mod ingest;
+pub mod lnd;
 pub mod measure;
 pub mod plan;
 pub mod process;

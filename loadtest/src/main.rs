@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use fulgurite_loadtest::{bench, compare, history, ingest, plan, restart, run, search, smoke};
+use fulgurite_loadtest::{bench, compare, history, ingest, lnd, plan, restart, run, search, smoke};
 
 /// Measures Fulgurite. Numbers go to standard output, everything else to standard error.
 #[derive(Debug, Parser)]
@@ -17,8 +17,8 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes: 0 every limit of the scenario was kept; 1 one was not; 2 it could not be run; 3 the
 generator itself lagged, the run says nothing; 130 interrupted, the report is of what was run.
-smoke, ingest, restart, history, bench and plan-check: 0 every payment came out right, 1 one did
-not; never for a time.";
+smoke, ingest, restart, history, bench, plan-check and lnd: 0 every payment came out right, 1 one
+did not; never for a time.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -42,6 +42,8 @@ enum Command {
     Plan(Box<plan::PlanArgs>),
     /// What the plan says of five simulated fleets, and what they do.
     PlanCheck(plan::check::CheckArgs),
+    /// The engine beside a client that everybody writes first, over real lnd on a private chain.
+    Lnd(lnd::LndArgs),
     /// What millions of finished payments behind an engine cost it, or only their journal.
     History(history::HistoryArgs),
 }
@@ -52,7 +54,7 @@ fn main() -> ExitCode {
         Command::Run(_) | Command::Search(_) | Command::Compare(_) => false,
         Command::Report(_) | Command::Plan(_) => false,
         Command::Smoke(_) | Command::Ingest(_) | Command::Restart(_) => true,
-        Command::History(_) | Command::Bench(_) | Command::PlanCheck(_) => true,
+        Command::History(_) | Command::Bench(_) | Command::PlanCheck(_) | Command::Lnd(_) => true,
     };
     // One thread: as the best bare client has, and the children are those of a thread that lives.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -77,6 +79,7 @@ async fn perform(command: Command) -> anyhow::Result<ExitCode> {
         Command::Smoke(args) => interruptible(smoke::run(args)).await?,
         Command::Ingest(args) => interruptible(ingest::run(args)).await?,
         Command::Restart(args) => interruptible(restart::run(args)).await?,
+        Command::Lnd(args) => interruptible(lnd::run(args)).await?,
         Command::Bench(args) => interruptible(bench::run(args)).await?,
         Command::Plan(args) => plan::run(&args)?,
         Command::PlanCheck(args) => interruptible(plan::check::run(args)).await?,

@@ -42,7 +42,7 @@ const fn stated(id: &'static str, what: &'static str, decimals: usize) -> Goal {
 }
 
 /// All that are measured here, in the order of the table.
-pub(crate) const GOALS: [Goal; 23] = [
+pub(crate) const GOALS: [Goal; 27] = [
     goal("P1a", "paid/s in batches, offered 12,200/s, door check", (AtLeast, 12_000.0), 0),
     goal("P1b", "of the bare client's paid/s, node check", (AtLeast, 0.60), 2),
     goal("P2a", "1,000/s: outcome P50, nodes settle at once, ms", (AtMost, 3.0), 2),
@@ -55,6 +55,10 @@ pub(crate) const GOALS: [Goal; 23] = [
     goal("P6b", "offered twice the peak: refusal P99, ms", (AtMost, 50.0), 1),
     goal("P6c", "offered twice the peak: memory after, of before", (AtMost, 1.25), 2),
     goal("P6d", "seconds until latency is normal again", (AtMost, 5.0), 1),
+    goal("P4a", "real lnd, direct: paid/s of the naive client's best", (AtLeast, 1.0), 2),
+    goal("P4b", "real lnd, two hops: paid/s of the naive client's best", (AtLeast, 1.0), 2),
+    goal("P4c", "real lnd, one channel: paid of all", (AtLeast, 0.999), 4),
+    goal("P4d", "real lnd, one channel: paid/s of the naive client's best", (AtLeast, 0.95), 2),
     goal("P5", "1 to 32 nodes of 50/s: least share of the sum", (AtLeast, 0.95), 3),
     goal("P7a", "9,990 connections open: engine's memory, MiB", (AtMost, 1_024.0), 0),
     goal("P7b", "9,990 connections open: P95 of that without them", (AtMost, 2.0), 2),
@@ -124,7 +128,7 @@ fn line(goal: Goal, values: &[f64]) -> Line {
 /// The table.
 pub(crate) fn table(lines: &[Line]) -> String {
     let head =
-        format!("{:<6}{:<52}{:>11}{:>28}{:>8}", "goal", "", "asked", "median [min-max]", "ratio");
+        format!("{:<6}{:<58}{:>11}{:>28}{:>8}", "goal", "", "asked", "median [min-max]", "ratio");
     let rows = lines.iter().map(|line| {
         let decimals = line.decimals;
         let asked = line.goal.map(|goal| format!("{} {goal}", line.sense)).unwrap_or_default();
@@ -139,7 +143,7 @@ pub(crate) fn table(lines: &[Line]) -> String {
         } else {
             line.measured.text(decimals)
         };
-        format!("\n{:<6}{:<52}{asked:>11}{measured:>28}{ratio:>8}  {met}", line.id, line.what)
+        format!("\n{:<6}{:<58}{asked:>11}{measured:>28}{ratio:>8}  {met}", line.id, line.what)
     });
     head + &rows.collect::<String>()
 }

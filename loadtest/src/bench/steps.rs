@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::{goals::Measured, large};
 use crate::{
-    history, plan,
+    history, lnd, plan,
     result::{RunResult, Stage},
     run::{
         self, Live,
@@ -22,6 +22,8 @@ const FULL_S: f64 = 60.0;
 const PAIRED: u32 = 100_000;
 /// Payments in flight of the bare client; the best counts.
 const BARE: [usize; 3] = [64, 256, 512];
+/// How often the real nodes are paid over; their median counts.
+const LND_ROUNDS: u32 = 5;
 /// What the nodes of the scenario `overload` can start, payments a second.
 const OVERLOAD_PEAK: f64 = 1_000.0;
 
@@ -63,6 +65,9 @@ impl Bench {
 
     /// The goals that are measured once.
     pub async fn once(&mut self) -> Result<()> {
+        if self.wants("P4") {
+            self.real_lnd().await?;
+        }
         if self.wants("P5") {
             for nodes in [1, 2, 4, 8, 16, 32] {
                 let share = plan::check::share_of_fleet(nodes, 50.0).await?;
@@ -182,6 +187,16 @@ impl Bench {
         self.measured.add("P6c", after / before);
         let recovers = done.checks.iter().find(|check| check.name == "recovers, s");
         self.measured.add("P6d", recovers.context("overload has no such limit")?.measured);
+        Ok(())
+    }
+
+    async fn real_lnd(&mut self) -> Result<()> {
+        let cases = lnd::measure(2_000, LND_ROUNDS).await?;
+        let [direct, hops, channel] = &cases[..] else { bail!("three ways to pay were asked for") };
+        self.measured.add("P4a", direct.ratio.median);
+        self.measured.add("P4b", hops.ratio.median);
+        self.measured.add("P4c", channel.paid_share.min);
+        self.measured.add("P4d", channel.ratio.median);
         Ok(())
     }
 
