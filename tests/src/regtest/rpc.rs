@@ -17,8 +17,11 @@ use fulgurite_proto::lnrpc::{
 use fulgurite_proto::routerrpc::router_client::RouterClient;
 use fulgurite_proto::routerrpc::{SendPaymentRequest, TrackPaymentRequest};
 use futures::{StreamExt, TryStreamExt, stream};
+use http::uri::PathAndQuery;
 use sha2::{Digest, Sha256};
-use tonic::{Status, Streaming};
+use tonic::client::Grpc;
+use tonic::{Code, Request, Status, Streaming};
+use tonic_prost::ProstCodec;
 
 use super::connection::{Connection, MESSAGE_MAX};
 use super::node::Node;
@@ -30,6 +33,23 @@ const ADDED_AT_ONCE: usize = 64;
 const PAGE: u64 = 10_000;
 
 const EXPIRY: Duration = Duration::from_secs(3_600);
+
+const LOOKUP_HTLC_RESOLUTION: &str = "/lnrpc.Lightning/LookupHtlcResolution";
+
+/// lnrpc.LookupHtlcResolutionRequest: the engine asks no node for it.
+#[derive(Clone, PartialEq, prost::Message)]
+struct LookupHtlcResolutionRequest {
+    #[prost(uint64, tag = "1")]
+    chan_id: u64,
+    #[prost(uint64, tag = "2")]
+    htlc_index: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct LookupHtlcResolutionResponse {
+    #[prost(bool, tag = "1")]
+    settled: bool,
+}
 
 /// An invoice a node has given out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,6 +239,26 @@ impl Node {
             LookupInvoiceMsg { invoice_ref: Some(InvoiceRef::PaymentHash(payment_hash.to_vec())) };
         let mut client = self.invoices().map_err(unavailable)?;
         Ok(client.lookup_invoice_v2(request).await?.into_inner())
+    }
+
+    /// Whether this node, the receiver, got the money of an HTLC of its channel (`true`) or gave it
+    /// back (`false`), for good; `None` while the channel has not decided. lnd keeps it from the
+    /// moment that both sides have signed, with `--store-final-htlc-resolutions`.
+    ///
+    /// # Errors
+    ///
+    /// If lnd does not answer.
+    pub async fn htlc_resolution(&self, chan_id: u64, index: u64) -> Result<Option<bool>> {
+        let mut client = Grpc::new(self.grpc()?);
+        client.ready().await.map_err(anyhow::Error::from)?;
+        let request = LookupHtlcResolutionRequest { chan_id, htlc_index: index };
+        let path = PathAndQuery::from_static(LOOKUP_HTLC_RESOLUTION);
+        let codec = ProstCodec::<_, LookupHtlcResolutionResponse>::default();
+        match client.unary(Request::new(request), path, codec).await {
+            Ok(answer) => Ok(Some(answer.into_inner().settled)),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(status.into()),
+        }
     }
 
     /// Starts a payment and returns lnd's messages about it.

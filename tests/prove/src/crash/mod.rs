@@ -9,6 +9,7 @@
 pub mod books;
 pub mod cycle;
 pub mod fleet;
+pub mod htlcs;
 pub mod ledger;
 pub mod nodes;
 pub mod plan;
@@ -25,7 +26,7 @@ use std::{
 use anyhow::Result;
 use fulgurite_proto::fulgurite::v1::payment::State;
 
-use self::{books::Sums, cycle::Proof};
+use self::{books::Sums, cycle::Proof, regtest::Compared};
 use crate::report::{Counts, Page};
 
 /// How much is tried.
@@ -49,6 +50,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PATIENCE_LND: Duration = Duration::from_secs(90);
 /// Stops when so much is wrong: the rest would say the same.
 const WRONG_MAX: usize = 50;
+/// So many hashes of each kind are shown.
+const SHOWN: usize = 5;
 
 /// Runs the proof on the engine that lies beside this program.
 ///
@@ -125,6 +128,7 @@ fn page(
     let mut ready = found.ready.clone();
     ready.sort_unstable();
     let median = ready.get(ready.len() / 2).map_or(0, Duration::as_millis);
+    let Compared { settled_alone, given_back, .. } = &found.compared;
     page.table(
         "result",
         [
@@ -141,8 +145,8 @@ fn page(
             ("recovery, slowest, ms", slowest as u64),
             ("kills of nodes", found.node_kills),
             ("lnd: in flight on a channel for ever", found.compared.on_channels),
-            ("lnd: settled by receivers' books alone", found.compared.settled_alone),
-            ("lnd: succeeded, and given back", found.compared.given_back),
+            ("lnd: failed, settled by receiver's book alone", settled_alone.len() as u64),
+            ("lnd: succeeded, given back by receiver", given_back.len() as u64),
         ],
     );
     page.table("kills of the engine", found.kills);
@@ -150,6 +154,9 @@ fn page(
     page.table("points passed, over all lives", proof.passed()?);
     page.table("payments", states);
     page.table("sums", [("paid, msat", books.amount_msat), ("fees, msat", books.fee_msat)]);
+    for (what, hashes) in [("given back", given_back), ("settled alone", settled_alone)] {
+        hashes.iter().take(SHOWN).for_each(|hash| page.note(format!("{what}: {hash}")));
+    }
     page.note(claim(args, cycles));
     page.note(format!(
         "The engine is {}; nothing was built into it for this.",
@@ -162,10 +169,11 @@ fn page(
 /// What so many cycles say, and what they do not.
 fn claim(args: &Args, cycles: u32) -> String {
     let others = if args.lnd {
-        "with few nodes on a private\nchain. The payers' channels lost no more than what succeeded. \
-         A killed lnd may show a payment\nin flight for ever (unresolved), and a killed receiver \
-         may refuse after its restart an HTLC whose\ninvoice it had settled: that money stays with \
-         the payer"
+        "with few nodes on a private\nchain. Of each payment the receiver got one HTLC if it \
+         succeeded, else none; each channel of the\npayers lost what succeeded over it. A killed \
+         lnd may show a payment in flight for ever (unresolved),\nand a killed receiver may give \
+         back after its restart an HTLC whose preimage it had told: counted\nabove, of killed \
+         receivers alone, see docs/lnd-behaviour.md"
     } else {
         "with simulated nodes: not of real lnd (crash --lnd)"
     };

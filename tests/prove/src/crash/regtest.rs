@@ -6,20 +6,23 @@
 //!   dave  ══╝
 //! ```
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
-use fulgurite_proto::fulgurite::v1::payment::State;
 use fulgurite_proto::lnrpc::{Payment, invoice::InvoiceState, payment::PaymentStatus};
 use fulgurite_sim::{BookEntry, FailureReason, Status};
 use fulgurite_tests::{
     engine::NodeEntry,
-    regtest::{Link, Network, Node, Options},
+    regtest::{Link, Network, Options, until},
 };
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 
 use super::{
     books::{Books, hash_of},
+    htlcs::{self, Judged, Owned, Received, judge},
     ledger::Ledger,
 };
 
@@ -30,8 +33,8 @@ const RECEIVERS: [&str; 2] = ["bob", "carol"];
 const AMOUNT_MSAT: u64 = 1_000_000;
 /// An lnd that was told of a dead peer's channel avoids it for an hour, and says NO_ROUTE.
 const FORGETS_FAILURES: &str = "--routerrpc.apriori.penaltyhalflife=1s";
-/// What rounding to a satoshi can come to, over the payers' channels: far below one payment.
-const TOLERANCE_MSAT: i64 = 20_000;
+/// Channels that have not decided about an HTLC after this do not.
+const DECIDED_MAX: Duration = Duration::from_secs(30);
 /// How many invoices are looked up at once: more is not faster.
 const LOOKED_UP_AT_ONCE: usize = 64;
 
@@ -43,8 +46,10 @@ pub struct Regtest {
     given_out: BTreeMap<[u8; 32], &'static str>,
     /// Nodes that were killed since the network was last usable.
     killed: Vec<usize>,
-    /// What the payers owned at the beginning.
-    owned_msat: i64,
+    /// Nodes that were killed in this run, by their names.
+    ever_killed: BTreeSet<String>,
+    /// What the payers owned at the beginning, by name and channel.
+    owned: BTreeMap<&'static str, BTreeMap<u64, Owned>>,
 }
 
 /// What a comparison with payers' money and receivers' books found.
@@ -55,11 +60,12 @@ pub struct Compared {
     /// Payments under way whose HTLC is on a payer's channel: a killed node further on never
     /// answers for it, and it ends on chain.
     pub on_channels: u64,
-    /// Invoices that a receiver calls settled and no payer's money paid.
-    pub settled_alone: u64,
-    /// Payments that succeeded, with their preimage, and that the payers still own the money of: a
-    /// killed receiver refused after its restart what it had settled before.
-    pub given_back: u64,
+    /// The hashes of payments that did not succeed, and of which a killed receiver calls the
+    /// invoice settled and gave the HTLC back.
+    pub settled_alone: Vec<String>,
+    /// The hashes of payments that succeeded, with their preimage, and of which a killed receiver
+    /// gave the HTLC back.
+    pub given_back: Vec<String>,
 }
 
 fn link(from: &str, to: &str) -> Link {
@@ -83,10 +89,12 @@ impl Regtest {
         let lnd_options = vec![FORGETS_FAILURES.to_owned()];
         let options = Options { names, links, lnd_options, ..Options::default() };
         let network = Network::start(&options).await?;
-        let (given_out, killed) = (BTreeMap::new(), Vec::new());
-        let mut regtest = Regtest { network, given_out, killed, owned_msat: 0 };
-        regtest.owned_msat = regtest.owned().await?.0;
-        Ok(regtest)
+        let mut owned = BTreeMap::new();
+        for name in PAYERS {
+            owned.insert(name, htlcs::owned(&network.node(name).channels().await?)?);
+        }
+        let (given_out, killed, ever_killed) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
+        Ok(Regtest { network, given_out, killed, ever_killed, owned })
     }
 
     /// How the engine reaches the payers.
@@ -115,7 +123,9 @@ impl Regtest {
 
     /// Kills a node.
     pub fn kill(&mut self, node: usize) {
-        self.network.nodes()[node].kill9();
+        let killed = &self.network.nodes()[node];
+        killed.kill9();
+        self.ever_killed.insert(killed.name().to_owned());
         self.killed.push(node);
     }
 
@@ -185,78 +195,80 @@ impl Regtest {
         sum
     }
 
-    /// Compares all payments with what the payers' channels lost and the receivers' books say.
+    /// Compares all payments, HTLC by HTLC, with what the receivers got and the payers' channels
+    /// lost.
     ///
     /// # Errors
     /// When a node does not answer.
     pub async fn compare(&self, ledger: &Ledger) -> Result<Compared> {
-        let (balance_msat, outgoing) = self.owned().await?;
-        let settled = self.settled().await?.into_iter().collect();
-        let (wrong, alone) = Books::compare_receivers(&settled, ledger.finals());
-        let settled_alone = alone as u64;
-        let mut compared = Compared { wrong, settled_alone, ..Compared::default() };
+        let received = self.received().await?;
+        let ended = ledger.finals().chain(ledger.unresolved());
+        let Judged { wrong, given_back, settled_alone } = judge(&received, ended);
+        let mut compared = Compared { wrong, ..Compared::default() };
+        compared.given_back = given_back.iter().map(hex::encode).collect();
+        compared.settled_alone = settled_alone.iter().map(hex::encode).collect();
+        let mut outgoing = HashSet::new();
+        for (name, before) in &self.owned {
+            let node = self.network.node(name);
+            let after = htlcs::owned(&node.channels().await?)?;
+            let spent = htlcs::spent(&node.list_payments().await?, &given_back)?;
+            let lines = htlcs::compare_channels(name, (before, &after), &spent);
+            compared.wrong.extend(lines);
+            outgoing.extend(after.into_values().flat_map(|owned| owned.outgoing.into_keys()));
+        }
         for payment in ledger.under_way() {
-            if hash_of(payment).is_some_and(|hash| outgoing.contains_key(&hash)) {
+            if hash_of(payment).is_some_and(|hash| outgoing.contains(&hash)) {
                 compared.on_channels += 1;
             } else {
                 compared.wrong.push(format!("{} does not end", payment.payment_id));
             }
         }
-        let (mut paid_msat, mut paid) = (0, HashSet::new());
-        for payment in ledger.finals().filter(|payment| payment.state() == State::Succeeded) {
-            paid_msat += payment.amount_msat + payment.fee_msat;
-            paid.extend(hash_of(payment));
-        }
-        // An HTLC is the payer's until its preimage is known, whenever it leaves the channel.
-        let open = outgoing.iter().filter(|(hash, _)| !paid.contains(*hash));
-        let owned_msat = balance_msat + open.map(|(_, amount_msat)| amount_msat).sum::<i64>();
-        let spent_msat = self.owned_msat - owned_msat;
-        if spent_msat > paid_msat + TOLERANCE_MSAT {
-            let line = format!("LOST: the payers spent {spent_msat} msat, {paid_msat} succeeded");
-            compared.wrong.push(line);
-        }
-        let given_back = u64::try_from(paid_msat - spent_msat + TOLERANCE_MSAT).unwrap_or(0);
-        compared.given_back = given_back / AMOUNT_MSAT;
         Ok(compared)
     }
 
-    /// What the payers own in their channels, and what is on its way out by payment hash; channels
-    /// count in whole satoshi.
-    async fn owned(&self) -> Result<(i64, HashMap<[u8; 32], i64>)> {
-        let (mut sum_sat, mut outgoing) = (0, HashMap::new());
-        for name in PAYERS {
-            for channel in self.network.node(name).channels().await? {
-                // What the commitment costs comes back to who opened the channel.
-                sum_sat += channel.local_balance + channel.commit_fee;
-                for htlc in channel.pending_htlcs.iter().filter(|htlc| !htlc.incoming) {
-                    let hash: [u8; 32] = htlc.hash_lock.as_slice().try_into()?;
-                    *outgoing.entry(hash).or_default() += htlc.amount * 1_000;
+    /// What the receivers' own lnd say of each invoice that they gave out, when their channels have
+    /// decided about each HTLC of those that are settled.
+    async fn received(&self) -> Result<BTreeMap<[u8; 32], Received>> {
+        let mut all = BTreeMap::new();
+        let mut left: Vec<[u8; 32]> = self.given_out.keys().copied().collect();
+        let decided = until("the channels to decide", DECIDED_MAX, async || {
+            let looks = stream::iter(left.drain(..)).map(|hash| self.receipt(hash));
+            let found: Vec<_> = looks.buffer_unordered(LOOKED_UP_AT_ONCE).collect().await;
+            for receipt in found {
+                let (hash, receipt) = receipt?;
+                if receipt.is_open() {
+                    left.push(hash);
                 }
+                all.insert(hash, receipt);
             }
+            Ok(left.is_empty().then_some(()))
+        })
+        .await;
+        if !left.is_empty() {
+            // Those that are left are judged as they are.
+            drop(decided);
         }
-        Ok((sum_sat * 1_000, outgoing))
+        ensure!(all.len() == self.given_out.len(), "a receiver does not answer");
+        Ok(all)
     }
 
-    /// The payment hashes that the receivers' own books call settled.
-    async fn settled(&self) -> Result<Vec<[u8; 32]>> {
-        let look = |(hash, name): (&[u8; 32], &&'static str)| {
-            let (hash, node): ([u8; 32], &Node) = (*hash, self.network.node(name));
-            async move {
-                let invoice = node.lookup(hash).await?;
-                let is_settled = invoice.state() == InvoiceState::Settled;
-                ensure!(
-                    !is_settled || u64::try_from(invoice.amt_paid_msat)? == AMOUNT_MSAT,
-                    "{} received {} msat for {}",
-                    node.name(),
-                    invoice.amt_paid_msat,
-                    hex::encode(hash)
-                );
-                Ok((hash, is_settled))
-            }
-        };
-        let looks = stream::iter(self.given_out.iter().map(look));
-        let all: Vec<_> = looks.buffer_unordered(LOOKED_UP_AT_ONCE).try_collect().await?;
-        Ok(all.into_iter().filter_map(|(hash, settled)| settled.then_some(hash)).collect())
+    async fn receipt(&self, hash: [u8; 32]) -> Result<([u8; 32], Received)> {
+        let receiver = self.given_out.get(&hash).copied().context("an invoice of ours")?;
+        let node = self.network.node(receiver);
+        let invoice = node.lookup(hash).await?;
+        let is_settled = invoice.state() == InvoiceState::Settled;
+        ensure!(
+            !is_settled || u64::try_from(invoice.amt_paid_msat)? == AMOUNT_MSAT,
+            "{receiver} received {} msat for {}",
+            invoice.amt_paid_msat,
+            hex::encode(hash)
+        );
+        let mut htlcs = Vec::new();
+        for htlc in &invoice.htlcs {
+            htlcs.push(node.htlc_resolution(htlc.chan_id, htlc.htlc_index).await?);
+        }
+        let was_killed = self.ever_killed.contains(receiver);
+        Ok((hash, Received { receiver, was_killed, is_settled, htlcs }))
     }
 }
 
