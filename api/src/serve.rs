@@ -22,7 +22,7 @@ use std::{
 use clap::Args;
 use fulgurite_config::Config;
 use fulgurite_core::{PaymentHash, guard::KeyId};
-use fulgurite_runtime::{Engine, fleet, witness};
+use fulgurite_runtime::{Engine, clone_guard, fleet};
 use tokio::{
     net::{TcpListener, TcpSocket},
     signal::unix::{Signal, SignalKind, signal},
@@ -62,6 +62,11 @@ pub struct ServeArgs {
         value_parser = payment_hash
     )]
     accept_paid_elsewhere: Vec<PaymentHash>,
+    /// The number that the last line of exit code 75 named, when another engine has a copy of this
+    /// journal: this one takes over, and the other is cut off. Only when that engine is stopped for
+    /// good, and this journal is the newest. Holds for this one refusal.
+    #[arg(long, env = "FULGURITE_TAKE_OVER", value_name = "NUMBER")]
+    take_over: Option<u64>,
     /// Ends with the process that started it.
     #[arg(long, hide = true, value_name = "PID")]
     parent: Option<u32>,
@@ -119,7 +124,7 @@ async fn serve(config: Config, args: &ServeArgs) -> Result<(), Failure> {
     let admin = admin::Admin::new();
     let listener = bind("admin.listen", config.admin.listen)?;
     tokio::spawn(admin::serve(listener, admin.clone()));
-    let mut opening = std::pin::pin!(open_engine(&config, &args.accept_paid_elsewhere));
+    let mut opening = std::pin::pin!(open_engine(&config, args));
     let (engine, key) = tokio::select! {
         opened = &mut opening => opened?,
         () = signal.received() => {
@@ -157,10 +162,7 @@ async fn serve(config: Config, args: &ServeArgs) -> Result<(), Failure> {
 
 /// Opens the journal and starts the actors and the nodes' connections on what it recovered.
 /// Also returns this engine's key for the clone guard.
-async fn open_engine(
-    config: &Config,
-    accepted: &[PaymentHash],
-) -> Result<(Engine, KeyId), Failure> {
+async fn open_engine(config: &Config, args: &ServeArgs) -> Result<(Engine, KeyId), Failure> {
     let journal = options::journal(config);
     let folder = config.engine.data_dir.display().to_string();
     let open = move || fulgurite_journal::open(journal, crate::doors::now());
@@ -171,15 +173,24 @@ async fn open_engine(
         Err(panic) => return Err(broken_journal(&folder, &panic.to_string())),
     };
     let names: Vec<&str> = config.nodes.iter().map(|node| node.name.as_str()).collect();
-    if let Err(open) = fleet::all_configured(&opened.book, &names) {
+    let allowed = fleet::all_configured(&opened.book, &names)
+        .map_err(|open| misconfigured(open.to_string()))
+        .and_then(|()| {
+            let fenced = |refused: clone_guard::Refused| Failure {
+                exit: Exit::FENCED,
+                message: refused.to_string(),
+            };
+            clone_guard::may_start(&opened, args.take_over).map_err(fenced)
+        });
+    if let Err(failure) = allowed {
         let running = opened.running;
         // Joins two threads.
         drop(tokio::task::spawn_blocking(move || running.close()).await);
-        return Err(misconfigured(open.to_string()));
+        return Err(failure);
     }
-    let key = witness::guard_key(&opened);
+    let key = clone_guard::guard_key(&opened);
     let mut options = options::runtime(config, key);
-    options.witness.accepted = accepted.to_vec();
+    options.witness.accepted = args.accept_paid_elsewhere.clone();
     Ok((fulgurite_runtime::start(options, opened), key))
 }
 

@@ -52,6 +52,25 @@ impl Peer {
         Ok(Peer { connection: InterceptedService::new(channel, interceptor) })
     }
 
+    /// The ids of the root keys that its macaroons are baked with.
+    ///
+    /// # Errors
+    /// When the node refuses.
+    pub async fn macaroon_ids(&self) -> Result<Vec<u64>> {
+        let request = lnrpc::ListMacaroonIDsRequest {};
+        Ok(self.lightning().list_macaroon_i_ds(request).await?.into_inner().root_key_ids)
+    }
+
+    /// Revokes all macaroons of a root key.
+    ///
+    /// # Errors
+    /// When the node refuses.
+    pub async fn delete_macaroon_id(&self, root_key_id: u64) -> Result<()> {
+        let request = lnrpc::DeleteMacaroonIdRequest { root_key_id };
+        self.lightning().delete_macaroon_id(request).await?;
+        Ok(())
+    }
+
     fn lightning(&self) -> LightningClient<Connection> {
         LightningClient::new(self.connection.clone())
     }

@@ -8,11 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use fulgurite_proto::lnrpc::payment::PaymentStatus;
 use fulgurite_sim::Knobs;
 use fulgurite_tests::{
-    engine::{Engine, NodeEntry},
+    engine::{Engine, NodeEntry, Sections},
     peer::Peer,
     regtest::{Invoice, plain_payment, until},
     scenarios_nodes::{
@@ -228,5 +228,42 @@ async fn a_failed_order_that_its_node_shows_as_paid_is_told() -> Result<()> {
     })
     .await?;
     ensure!(engine.metric("fulgurite_contradictions_total")? == 1, "an alarm");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_one_node_cuts_off_leaves_no_key_at_any() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path()).await?;
+    let entries = world.entries();
+    let mut guarded = OFTEN.to_owned();
+    for NodeEntry { name, address, tls_cert, macaroon } in &entries[..2] {
+        guarded += &format!(
+            "[[node]]\nname = {name:?}\naddress = {address:?}\ntls_cert_path = {tls_cert:?}\n\
+             macaroon_path = {macaroon:?}\nguard_macaroon_path = {macaroon:?}\n"
+        );
+    }
+    let sections = Sections { extra: &guarded, ..Sections::default() };
+    let mut engine = Engine::prepare(&folder.path().join("e"), &[], sections)?;
+    let (one, other) = (Peer::connect(&entries[0]).await?, Peer::connect(&entries[1]).await?);
+    let before = [one.macaroon_ids().await?, other.macaroon_ids().await?];
+    engine.spawn()?;
+    engine.wait_ready()?;
+    connected(&engine, "node-0").await?;
+    connected(&engine, "node-1").await?;
+    let baked = one.macaroon_ids().await?;
+    let key = baked.iter().find(|id| !before[0].contains(id)).context("a key of the engine")?;
+    ensure!(other.macaroon_ids().await?.contains(key), "the same at both");
+    one.delete_macaroon_id(*key).await?;
+    let status = until("the engine to end", PATIENCE, async || engine.ended()).await?;
+    let words = engine.last_words();
+    ensure!(status.code() == Some(75) && words.contains("revoked"), "{status}: {words}");
+    ensure!(other.macaroon_ids().await? == before[1], "a key is left behind");
+    // It stays so: a start asks no node.
+    engine.spawn()?;
+    let status = until("the engine to end", PATIENCE, async || engine.ended()).await?;
+    let words = engine.last_words();
+    ensure!(status.code() == Some(75) && words.contains("--take-over"), "{status}: {words}");
+    ensure!(one.macaroon_ids().await? == before[0], "it has asked the node");
     Ok(())
 }

@@ -111,6 +111,8 @@ fn samples() -> Vec<(String, Event)> {
                 time,
             },
         ),
+        named("not_alone", Event::NotAlone { node: "a".into(), epoch: 9, time }),
+        named("taken_over", Event::TakenOver { time }),
         named("upload_dropped", Event::UploadDropped { batch }),
         named("batch_resumed", Event::BatchResumed { batch, time }),
         named("batch_cancel_requested", Event::BatchCancelRequested { batch, time }),

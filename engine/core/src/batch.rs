@@ -304,6 +304,8 @@ impl Batch {
             | Event::Installed { .. }
             | Event::NodeCompared { .. }
             | Event::PaidElsewhere { .. }
+            | Event::NotAlone { .. }
+            | Event::TakenOver { .. }
             | Event::Barrier => {}
         }
         None

@@ -12,6 +12,7 @@ use std::{
 use crate::{
     batch::{Batch, State},
     event::{Event, SendBounds},
+    guard::NotAlone,
     id::{BatchId, NodeName},
     order::Order,
     port::Lsn,
@@ -37,6 +38,8 @@ pub struct Book {
     pub installation: u32,
     /// When the first engine started on it.
     pub born: UnixMs,
+    /// Nothing may be paid from it before a person decides: another engine has a copy (rule E18).
+    pub not_alone: Option<NotAlone>,
     /// How far each node's payments have been compared with it (rule E18).
     pub compared: BTreeMap<NodeName, Compared>,
     /// Batches that are not finished, and finished ones until [`Book::forget`].
@@ -126,6 +129,17 @@ impl Book {
             Event::NodeCompared { node, until, live } => {
                 let compared = Compared { until: *until, live: *live };
                 self.compared.insert(Arc::clone(node), compared);
+                Changed::Nothing
+            }
+            Event::NotAlone { node, epoch, time } => {
+                // Whoever is told to take over does so with the newest key.
+                self.epoch = self.epoch.max(*epoch);
+                let node = Arc::clone(node);
+                self.not_alone = Some(NotAlone { lsn, node, time: *time });
+                Changed::Nothing
+            }
+            Event::TakenOver { .. } => {
+                self.not_alone = None;
                 Changed::Nothing
             }
             Event::Barrier | Event::PaidElsewhere { .. } => Changed::Nothing,

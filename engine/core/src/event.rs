@@ -122,6 +122,22 @@ pub enum Event {
         /// When they were found.
         time: UnixMs,
     },
+    /// A node refused this engine, because another one has a copy of its journal (rule E18): from
+    /// here on nothing is paid from it, over restarts too, until [`Event::TakenOver`].
+    NotAlone {
+        /// Which node.
+        node: NodeName,
+        /// The epoch of the other engine, as far as it is known; else this one's.
+        epoch: u32,
+        /// When.
+        time: UnixMs,
+    },
+    /// A person says that the other engine is stopped for good, and that this journal is the
+    /// newest.
+    TakenOver {
+        /// When.
+        time: UnixMs,
+    },
 }
 
 /// How late a send may still start a payment (rule E6): the configuration of the engine that made

@@ -1,6 +1,20 @@
 //! The clone guard (rule E18): ids of the root keys that engines bake their macaroons with. lnd
 //! lists them and deletes them, and refuses whoever comes with a deleted one.
 
+use crate::{id::NodeName, port::Lsn, time::UnixMs};
+
+/// What a journal keeps of a node that refused its engine. A copy must not win by being restarted:
+/// each start would raise its epoch, until its key is the newest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotAlone {
+    /// The event's number, by which a person overrides this refusal and no later one.
+    pub lsn: Lsn,
+    /// Which node.
+    pub node: NodeName,
+    /// When.
+    pub time: UnixMs,
+}
+
 /// The id of a root key: which installation, which epoch, and what tells two engines of one epoch
 /// apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -167,6 +167,8 @@ pub enum NodeEvent {
     },
     /// The node refuses this engine, because another one has a copy of its journal (rule E18).
     Fenced {
+        /// The other engine's epoch; this one's when the node does not say it.
+        epoch: u32,
         /// For the operator.
         reason: String,
     },

@@ -128,6 +128,10 @@ pub fn event_json(event: &Event, with_content: bool) -> Map<String, Value> {
             let event = "paid_elsewhere";
             json!({ "event": event, "node": node, "payment_hashes": hashes, "time_ms": time })
         }
+        Event::NotAlone { node, epoch, time } => {
+            json!({ "event": "not_alone", "node": node, "other_epoch": epoch, "time_ms": time })
+        }
+        Event::TakenOver { time } => json!({ "event": "taken_over", "time_ms": time }),
     };
     object(value)
 }

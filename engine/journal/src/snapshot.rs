@@ -13,6 +13,7 @@ use fulgurite_core::{
     batch::{Batch, Summary},
     book::Book,
     event::SendBounds,
+    guard::NotAlone,
     payment::{Payment, State},
     standing::Standing,
     witness::Compared,
@@ -56,6 +57,7 @@ enum Row {
     Upload(BatchId, u32, Arc<Order>),
     Node(NodeName, Standing),
     Compared(NodeName, Compared),
+    NotAlone(NotAlone),
 }
 
 const BATCH: u8 = 1;
@@ -64,6 +66,7 @@ const UPLOAD: u8 = 3;
 const LAST: u8 = 4;
 const NODE: u8 = 5;
 const COMPARED: u8 = 6;
+const NOT_ALONE: u8 = 7;
 
 /// The number of the last row.
 const LAST_NUMBER: u32 = u32::MAX;
@@ -111,6 +114,7 @@ impl Snapshots {
         rows.extend(book.nodes.iter().map(|(name, at)| Row::Node(name.clone(), at.clone())));
         let compared = book.compared.iter();
         rows.extend(compared.map(|(node, seen)| Row::Compared(Arc::clone(node), *seen)));
+        rows.extend(book.not_alone.clone().map(Row::NotAlone));
         self.events = 0;
         self.job = Some(Job {
             end,
@@ -191,6 +195,12 @@ impl Row {
             Row::Compared(node, seen) => {
                 bytes.extend([COMPARED, u8::from(seen.live)]);
                 bytes.extend(seen.until.0.to_le_bytes());
+                bytes.extend(node.as_bytes());
+            }
+            Row::NotAlone(NotAlone { lsn, node, time }) => {
+                bytes.push(NOT_ALONE);
+                bytes.extend(lsn.to_le_bytes());
+                bytes.extend(time.0.to_le_bytes());
                 bytes.extend(node.as_bytes());
             }
         }
@@ -331,6 +341,10 @@ impl Loading {
                 let (node, seen) = compared(row).ok_or(DecodeError::UnknownValue("a node"))?;
                 self.book.compared.insert(node, seen);
             }
+            Some((&NOT_ALONE, row)) => {
+                let told = not_alone(row).ok_or(DecodeError::UnknownValue("a node"))?;
+                self.book.not_alone = Some(told);
+            }
             _ => return Err(DecodeError::UnknownValue("a snapshot's row").into()),
         }
         Ok(())
@@ -361,6 +375,13 @@ fn compared(row: &[u8]) -> Option<(NodeName, Compared)> {
     let (until, node) = row.split_first_chunk::<8>()?;
     let until = UnixMs(i64::from_le_bytes(*until));
     Some((std::str::from_utf8(node).ok()?.into(), Compared { until, live: *live == 1 }))
+}
+
+fn not_alone(row: &[u8]) -> Option<NotAlone> {
+    let (lsn, row) = row.split_first_chunk::<8>()?;
+    let (time, node) = row.split_first_chunk::<8>()?;
+    let (lsn, time) = (u64::from_le_bytes(*lsn), UnixMs(i64::from_le_bytes(*time)));
+    Some(NotAlone { lsn, node: std::str::from_utf8(node).ok()?.into(), time })
 }
 
 /// Adds the payments that were final at `lsn`. The views may be further: what they have from after

@@ -19,6 +19,7 @@ pub mod channel_actor;
 pub mod channels;
 pub mod claims;
 pub mod clock;
+pub mod clone_guard;
 pub mod contact;
 mod difference;
 pub mod engine;

@@ -312,7 +312,9 @@ impl NodeWork {
             }
             NodeEvent::Payments { call, page } => self.listed(call, page, time),
             NodeEvent::Revoked(revoked) => self.revoked(revoked, time),
-            NodeEvent::Fenced { reason } => crate::witness::end_fenced(&self.slot, &reason),
+            NodeEvent::Fenced { epoch, reason } => {
+                crate::clone_guard::end_fenced(&self.shared, &self.slot, epoch, &reason);
+            }
         }
     }
 

@@ -9,17 +9,17 @@ use fulgurite_core::{
     AttemptId, BatchId, Event, NodeName, PaymentHash, PaymentId, UnixMs,
     book::Book,
     event::Contradiction,
-    guard::KeyId,
     payment::{Payment, State},
     port::Journal,
     tracker::Outcome,
     witness::{Origin, origin},
 };
-use fulgurite_journal::{Opened, Views};
+use fulgurite_journal::Views;
 use parking_lot::Mutex;
 
 use crate::{
     clock::now,
+    clone_guard,
     engine::{Engine, sound},
     message::{BatchMessage, NodeMessage},
     slot::{NodeSlot, Shared},
@@ -289,26 +289,12 @@ impl Checker {
         claim.is_some_and(|claim| claim.payment.is_none()) || self.shared.claims.is_elsewhere(hash)
     }
 
-    /// Has the nodes revoke this engine's macaroons, as far as they answer.
-    fn withdraw(&self) {
-        let nodes = self.shared.nodes.present();
-        for node in &nodes {
-            node.inbox.deliver(NodeMessage::Withdraw);
-        }
-        for _ in 0..LOOKS_MAX {
-            if nodes.iter().all(|node| node.compared.lock().withdrawn) {
-                return;
-            }
-            thread::sleep(LOOK_AGAIN);
-        }
-    }
-
     fn end(&self, node: &NodeSlot, hash: PaymentHash, at: UnixMs, ours: Option<&Payment>) -> ! {
         // The next start has to look from there, however often it is tried.
         let (name, until) = (Arc::clone(&node.name), at.plus_ms(-1_000));
         let seen = Event::NodeCompared { node: name, until, live: false };
         self.shared.journal.watermark().block_until(self.shared.journal.append(seen));
-        self.withdraw();
+        clone_guard::withdraw(&self.shared);
         let witness = &self.shared.witness;
         let (id, ordered) =
             ours.map_or((String::new(), at), |ours| (ours.id.to_string(), ours.created));
@@ -328,33 +314,8 @@ impl Checker {
     }
 }
 
-/// This engine's root key at every node (rule E18). The installation is decided at the first start,
-/// and durable before any node hears of it.
-pub fn guard_key(opened: &Opened) -> KeyId {
-    // Random but for the version's bits.
-    let random = uuid::Uuid::new_v4().as_u128();
-    let mut installation = opened.book.installation;
-    if installation == 0 {
-        installation = ((random >> 96) as u32 & 0x7fff_ffff).max(1);
-        let lsn = opened.journal.append(Event::Installed { installation });
-        opened.journal.watermark().block_until(lsn);
-    }
-    KeyId::new(installation, opened.epoch, random as u32)
-}
-
-/// Another engine has a copy of this journal: nothing more may be paid from this one.
-pub(crate) fn end_fenced(node: &NodeSlot, reason: &str) -> ! {
-    eprintln!(
-        "fulgurite: node {} says that this is not the only engine with its journal: {reason}. Stop \
-         the other one, or leave this one stopped if it has the older copy; nothing more is sent \
-         from here; see docs/exactly-once.md, \"Old copies\"",
-        node.name
-    );
-    std::process::exit(EXIT_FENCED);
-}
-
 /// A time for a person.
-fn text(time: UnixMs) -> String {
+pub(crate) fn text(time: UnixMs) -> String {
     match jiff::Timestamp::from_millisecond(time.0) {
         Ok(time) => format!("{time:.0}"),
         Err(_) => time.to_string(),

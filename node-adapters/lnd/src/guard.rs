@@ -63,13 +63,14 @@ pub(crate) async fn bake(
             // Ours must not stop the other at its next start.
             asked.delete(guard.key.number()).await?;
             tracing::warn!(node = config.name, epoch = other.epoch, "another engine has its key");
-            Err(Fault::Fenced(format!(
+            let reason = format!(
                 "an engine with a copy of this journal started in epoch {}, this one in epoch {} \
                  (root key {})",
                 other.epoch,
                 guard.key.epoch,
                 other.number()
-            )))
+            );
+            Err(Fault::Fenced { epoch: other.epoch, reason })
         }
     }
 }
@@ -104,13 +105,14 @@ pub(crate) async fn revoke(
 /// What a call's fault means under the guard: lnd has no key for this engine's macaroon any more.
 pub(crate) fn is_revoked(config: &LndConfig, fault: &CallFault) -> Option<Fault> {
     let guard = config.guard.as_ref()?;
-    crate::meaning::is_root_key_gone(fault, guard.key.number()).then(|| {
-        Fault::Fenced(format!(
+    crate::meaning::is_root_key_gone(fault, guard.key.number()).then(|| Fault::Fenced {
+        epoch: guard.key.epoch,
+        reason: format!(
             "its macaroon was revoked: an engine with a copy of this journal started after it \
              (epoch {}), or somebody deleted root key {}",
             guard.key.epoch,
             guard.key.number()
-        ))
+        ),
     })
 }
 

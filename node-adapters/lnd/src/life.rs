@@ -17,7 +17,7 @@ use std::{
 
 use fulgurite_core::{
     AttemptId,
-    port::{NodeEvent, NodeInfo},
+    port::{NodeEvent, NodeInfo, Whose},
 };
 use fulgurite_proto::lnrpc::{self, WalletState};
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) session: RefCell<Option<Rc<Session>>>,
     /// The reading of the channels that the owner waits for.
     pub(crate) channels: Wanted,
+    /// This engine ends: it must leave no key behind.
+    pub(crate) withdrawn: Cell<bool>,
     /// The Track call of each attempt that goes on.
     pub(crate) tracks: RefCell<HashMap<AttemptId, (u32, Task)>>,
 }
@@ -63,8 +65,8 @@ impl Shared {
 
     /// A call that is refused because lnd has no key for our macaroon any more is the last one.
     pub(crate) fn look_whether_revoked(&self, fault: &CallFault) {
-        if let Some(Fault::Fenced(reason)) = guard::is_revoked(&self.config, fault) {
-            self.report(NodeEvent::Fenced { reason });
+        if let Some(Fault::Fenced { epoch, reason }) = guard::is_revoked(&self.config, fault) {
+            self.report(NodeEvent::Fenced { epoch, reason });
         }
     }
 
@@ -92,6 +94,8 @@ impl Drop for Task {
 /// A session that lasted this long shows that the node can be used: the next pause is short again.
 const STABLE: Duration = Duration::from_secs(10);
 
+const WITHDRAWN: Fault = Fault::NotReady("this engine's macaroon is withdrawn: it ends");
+
 /// Lives for ever.
 pub(crate) async fn live(shared: Rc<Shared>, kill: watch::Receiver<()>) {
     let mut failures = 0;
@@ -116,8 +120,8 @@ pub(crate) async fn live(shared: Rc<Shared>, kill: watch::Receiver<()>) {
             }
             other => other,
         };
-        if let Fault::Fenced(reason) = &fault {
-            shared.report(NodeEvent::Fenced { reason: reason.clone() });
+        if let Fault::Fenced { epoch, reason } = &fault {
+            shared.report(NodeEvent::Fenced { epoch: *epoch, reason: reason.clone() });
         }
         report_disconnected(&shared, &chain(&fault), &mut last_reason);
         tokio::time::sleep(shared.config.pause(failures)).await;
@@ -144,9 +148,16 @@ async fn open(
     let mut session = Session::open(&shared.config, &credentials, kill).await?;
     wait_until_active(&session, |state| report_disconnected(shared, state, last_reason)).await?;
     if let Some(guard) = &shared.config.guard {
+        if shared.withdrawn.get() {
+            return Err(WITHDRAWN);
+        }
         let (baked, older) = guard::bake(&session, &shared.config, guard).await?;
         session.use_macaroon(baked);
         session.older.replace(older);
+        if shared.withdrawn.get() {
+            guard::revoke(&session, &shared.config, Whose::Own).await?;
+            return Err(WITHDRAWN);
+        }
     }
     let info = loop {
         let info: lnrpc::GetInfoResponse =

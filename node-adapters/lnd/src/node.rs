@@ -50,6 +50,7 @@ impl LndNode {
             dropped: Cell::new(false),
             session: RefCell::new(None),
             channels: Wanted::default(),
+            withdrawn: Cell::new(false),
             tracks: RefCell::default(),
         });
         let kill = KillSwitch::new();
@@ -110,6 +111,9 @@ impl LndNode {
 
     fn revoke(&self, whose: Whose) {
         let shared = Rc::clone(&self.shared);
+        if whose == Whose::Own {
+            shared.withdrawn.set(true);
+        }
         spawn(async move {
             let revoked = match shared.session() {
                 Some(session) => guard::revoke(&session, &shared.config, whose)

@@ -49,8 +49,8 @@ pub(crate) enum Fault {
     Call(&'static str, CallFault),
     #[error("{0}")]
     NotReady(&'static str),
-    #[error("{0}")]
-    Fenced(String),
+    #[error("{reason}")]
+    Fenced { epoch: u32, reason: String },
     #[error("the connection was lost")]
     ConnectionLost,
     #[error("the certificate or the macaroon was replaced")]

@@ -105,6 +105,8 @@ fn names(event: &Event) -> (&'static str, Option<&'static str>) {
         Event::Installed { .. } => ("Installed", None),
         Event::NodeCompared { .. } => ("NodeCompared", None),
         Event::PaidElsewhere { .. } => ("PaidElsewhere", None),
+        Event::NotAlone { .. } => ("NotAlone", None),
+        Event::TakenOver { .. } => ("TakenOver", None),
     }
 }
 

@@ -74,3 +74,19 @@ fn a_gap_in_the_journal_stops_the_engine() {
 fn an_open_batch_is_not_forgotten() {
     book(&[started(1), rows(1, 3), seal()]).forget(batch_id());
 }
+
+#[test]
+fn a_journal_that_is_not_alone_is_so_until_a_person_takes_over() {
+    let (node, time): (NodeName, _) = ("alice".into(), NOW);
+    let refused = |epoch| Event::NotAlone { node: Arc::clone(&node), epoch, time };
+    let alone = book(&[started(1)]);
+    assert_eq!(alone.not_alone, None);
+    let known = book(&[started(1), refused(7), started(8), started(9)]);
+    let told = NotAlone { lsn: 2, node: Arc::clone(&node), time };
+    assert_eq!((known.not_alone, known.epoch), (Some(told), 9), "restarts change nothing");
+    // The next start has a newer key than the other engine.
+    assert_eq!(book(&[started(1), refused(7)]).epoch, 7);
+    assert_eq!(book(&[started(3), refused(0)]).epoch, 3);
+    let taken = [started(1), refused(7), started(8), Event::TakenOver { time }];
+    assert_eq!(book(&taken).not_alone, None);
+}

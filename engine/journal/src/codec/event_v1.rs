@@ -37,6 +37,8 @@ pub(super) enum EventV1<'a> {
     Installed { installation: u32 },
     NodeCompared { node: &'a str, until: i64, live: bool },
     PaidElsewhere { node: &'a str, hashes: Vec<[u8; 32]>, time: i64 },
+    NotAlone { node: &'a str, epoch: u32, time: i64 },
+    TakenOver { time: i64 },
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -113,6 +115,10 @@ impl<'a> From<&'a Event> for EventV1<'a> {
                 let hashes = hashes.iter().map(|hash| hash.0).collect();
                 EventV1::PaidElsewhere { node, hashes, time: time.0 }
             }
+            Event::NotAlone { node, epoch, time } => {
+                EventV1::NotAlone { node, epoch: *epoch, time: time.0 }
+            }
+            Event::TakenOver { time } => EventV1::TakenOver { time: time.0 },
         }
     }
 }
@@ -172,6 +178,10 @@ impl TryFrom<EventV1<'_>> for Event {
                 hashes: Arc::new(hashes.into_iter().map(PaymentHash).collect()),
                 time: UnixMs(time),
             },
+            EventV1::NotAlone { node, epoch, time } => {
+                Event::NotAlone { node: node.into(), epoch, time: UnixMs(time) }
+            }
+            EventV1::TakenOver { time } => Event::TakenOver { time: UnixMs(time) },
         })
     }
 }

@@ -86,11 +86,17 @@ impl History {
         let (until, live) = (self.now(), self.below(2) == 0);
         let node: fulgurite_core::NodeName = ["a", "b"][self.below(2)].into();
         let hashes = Arc::new(vec![fulgurite_core::PaymentHash([self.below(255) as u8; 32])]);
-        vec![
+        let mut events = vec![
             Event::Installed { installation: self.below(1 << 31) as u32 },
             Event::NodeCompared { node: Arc::clone(&node), until, live },
-            Event::PaidElsewhere { node, hashes, time: until },
-        ]
+            Event::PaidElsewhere { node: Arc::clone(&node), hashes, time: until },
+        ];
+        match self.below(3) {
+            0 => events.push(Event::NotAlone { node, epoch: 0, time: until }),
+            1 => events.push(Event::TakenOver { time: until }),
+            _ => {}
+        }
+        events
     }
 
     fn apply(&mut self, event: Event) -> Event {
