@@ -19,6 +19,8 @@ pub struct Received {
     pub receiver: &'static str,
     /// It was killed in this run.
     pub was_killed: bool,
+    /// The payers reach it by another node, and that one was killed in this run.
+    pub forwarder_was_killed: bool,
     /// Its book calls the invoice settled: it has told the preimage, or was about to.
     pub is_settled: bool,
     /// Each HTLC that its book has for the invoice: whether its channel got the money, for good;
@@ -48,6 +50,9 @@ pub struct Judged {
     /// Payments that did not succeed, whose killed receiver calls the invoice settled and gave the
     /// HTLC back.
     pub settled_alone: HashSet<[u8; 32]>,
+    /// Payments that did not succeed, whose receiver got an HTLC all the same: a killed node in
+    /// between had sent it twice, and paid the first itself.
+    pub paid_between: HashSet<[u8; 32]>,
 }
 
 /// Compares every payment that ended, or waits for a person, with what its receiver got. Nobody
@@ -77,6 +82,8 @@ pub fn judge<'a>(
                 judged.wrong.push(line);
             }
             (_, 0) => {}
+            // That no payer lost it is what the channels must show.
+            (_, 1) if got.forwarder_was_killed => drop(judged.paid_between.insert(*hash)),
             (_, 1) => judged.wrong.push(format!("LOST: {id} is not paid, and {receiver} got it")),
             (_, taken) => {
                 let line = format!("PAID TWICE: {receiver} got {taken} HTLCs of {id}");
@@ -184,7 +191,8 @@ mod tests {
     }
 
     fn received(is_settled: bool, was_killed: bool, htlcs: &[Option<bool>]) -> Received {
-        Received { receiver: "bob", was_killed, is_settled, htlcs: htlcs.to_vec() }
+        let htlcs = htlcs.to_vec();
+        Received { receiver: "bob", was_killed, is_settled, htlcs, ..Received::default() }
     }
 
     fn judged(state: State, got: Received) -> Judged {
@@ -221,6 +229,9 @@ mod tests {
         assert_eq!((found.given_back.len(), found.wrong.len()), (1, 0), "{found:?}");
         let found = judged(State::Failed, back);
         assert_eq!((found.settled_alone.len(), found.wrong.len()), (1, 0), "{found:?}");
+        let taken = received(true, true, &[Some(true), Some(false)]);
+        let found = judged(State::Failed, Received { forwarder_was_killed: true, ..taken });
+        assert_eq!((found.paid_between.len(), found.wrong.len()), (1, 0), "{found:?}");
     }
 
     fn channel(local_balance: i64, pending: i64) -> Channel {

@@ -128,7 +128,7 @@ fn page(
     let mut ready = found.ready.clone();
     ready.sort_unstable();
     let median = ready.get(ready.len() / 2).map_or(0, Duration::as_millis);
-    let Compared { settled_alone, given_back, .. } = &found.compared;
+    let Compared { settled_alone, given_back, paid_between, .. } = &found.compared;
     page.table(
         "result",
         [
@@ -147,6 +147,7 @@ fn page(
             ("lnd: in flight on a channel for ever", found.compared.on_channels),
             ("lnd: failed, settled by receiver's book alone", settled_alone.len() as u64),
             ("lnd: succeeded, given back by receiver", given_back.len() as u64),
+            ("lnd: failed, receiver paid by the node between", paid_between.len() as u64),
         ],
     );
     page.table("kills of the engine", found.kills);
@@ -154,7 +155,11 @@ fn page(
     page.table("points passed, over all lives", proof.passed()?);
     page.table("payments", states);
     page.table("sums", [("paid, msat", books.amount_msat), ("fees, msat", books.fee_msat)]);
-    for (what, hashes) in [("given back", given_back), ("settled alone", settled_alone)] {
+    for (what, hashes) in [
+        ("given back", given_back),
+        ("settled alone", settled_alone),
+        ("paid by the node between", paid_between),
+    ] {
         hashes.iter().take(SHOWN).for_each(|hash| page.note(format!("{what}: {hash}")));
     }
     page.note(claim(args, cycles));

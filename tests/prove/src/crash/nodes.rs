@@ -9,6 +9,8 @@ use fulgurite_tests::engine::NodeEntry;
 use super::{books::Books, fleet::Fleet, regtest::Regtest};
 use crate::client::Invoices;
 
+/// The books of real lnd are read after every so-many-th cycle, and at the end.
+const LND_BOOKS_EVERY: u32 = 10;
 /// How many simulated nodes there are.
 const SIMULATED: usize = 3;
 
@@ -132,6 +134,12 @@ impl Nodes {
         }
     }
 
+    /// Whether their books are read after this cycle. Real lnd lists everything that it ever paid:
+    /// each time would make a long run take its square.
+    pub fn books_are_due(&self, cycle: u32) -> bool {
+        matches!(self, Nodes::Simulated(..)) || cycle % LND_BOOKS_EVERY == LND_BOOKS_EVERY - 1
+    }
+
     /// Their own books.
     ///
     /// # Errors
@@ -143,7 +151,7 @@ impl Nodes {
         }
     }
 
-    /// How many payments are in flight at those that answer.
+    /// How many payments, or HTLCs of theirs, are in flight at those that answer.
     ///
     /// # Errors
     /// When a book cannot be read.

@@ -66,6 +66,9 @@ pub struct Compared {
     /// The hashes of payments that succeeded, with their preimage, and of which a killed receiver
     /// gave the HTLC back.
     pub given_back: Vec<String>,
+    /// The hashes of payments that did not succeed, and whose receiver was paid by a killed node in
+    /// between from its own pocket.
+    pub paid_between: Vec<String>,
 }
 
 fn link(from: &str, to: &str) -> Link {
@@ -180,17 +183,13 @@ impl Regtest {
         Ok(Books::of(entries))
     }
 
-    /// How many payments are in flight at the payers that answer.
+    /// How many HTLCs are on the channels of the payers that answer.
     pub async fn in_flight(&self) -> u64 {
         let mut sum = 0;
         for name in PAYERS {
             // One that was killed as well says nothing.
-            let payments = self.network.node(name).list_payments().await.unwrap_or_default();
-            let open = |payment: &&Payment| {
-                let status = payment.status();
-                matches!(status, PaymentStatus::InFlight | PaymentStatus::Initiated)
-            };
-            sum += payments.iter().filter(open).count() as u64;
+            let channels = self.network.node(name).channels().await.unwrap_or_default();
+            sum += channels.iter().map(|channel| channel.pending_htlcs.len() as u64).sum::<u64>();
         }
         sum
     }
@@ -203,10 +202,11 @@ impl Regtest {
     pub async fn compare(&self, ledger: &Ledger) -> Result<Compared> {
         let received = self.received().await?;
         let ended = ledger.finals().chain(ledger.unresolved());
-        let Judged { wrong, given_back, settled_alone } = judge(&received, ended);
+        let Judged { wrong, given_back, settled_alone, paid_between } = judge(&received, ended);
         let mut compared = Compared { wrong, ..Compared::default() };
         compared.given_back = given_back.iter().map(hex::encode).collect();
         compared.settled_alone = settled_alone.iter().map(hex::encode).collect();
+        compared.paid_between = paid_between.iter().map(hex::encode).collect();
         let mut outgoing = HashSet::new();
         for (name, before) in &self.owned {
             let node = self.network.node(name);
@@ -268,7 +268,9 @@ impl Regtest {
             htlcs.push(node.htlc_resolution(htlc.chan_id, htlc.htlc_index).await?);
         }
         let was_killed = self.ever_killed.contains(receiver);
-        Ok((hash, Received { receiver, was_killed, is_settled, htlcs }))
+        let forwarder_was_killed =
+            receiver == RECEIVERS[1] && self.ever_killed.contains(RECEIVERS[0]);
+        Ok((hash, Received { receiver, was_killed, forwarder_was_killed, is_settled, htlcs }))
     }
 }
 
