@@ -15,11 +15,7 @@ use http::Request;
 use prost::Message;
 use rustls::pki_types::ServerName;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
 };
@@ -29,6 +25,7 @@ use tonic::Status;
 use crate::{
     engine::NodeEntry,
     peer::{ending, text},
+    proxy::{Gate, pass},
 };
 
 const SEND_PAYMENT: &str = "https://localhost/routerrpc.Router/SendPaymentV2";
@@ -57,10 +54,11 @@ impl Middlebox {
         let node = node.to_owned();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
-            let (from_client, mut to_client) = listener.accept().await?.0.into_split();
+            let (mut from_client, mut to_client) = listener.accept().await?.0.into_split();
             let (mut from_node, to_node) = TcpStream::connect(node).await?.into_split();
             let answers = tokio::io::copy(&mut from_node, &mut to_client);
-            tokio::try_join!(pass(from_client, to_node, is_open, counter), answers).map(drop)
+            let requests = pass(&mut from_client, to_node, Hold { is_open, held: counter });
+            tokio::try_join!(requests, answers).map(drop)
         });
         Ok(Middlebox { address, gate, held, _tasks: tasks })
     }
@@ -85,24 +83,19 @@ impl Middlebox {
     }
 }
 
-/// Passes bytes on while the gate is open, and counts those that had to wait.
-async fn pass(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut is_open: watch::Receiver<bool>,
+/// Holds what comes while the middlebox does, and counts it.
+struct Hold {
+    is_open: watch::Receiver<bool>,
     held: watch::Sender<usize>,
-) -> io::Result<()> {
-    let mut bytes = vec![0; 64 << 10];
-    loop {
-        let read = from.read(&mut bytes).await?;
-        if read == 0 {
-            return Ok(());
+}
+
+impl Gate for Hold {
+    async fn let_through(&mut self, length: usize) -> io::Result<()> {
+        if !*self.is_open.borrow_and_update() {
+            self.held.send_modify(|count| *count += length);
+            self.is_open.wait_for(|is_open| *is_open).await.map_err(io::Error::other)?;
         }
-        if !*is_open.borrow_and_update() {
-            held.send_modify(|count| *count += read);
-            is_open.wait_for(|is_open| *is_open).await.map_err(io::Error::other)?;
-        }
-        to.write_all(&bytes[..read]).await?;
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ pub mod descriptors;
 pub mod doors;
 pub mod engine;
 mod entry;
+pub mod fault_clock;
 pub mod late;
 pub mod macaroons;
 pub mod odd;

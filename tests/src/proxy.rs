@@ -18,7 +18,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::engine::NodeEntry;
+use crate::{engine::NodeEntry, fault_clock::FaultClock};
 
 /// What becomes of connections that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,12 +112,13 @@ async fn carry(
     node.set_nodelay(true)?;
     let (mut from_client, to_client) = client.into_split();
     let (mut from_node, to_node) = node.into_split();
-    let (up, down) = (weather.clone(), weather.clone());
+    let up = pass(&mut from_client, to_node, Delay(weather.clone()));
+    let down = pass(&mut from_node, to_client, Delay(weather.clone()));
     let fated = weather.wait_for(|now| number < now.fated);
     let fate = tokio::select! {
         fated = fated => fated.map_err(io::Error::other)?.fate,
-        ended = pass(&mut from_client, to_node, up) => return ended,
-        ended = pass(&mut from_node, to_client, down) => return ended,
+        ended = up => return ended,
+        ended = down => return ended,
     };
     match fate {
         // Both sides stay connected, to nobody.
@@ -130,22 +131,39 @@ async fn carry(
     }
 }
 
-async fn pass(
+/// What a piece has to pass on its way.
+pub(crate) trait Gate {
+    /// Returns when a piece of this length may go on.
+    fn let_through(&mut self, length: usize) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+/// Delays each piece, as the weather is when it comes.
+struct Delay(watch::Receiver<Weather>);
+
+impl Gate for Delay {
+    async fn let_through(&mut self, _length: usize) -> io::Result<()> {
+        let delay = self.0.borrow().delay;
+        if !delay.is_zero() {
+            FaultClock::start().at(delay).await;
+        }
+        Ok(())
+    }
+}
+
+/// Passes on what comes, piece by piece, each when the gate has let it through; until the end of
+/// what comes.
+pub(crate) async fn pass(
     from: &mut OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    weather: watch::Receiver<Weather>,
+    mut gate: impl Gate,
 ) -> io::Result<()> {
-    let mut bytes = vec![0; 16 << 10];
+    let mut bytes = vec![0; 64 << 10];
     loop {
         let read = from.read(&mut bytes).await?;
         if read == 0 {
             return Ok(());
         }
-        let delay = weather.borrow().delay;
-        if !delay.is_zero() {
-            // The fault itself.
-            tokio::time::sleep(delay).await;
-        }
+        gate.let_through(read).await?;
         to.write_all(&bytes[..read]).await?;
     }
 }

@@ -5,7 +5,7 @@
 //! all little endian. The half record that a kill may leave at the end is cut off at the start.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -106,16 +106,28 @@ fn read_records(
     Ok(at as u64)
 }
 
-/// Hands every whole record of the book in `dir` to `read` without changing the file. A missing
-/// book has none.
+/// Hands every whole record of the book in `dir` from the place `from` on to `read`, without changing
+/// the file; returns where the last one ends. A missing book has none.
 ///
 /// # Errors
 /// [`SimFault::Io`] for the file, [`SimFault::Book`] for a record that is none of ours.
-pub(crate) fn read_offline(dir: &Path, read: impl FnMut(u64, Record<'_>)) -> Result<(), SimFault> {
+pub(crate) fn read_offline(
+    dir: &Path,
+    from: u64,
+    mut read: impl FnMut(u64, Record<'_>),
+) -> Result<u64, SimFault> {
     let path = dir.join(BOOK_FILE);
-    match std::fs::read(&path) {
-        Ok(bytes) => read_records(&path, &bytes, read).map(|_| ()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+    let mut bytes = Vec::new();
+    let read_on = File::open(&path).and_then(|mut file| {
+        file.seek(SeekFrom::Start(from))?;
+        file.read_to_end(&mut bytes)
+    });
+    match read_on {
+        Ok(_) => {
+            let end = read_records(&path, &bytes, |at, record| read(from + at, record))?;
+            Ok(from + end)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(from),
         Err(error) => Err(SimFault::io(&path, error)),
     }
 }
@@ -131,7 +143,7 @@ mod tests {
 
     fn ids(dir: &Path) -> Vec<u64> {
         let mut ids = Vec::new();
-        read_offline(dir, |_, record| match record {
+        read_offline(dir, 0, |_, record| match record {
             Record::RootKey { id, .. } => ids.push(id),
             other => panic!("{other:?}"),
         })
@@ -172,6 +184,6 @@ mod tests {
             assert_eq!(ids(dir.path()), [1, 2, 9], "{torn}");
         }
         std::fs::write(&path, [1, 0, 0, 0, 99]).unwrap();
-        assert!(matches!(read_offline(dir.path(), |_, _| ()), Err(SimFault::Book { .. })));
+        assert!(matches!(read_offline(dir.path(), 0, |_, _| ()), Err(SimFault::Book { .. })));
     }
 }

@@ -1,15 +1,11 @@
 //! Rebuilds a node's state from its book, record by record.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use crate::auth::Guard;
 use crate::bolt11;
-use crate::book::read_offline;
 use crate::channel::Channel;
-use crate::config::node_name;
 use crate::decide::Outcome;
-use crate::fault::SimFault;
 use crate::network::{InvoiceState, Network, NodeInvoice};
 use crate::payment::{FailureReason, Payment, Payments, Shards, Status};
 use crate::record::{Record, STARTED_HEAD};
@@ -154,63 +150,4 @@ impl Restored {
             _ => {}
         }
     }
-}
-
-/// One payment in a node's own book.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BookEntry {
-    /// The node, `node-2`.
-    pub node: String,
-    /// What was paid.
-    pub payment_hash: [u8; 32],
-    /// Where it stands at this node.
-    pub status: Status,
-    /// Why it failed, [`FailureReason::None`] if it did not.
-    pub reason: FailureReason,
-    /// What the recipient got or would get, in millisatoshi.
-    pub amount_msat: u64,
-    /// What the route cost, in millisatoshi; 0 unless it succeeded.
-    pub fee_msat: u64,
-    /// lnd's `payment_index`, from 1.
-    pub payment_index: u64,
-    /// When it began by the node's clock, in nanoseconds since 1970.
-    pub created_ns: i64,
-}
-
-/// Reads the books of all nodes under `dir`, which may be running: what they have written so far.
-/// A hash that one node was asked to pay again has its latest entry only, as in lnd.
-///
-/// # Errors
-/// [`SimFault::Io`] or [`SimFault::Book`] for a book that cannot be read.
-pub fn read_books(dir: &Path) -> Result<Vec<BookEntry>, SimFault> {
-    let mut entries = Vec::new();
-    for index in 0.. {
-        let node_dir = dir.join(node_name(index));
-        if !node_dir.is_dir() {
-            // With one process per node the first may be missing, but not for long.
-            if index >= 1_000 { break } else { continue }
-        }
-        let (payments, channels, guard) = (Payments::default(), Vec::new(), Guard::default());
-        let open = HashMap::new();
-        let mut restored = Restored { owner: index, payments, channels, guard, open };
-        let network = Network::default();
-        read_offline(&node_dir, |at, record| restored.apply(at, record, &network))?;
-        for (place, payment) in restored.payments.all().iter().enumerate() {
-            if payment.superseded {
-                continue;
-            }
-            let succeeded = payment.status == Status::Succeeded;
-            entries.push(BookEntry {
-                node: node_name(index),
-                payment_hash: payment.payment_hash,
-                status: payment.status,
-                reason: payment.reason,
-                amount_msat: payment.amount_msat,
-                fee_msat: if succeeded { payment.shards.fee_msat() } else { 0 },
-                payment_index: place as u64 + 1,
-                created_ns: payment.created_ns,
-            });
-        }
-    }
-    Ok(entries)
 }

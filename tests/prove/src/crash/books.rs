@@ -1,10 +1,9 @@
 //! The nodes' own books against what the engine says.
 
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
 
-use anyhow::Result;
 use fulgurite_proto::fulgurite::v1::{self as proto, payment::State};
-use fulgurite_sim::{BookEntry, Status, read_books};
+use fulgurite_sim::{BookEntry, Status};
 
 /// The nodes' payments by payment hash.
 #[derive(Debug, Default)]
@@ -22,21 +21,27 @@ pub struct Sums {
 }
 
 impl Books {
-    /// Reads the books of the nodes in `dir`, which may run.
-    ///
-    /// # Errors
-    /// When a book cannot be read.
-    pub fn read(dir: &Path) -> Result<Books> {
-        Ok(Books::of(read_books(dir)?))
-    }
-
     /// The books with these entries.
     pub fn of(entries: impl IntoIterator<Item = BookEntry>) -> Books {
         let mut books = Books::default();
-        for entry in entries {
-            books.0.entry(entry.payment_hash).or_default().push(entry);
-        }
+        books.update(entries);
         books
+    }
+
+    /// Takes what nodes have written since. A node that pays a hash anew forgets what it had of it,
+    /// but for what it paid.
+    pub fn update(&mut self, entries: impl IntoIterator<Item = BookEntry>) {
+        for entry in entries {
+            let known = self.0.entry(entry.payment_hash).or_default();
+            let same = |before: &BookEntry| {
+                let again = before.payment_index == entry.payment_index;
+                before.node == entry.node && (again || before.status != Status::Succeeded)
+            };
+            match known.iter_mut().find(|before| same(before)) {
+                Some(before) => *before = entry,
+                None => known.push(entry),
+            }
+        }
     }
 
     /// How many payments are in flight at the nodes.
@@ -150,6 +155,27 @@ mod tests {
         payment.set_state(state);
         payment.finish_time.get_or_insert_default().seconds = FINISHED_S;
         payment
+    }
+
+    #[test]
+    fn what_a_node_writes_later_replaces_what_it_had_but_for_what_it_paid() {
+        let before = FINISHED_S - 1;
+        let mut books = books(&[(Status::InFlight, before)]);
+        let entry = |status, payment_index| BookEntry {
+            status,
+            payment_index,
+            ..books_of_one((Status::Initiated, before))
+        };
+        books.update([entry(Status::Failed, 1)]);
+        assert_eq!(books.in_flight(), 0);
+        books.update([entry(Status::Initiated, 2), entry(Status::Succeeded, 2)]);
+        assert_eq!((books.sums().payments, books.paid_twice().len()), (1, 0));
+        books.update([entry(Status::Succeeded, 3)]);
+        assert_eq!(books.paid_twice(), [hex::encode(HASH)]);
+    }
+
+    fn books_of_one(entry: (Status, i64)) -> BookEntry {
+        books(&[entry]).0.remove(&HASH).into_iter().flatten().next().unwrap()
     }
 
     fn said(entries: &[(Status, i64)], payment: &proto::Payment) -> String {

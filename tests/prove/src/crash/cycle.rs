@@ -10,12 +10,13 @@ use anyhow::{Context, Result, ensure};
 use fulgurite_journal::{Position, Verdict, verify};
 use fulgurite_tests::{
     engine::{self, Engine, Sections},
+    fault_clock::FaultClock,
     regtest::until,
 };
 use tempfile::TempDir;
 
 use super::{
-    books::Books,
+    books::{Books, Sums},
     ledger::Ledger,
     nodes::Nodes,
     plan::{Moment, Plan},
@@ -159,7 +160,7 @@ impl Proof {
         {
             self.strings.arm(point, countdown)?;
         }
-        let doors = self.doors();
+        let (doors, clock) = (self.doors(), FaultClock::start());
         let sends: Vec<_> = requests
             .into_iter()
             .map(|request| {
@@ -169,7 +170,7 @@ impl Proof {
                 })
             })
             .collect();
-        self.kill(plan).await?;
+        self.kill(plan, clock).await?;
         for send in sends {
             let (request, accepted) = send.await?;
             self.ledger.note(request, accepted);
@@ -187,7 +188,7 @@ impl Proof {
         if self.nodes.books_are_due(number) {
             let books = self.nodes.books().await?;
             self.found.wrong.extend(books.compare(self.ledger.fresh_finals().into_iter()));
-            self.found.note_twice(&books);
+            self.found.note_twice(books);
         }
         Ok(())
     }
@@ -215,17 +216,17 @@ impl Proof {
         Ok(requests)
     }
 
-    async fn kill(&mut self, plan: &Plan) -> Result<()> {
+    /// Kills whom the plan names, at the moments that it names, by the clock of the load.
+    async fn kill(&mut self, plan: &Plan, clock: FaultClock) -> Result<()> {
         let name = match plan.engine {
             None => None,
             Some(Moment::Time(after)) => {
-                // The fault itself: whatever is under way then.
-                tokio::time::sleep(after).await;
+                clock.at(after).await;
                 Some("at a random time")
             }
             Some(Moment::Point(point, _)) if point.is_of_start() => {
                 // What is under way then is what the start, which is killed next, recovers.
-                tokio::time::sleep(LOADED).await;
+                clock.at(LOADED).await;
                 Some("at a random time")
             }
             Some(Moment::Point(point, _)) => {
@@ -246,8 +247,7 @@ impl Proof {
             self.found.kills.add(name);
         }
         if let Some((node, away)) = plan.node {
-            // The fault itself: so long it is away.
-            tokio::time::sleep(away).await;
+            FaultClock::start().at(away).await;
             self.nodes.spawn(node)?;
         }
         Ok(())
@@ -320,7 +320,7 @@ impl Proof {
         self.ledger.read(doors, |_| true, &mut self.found.wrong).await?;
         let books = self.nodes.books().await?;
         self.found.wrong.extend(books.compare(self.ledger.finals()));
-        self.found.note_twice(&books);
+        self.found.note_twice(books);
         self.compare_open().await?;
         let (code, _) = self.engine.terminate()?;
         ensure!(code == Some(0), "the engine does not stop in order: {code:?}");
@@ -346,12 +346,12 @@ impl Proof {
         Ok(())
     }
 
-    /// The nodes' books.
+    /// What the nodes' books say was paid.
     ///
     /// # Errors
     /// When a book cannot be read.
-    pub async fn books(&self) -> Result<Books> {
-        self.nodes.books().await
+    pub async fn sums(&mut self) -> Result<Sums> {
+        Ok(self.nodes.books().await?.sums())
     }
 
     /// How often each point was passed, over all lives of the engine.

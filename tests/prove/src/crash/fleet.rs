@@ -3,14 +3,16 @@
 use std::{
     fs,
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use fulgurite_sim::{Knobs, NodeInfo, node_name};
+use fulgurite_sim::{BookReader, Knobs, NodeInfo, node_name};
 use fulgurite_tests::engine::NodeEntry;
+
+use super::books::Books;
 
 /// A node that is not there after this does not come.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -23,6 +25,8 @@ pub struct Fleet {
     seed: u64,
     nodes: Vec<Option<Child>>,
     infos: Vec<NodeInfo>,
+    reader: BookReader,
+    books: Books,
 }
 
 impl Fleet {
@@ -38,7 +42,9 @@ impl Fleet {
     ) -> Result<Fleet> {
         fs::create_dir(&dir)?;
         knobs.store(&dir)?;
-        let mut fleet = Fleet { program, dir, seed, nodes: Vec::new(), infos: Vec::new() };
+        let (reader, books) = (BookReader::new(&dir), Books::default());
+        let (nodes, infos) = (Vec::new(), Vec::new());
+        let mut fleet = Fleet { program, dir, seed, nodes, infos, reader, books };
         fleet.nodes.resize_with(count, || None);
         for node in 0..count {
             fleet.spawn(node)?;
@@ -50,9 +56,14 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Where the nodes' books are.
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    /// The nodes' books. Only what they have written since the last call is read: a long run must
+    /// not take its square.
+    ///
+    /// # Errors
+    /// When a book cannot be read.
+    pub fn books(&mut self) -> Result<&Books> {
+        self.books.update(self.reader.read()?);
+        Ok(&self.books)
     }
 
     /// How many nodes there are.

@@ -255,7 +255,8 @@ mod tests {
         let before = owned(&[channel(10_000, 0)]).unwrap();
         let said = |now: &Channel, hops, back: &[[u8; 32]]| {
             let back = back.iter().copied().collect();
-            let (after, spent) = (owned(&[now.clone()]).unwrap(), spent(&[paid(hops)], &back));
+            let (after, spent) =
+                (owned(std::slice::from_ref(now)).unwrap(), spent(&[paid(hops)], &back));
             compare_channels("alice", (&before, &after), &spent.unwrap()).join("; ")
         };
         assert_eq!(said(&channel(8_998, 0), 1, &[]), "");

@@ -89,7 +89,7 @@ async fn run_all(args: &Args) -> Result<Page> {
     }
     let in_cycles = started.elapsed();
     proof.finish(if args.lnd { PATIENCE_LND } else { PATIENCE }).await?;
-    let books = proof.books().await?.sums();
+    let books = proof.sums().await?;
     let page = page(args, &mut proof, (cycles, in_cycles), books)?;
     if !page.is_clean() {
         eprintln!("kept: {}", proof.keep().display());

@@ -18,7 +18,7 @@ const SIMULATED: usize = 3;
 #[derive(Debug)]
 pub enum Nodes {
     /// Simulated nodes, which pay any invoice of their seed.
-    Simulated(Fleet, Invoices),
+    Simulated(Box<Fleet>, Invoices),
     /// Two payers and two receivers on a private chain.
     Lnd(Box<Regtest>),
 }
@@ -47,7 +47,7 @@ impl Nodes {
     /// When one does not start.
     pub fn simulated(program: PathBuf, dir: PathBuf, seed: u64) -> Result<Nodes> {
         let fleet = Fleet::start(program, dir, (SIMULATED, seed), &knobs())?;
-        Ok(Nodes::Simulated(fleet, Invoices::new(seed)))
+        Ok(Nodes::Simulated(Box::new(fleet), Invoices::new(seed)))
     }
 
     /// Starts the real network.
@@ -144,9 +144,9 @@ impl Nodes {
     ///
     /// # Errors
     /// When one cannot be read.
-    pub async fn books(&self) -> Result<Books> {
+    pub async fn books(&mut self) -> Result<&Books> {
         match self {
-            Nodes::Simulated(fleet, _) => Books::read(fleet.dir()),
+            Nodes::Simulated(fleet, _) => fleet.books(),
             Nodes::Lnd(regtest) => regtest.books().await,
         }
     }
@@ -155,9 +155,9 @@ impl Nodes {
     ///
     /// # Errors
     /// When a book cannot be read.
-    pub async fn in_flight(&self) -> Result<u64> {
+    pub async fn in_flight(&mut self) -> Result<u64> {
         match self {
-            Nodes::Simulated(fleet, _) => Ok(Books::read(fleet.dir())?.in_flight()),
+            Nodes::Simulated(fleet, _) => Ok(fleet.books()?.in_flight()),
             Nodes::Lnd(regtest) => Ok(regtest.in_flight().await),
         }
     }

@@ -50,6 +50,8 @@ pub struct Regtest {
     ever_killed: BTreeSet<String>,
     /// What the payers owned at the beginning, by name and channel.
     owned: BTreeMap<&'static str, BTreeMap<u64, Owned>>,
+    /// The payers' books as they were read last.
+    books: Books,
 }
 
 /// What a comparison with payers' money and receivers' books found.
@@ -97,7 +99,8 @@ impl Regtest {
             owned.insert(name, htlcs::owned(&network.node(name).channels().await?)?);
         }
         let (given_out, killed, ever_killed) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-        Ok(Regtest { network, given_out, killed, ever_killed, owned })
+        let books = Books::default();
+        Ok(Regtest { network, given_out, killed, ever_killed, owned, books })
     }
 
     /// How the engine reaches the payers.
@@ -173,14 +176,15 @@ impl Regtest {
     ///
     /// # Errors
     /// When one does not answer.
-    pub async fn books(&self) -> Result<Books> {
+    pub async fn books(&mut self) -> Result<&Books> {
         let mut entries = Vec::new();
         for name in PAYERS {
             for payment in self.network.node(name).list_payments().await? {
                 entries.push(entry(name, &payment)?);
             }
         }
-        Ok(Books::of(entries))
+        self.books = Books::of(entries);
+        Ok(&self.books)
     }
 
     /// How many HTLCs are on the channels of the payers that answer.
