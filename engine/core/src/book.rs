@@ -122,27 +122,34 @@ impl Book {
                 self.nodes.entry(Arc::clone(node)).or_default().apply(change, *time);
                 Changed::Nothing
             }
-            Event::Installed { installation } => {
-                self.installation = *installation;
+            Event::Installed { .. }
+            | Event::NodeCompared { .. }
+            | Event::NotAlone { .. }
+            | Event::TakenOver { .. } => {
+                self.other_copies(event, lsn);
                 Changed::Nothing
             }
+            Event::Barrier | Event::PaidElsewhere { .. } => Changed::Nothing,
+        }
+    }
+
+    /// What is known of old copies of this journal (rule E18).
+    fn other_copies(&mut self, event: &Event, lsn: Lsn) {
+        match event {
+            Event::Installed { installation } => self.installation = *installation,
             Event::NodeCompared { node, until, live } => {
                 let compared = Compared { until: *until, live: *live };
                 self.compared.insert(Arc::clone(node), compared);
-                Changed::Nothing
             }
             Event::NotAlone { node, epoch, time } => {
                 // Whoever is told to take over does so with the newest key.
                 self.epoch = self.epoch.max(*epoch);
                 let node = Arc::clone(node);
                 self.not_alone = Some(NotAlone { lsn, node, time: *time });
-                Changed::Nothing
             }
-            Event::TakenOver { .. } => {
-                self.not_alone = None;
-                Changed::Nothing
-            }
-            Event::Barrier | Event::PaidElsewhere { .. } => Changed::Nothing,
+            Event::TakenOver { .. } => self.not_alone = None,
+            // `apply` hands on nothing else.
+            _ => {}
         }
     }
 

@@ -1,5 +1,5 @@
-//! The clone guard in this process (rule E18): which key it has, and how it ends, and stays ended, when
-//! a node says that another engine has a copy of its journal.
+//! The clone guard in this process (rule E18): which key it has, and how it ends, and stays ended,
+//! when a node says that another engine has a copy of its journal.
 
 use std::{
     fmt,
@@ -66,8 +66,8 @@ fn way_out(lsn: Lsn) -> String {
     )
 }
 
-/// Looks whether a node refused an engine with this journal before, and no person has decided since.
-/// `taken_over` is the number of the refusal that a person overrides, once.
+/// Looks whether a node refused an engine with this journal before, and no person has decided
+/// since. `taken_over` is the number of the refusal that a person overrides, once.
 ///
 /// # Errors
 /// When nothing may be paid from it.

@@ -106,8 +106,8 @@ fn read_records(
     Ok(at as u64)
 }
 
-/// Hands every whole record of the book in `dir` from the place `from` on to `read`, without changing
-/// the file; returns where the last one ends. A missing book has none.
+/// Hands every whole record of the book in `dir` from the place `from` on to `read`, without
+/// changing the file; returns where the last one ends. A missing book has none.
 ///
 /// # Errors
 /// [`SimFault::Io`] for the file, [`SimFault::Book`] for a record that is none of ours.

@@ -12,11 +12,12 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    content::{Outcome, Truth, kind_of_refusal},
+    content::{Outcome, Truth},
     random::Random,
     recording::{Recording, this_program},
     report::{Counts, Page},
     scratch,
+    verdicts::{DETECTED, REFUSED, Verdicts},
     workers::{self, Share},
 };
 
@@ -149,30 +150,16 @@ fn name_of(name: &str) -> &'static str {
 /// What came of the flips.
 #[derive(Debug, Default)]
 struct Found {
-    by_kind: BTreeMap<&'static str, [u64; 4]>,
-    refusals: Counts,
-    silent: Vec<String>,
+    by_kind: BTreeMap<&'static str, Counts>,
+    verdicts: Verdicts,
 }
 
 impl Found {
     fn note(&mut self, flip: &Flip<'_>, outcome: Outcome) {
-        let counts = self.by_kind.entry(flip.kind).or_default();
-        match outcome {
-            Outcome::Refused(why) => {
-                counts[0] += 1;
-                self.refusals.add(kind_of_refusal(&why));
-            }
-            Outcome::Detected(what) => {
-                counts[1] += 1;
-                self.refusals.add(kind_of_refusal(&what));
-            }
-            Outcome::Same(_) => counts[2] += 1,
-            Outcome::Silent(what) => {
-                counts[3] += 1;
-                let (path, at, bit) = (flip.path.display(), flip.at, flip.bit);
-                self.silent.push(format!("{path} byte {at} bit {bit:#04x}: {what}"));
-            }
-        }
+        let name = self.verdicts.take(outcome, [HARMLESS, SILENT], || {
+            format!("{} byte {} bit {:#04x}", flip.path.display(), flip.at, flip.bit)
+        });
+        self.by_kind.entry(flip.kind).or_default().add(name);
     }
 
     fn page(self, args: &Args, truth: &Truth) -> Page {
@@ -181,7 +168,9 @@ impl Found {
             args.seed,
             truth.last()
         ));
-        let lines = self.by_kind.iter().map(|(kind, [refused, detected, same, silent])| {
+        let names = [REFUSED, DETECTED, HARMLESS, SILENT];
+        let lines = self.by_kind.iter().map(|(kind, counts)| {
+            let [refused, detected, same, silent] = names.map(|name| counts.of(name));
             let line = format!(
                 "{refused:5} refused, {detected:5} told to readers, {same:5} harmless, \
                  {silent:3} SILENT"
@@ -189,24 +178,18 @@ impl Found {
             (*kind, line)
         });
         page.table("flips by file", lines);
-        let sum = |at: usize| self.by_kind.values().map(|counts| counts[at]).sum::<u64>();
-        let lines = [(REFUSED, sum(0)), (DETECTED, sum(1)), (HARMLESS, sum(2)), (SILENT, sum(3))];
-        page.table("flips", lines);
-        page.table("what is said", self.refusals);
+        let sum = |name| self.by_kind.values().map(|counts| counts.of(name)).sum::<u64>();
+        page.table("flips", names.map(|name| (name, sum(name))));
+        self.verdicts.show(&mut page, "what is said");
         page.note(
             "Harmless: opened, and every event, every open batch, every view answer is what it \
              was.\nTold to readers: a start does not read old history; `journal verify` and \
              whoever reads it does.",
         );
-        self.silent.iter().for_each(|what| page.wrong(what));
         page
     }
 }
 
-/// It does not open.
-pub const REFUSED: &str = "refused to open";
-/// It opened, and whoever reads the damaged part is told.
-pub const DETECTED: &str = "opened, damage is reported by readers";
 /// Everything is what it was.
 pub const HARMLESS: &str = "harmless";
 /// The promise is broken.

@@ -16,4 +16,5 @@ pub mod recording;
 pub mod report;
 pub mod scratch;
 pub mod simulation;
+pub mod verdicts;
 pub mod workers;

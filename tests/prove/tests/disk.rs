@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use fulgurite_prove::{bit_flips, disk_errors, power_loss};
+use fulgurite_prove::{bit_flips, disk_errors, power_loss, verdicts};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_fulgurite-prove"))
@@ -22,7 +22,7 @@ fn no_flipped_bit_is_silent() {
     let args = bit_flips::Args { flips: 280, seed: 1 };
     let page = bit_flips::run_with(program(), &args).unwrap();
     assert!(page.is_clean(), "{}", page.text());
-    for seen in [bit_flips::REFUSED, bit_flips::HARMLESS] {
+    for seen in [verdicts::REFUSED, bit_flips::HARMLESS] {
         assert!(page.count("flips", seen) > 0, "{}", page.text());
     }
 }

@@ -123,9 +123,9 @@ pub fn owned(channels: &[Channel]) -> Result<BTreeMap<u64, Owned>> {
     Ok(all)
 }
 
-/// What a payer's own book says that each of its channels lost: the HTLCs that succeeded, less those
-/// of `given_back` that went to the channel's peer itself. What a node further on gave back, the
-/// peer keeps.
+/// What a payer's own book says that each of its channels lost: the HTLCs that succeeded, less
+/// those of `given_back` that went to the channel's peer itself. What a node further on gave back,
+/// the peer keeps.
 ///
 /// # Errors
 /// When lnd shows what is no payment hash.

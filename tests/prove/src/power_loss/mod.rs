@@ -16,11 +16,12 @@ use anyhow::{Context, Result, ensure};
 
 use self::disk::{Disk, Loss};
 use crate::{
-    content::{Outcome, Truth, kind_of_refusal},
+    content::{Outcome, Truth},
     random::Random,
     recording::{Recording, this_program},
     report::{Counts, Page},
     scratch,
+    verdicts::{DETECTED, REFUSED, Verdicts},
     workers::{self, Share},
 };
 
@@ -152,28 +153,16 @@ impl Proof {
 struct Found {
     states: Counts,
     outcomes: Counts,
-    refusals: Counts,
-    silent: Vec<String>,
+    verdicts: Verdicts,
 }
 
 impl Found {
     fn note(&mut self, state: &State, outcome: Outcome) {
         self.states.add(state.loss.name());
-        match outcome {
-            Outcome::Same(_) => self.outcomes.add(WHOLE),
-            Outcome::Refused(why) => {
-                self.outcomes.add(REFUSED);
-                self.refusals.add(kind_of_refusal(&why));
-            }
-            Outcome::Detected(what) => {
-                self.outcomes.add(DETECTED);
-                self.refusals.add(kind_of_refusal(&what));
-            }
-            Outcome::Silent(what) => {
-                self.outcomes.add(SILENT);
-                self.silent.push(format!("state {} ({}): {what}", state.number, state.loss.name()));
-            }
-        }
+        let name = self.verdicts.take(outcome, [WHOLE, SILENT], || {
+            format!("state {} ({})", state.number, state.loss.name())
+        });
+        self.outcomes.add(name);
     }
 
     fn page(self, args: &Args, proof: &Proof) -> Page {
@@ -195,22 +184,17 @@ impl Found {
             page.wrong("less than half of the states opened");
         }
         page.table("outcomes", counts);
-        page.table("refusals", self.refusals);
+        self.verdicts.show(&mut page, "refusals");
         page.note(
             "Every state has all files as they were synced; of what was not synced, parts. Names \
              of files\nare lost without a sync of their folder. A disk that acknowledges a sync \
              and loses it is not\namong the states.",
         );
-        self.silent.iter().for_each(|what| page.wrong(what));
         page
     }
 }
 
 /// Everything acknowledged is there.
 pub const WHOLE: &str = "opened, everything acknowledged is there";
-/// It does not open.
-pub const REFUSED: &str = "refused to open";
-/// It opened, and a reader is told of damage.
-pub const DETECTED: &str = "opened, damage is reported by readers";
 /// The promise is broken.
 pub const SILENT: &str = "SILENT: fewer or other events or views";
