@@ -160,14 +160,19 @@ impl Case {
                 let outcome = pay_naively(payer, &invoices, *at_once).await;
                 let share = outcome.succeeded as f64 / payments as f64;
                 paid.push(Paid { per_second: outcome.rate(), share });
-                eprintln!("{}: {at_once} at once: {:?}", self.name, paid.last());
+                self.tell(&format!("{at_once} at once"), paid.last());
             }
             if round % 2 == 0 {
                 engine.push(pay_with_engine(payer, receiver, payments).await?);
             }
-            eprintln!("{}: engine: {:?}", self.name, engine.last());
+            self.tell("engine", engine.last());
         }
         Ok(self.summary(&engine, &naive))
+    }
+
+    fn tell(&self, who: &str, paid: Option<&Paid>) {
+        let Paid { per_second, share } = paid.copied().unwrap_or_default();
+        eprintln!("{}, {who}: {per_second:.1} paid/s, {share:.4} of all", self.name);
     }
 
     fn summary(&self, engine: &[Paid], naive: &[Vec<Paid>]) -> Compared {

@@ -166,7 +166,7 @@ impl Shape {
             refill_s: WARM_UP_S + MEASURED_S,
             batches: f64::from(self.batch),
             processors: 2.0,
-            engine_us: super::ENGINE_US,
+            engine_us: super::DEFAULT.engine_us,
         };
         parts.bottleneck(&wanted)
     }

@@ -3,8 +3,11 @@
 
 mod amounts;
 pub mod check;
+mod measured;
 pub(crate) mod model;
 mod text;
+
+use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -12,6 +15,7 @@ use serde::Serialize;
 
 use crate::report;
 use amounts::Amounts;
+use measured::{Basis, DEFAULT};
 use model::{LEVERS, Limit, Parts, Wanted};
 
 /// HTLC slots of one side of a channel (BOLT 2, `max_accepted_htlcs`).
@@ -25,12 +29,21 @@ pub struct PlanArgs {
     /// Payments a second.
     #[arg(long, value_name = "N")]
     rate: f64,
-    /// How long an attempt is in flight, in milliseconds: the mean.
-    #[arg(long, default_value_t = 3_000.0, value_name = "MS")]
-    latency_ms: f64,
-    /// The share of attempts that succeed, above 0 to 1.
-    #[arg(long, default_value_t = 0.995, value_name = "SHARE")]
-    success: f64,
+    /// What a report of `fulgurite-loadtest run` says of your nodes: latency, success, attempts a
+    /// second, and the engine's processor time; a flag beside it counts more. A folder of
+    /// `run --out`.
+    #[arg(long, value_name = "DIR")]
+    measured: Option<PathBuf>,
+    /// How many nodes that report is of.
+    #[arg(long, default_value_t = 1, value_name = "N", requires = "measured")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    measured_nodes: u32,
+    /// How long an attempt is in flight, in milliseconds: the mean. Default 3000.
+    #[arg(long, value_name = "MS")]
+    latency_ms: Option<f64>,
+    /// The share of attempts that succeed, above 0 to 1. Default 0.995.
+    #[arg(long, value_name = "SHARE")]
+    success: Option<f64>,
     /// The most attempts of a payment.
     #[arg(long, default_value_t = 5, value_name = "N")]
     attempts_max: u32,
@@ -46,10 +59,10 @@ pub struct PlanArgs {
     /// How far the amounts spread, for lognormal; 0: all are the median.
     #[arg(long, default_value_t = 1.0, value_name = "SIGMA")]
     amount_sigma: f64,
-    /// Attempts a second that one node makes; 0: it is not the limit. Measure yours:
+    /// Attempts a second that one node makes; 0: it is not the limit. Default 50. Measure yours:
     /// `fulgurite-loadtest run --target bare --node ...`.
-    #[arg(long, default_value_t = 50.0, value_name = "N")]
-    node_rate: f64,
+    #[arg(long, value_name = "N")]
+    node_rate: Option<f64>,
     /// How many nodes there are; without it, as many as are needed.
     #[arg(long, value_name = "N")]
     nodes: Option<u32>,
@@ -81,9 +94,9 @@ pub struct PlanArgs {
     #[arg(long, default_value_t = 500.0, value_name = "PPM")]
     fee_ppm: f64,
     /// The engine's processor time for a payment, in microseconds: measured by
-    /// `fulgurite-loadtest smoke`, signatures checked.
-    #[arg(long, default_value_t = ENGINE_US, value_name = "US")]
-    cpu_us: f64,
+    /// `fulgurite-loadtest smoke`, signatures checked. Default 81.
+    #[arg(long, value_name = "US")]
+    cpu_us: Option<f64>,
     /// Processors that the engine has for itself.
     #[arg(long, default_value_t = 2.0, value_name = "N")]
     processors: f64,
@@ -102,8 +115,6 @@ pub struct PlanArgs {
     json: bool,
 }
 
-/// `fulgurite-loadtest smoke`, signatures checked, 20,000 payments in one batch.
-const ENGINE_US: f64 = 81.0;
 /// `fulgurite-loadtest history --payments 1000000`.
 const DISK_BYTES: f64 = 1_300.0;
 
@@ -156,15 +167,16 @@ pub fn run(args: &PlanArgs) -> Result<()> {
 /// # Errors
 /// Which argument makes no sense.
 pub(crate) fn plan(args: &PlanArgs) -> Result<Plan> {
-    check_numbers(args)?;
+    let basis = basis(args)?;
+    check_numbers(args, basis)?;
     let amounts = match args.amount_dist.as_str() {
         "lognormal" => Amounts::lognormal(args.amount_median_sat, args.amount_sigma),
         path => Amounts::read(path.as_ref())?,
     };
     let wanted = Wanted {
         rate: args.rate,
-        latency_s: args.latency_ms / 1e3,
-        success: args.success,
+        latency_s: basis.latency_ms / 1e3,
+        success: basis.success,
         attempts_max: args.attempts_max.into(),
         parts: args.parts,
         amounts,
@@ -172,7 +184,7 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<Plan> {
     };
     let mut parts = Parts {
         nodes: 1.0,
-        node_rate: if args.node_rate > 0.0 { args.node_rate } else { f64::INFINITY },
+        node_rate: if basis.node_rate > 0.0 { basis.node_rate } else { f64::INFINITY },
         channels: 1.0,
         slots: SLOTS - SLOTS_RESERVE,
         window: args.window.into(),
@@ -180,7 +192,7 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<Plan> {
         refill_s: args.refill_hours * 3_600.0,
         batches: f64::from(args.batches) * f64::from(args.batch_in_flight),
         processors: args.processors,
-        engine_us: args.cpu_us,
+        engine_us: basis.engine_us,
     };
     parts.nodes = args.nodes.map_or_else(|| parts.nodes_for(&wanted), f64::from);
     parts.channels = args.channels.map_or_else(|| parts.channels_for(&wanted), f64::from);
@@ -196,14 +208,28 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<Plan> {
     })
 }
 
-fn check_numbers(args: &PlanArgs) -> Result<()> {
+/// What was measured, and before it what was said.
+fn basis(args: &PlanArgs) -> Result<Basis> {
+    let basis = match &args.measured {
+        Some(path) => measured::read(path, args.measured_nodes)?,
+        None => DEFAULT,
+    };
+    Ok(Basis {
+        latency_ms: args.latency_ms.unwrap_or(basis.latency_ms),
+        success: args.success.unwrap_or(basis.success),
+        node_rate: args.node_rate.unwrap_or(basis.node_rate),
+        engine_us: args.cpu_us.unwrap_or(basis.engine_us),
+    })
+}
+
+fn check_numbers(args: &PlanArgs, basis: Basis) -> Result<()> {
     let above_0 = |value: f64| value.is_finite() && value > 0.0;
     for (name, value) in [
         ("--rate", args.rate),
         ("--parts", args.parts),
         ("--amount-median-sat", args.amount_median_sat),
         ("--channel-sat", args.channel_sat),
-        ("--cpu-us", args.cpu_us),
+        ("--cpu-us", basis.engine_us),
         ("--processors", args.processors),
         ("--attempts-max", args.attempts_max.into()),
         ("--window", args.window.into()),
@@ -215,9 +241,9 @@ fn check_numbers(args: &PlanArgs) -> Result<()> {
         ensure!(above_0(value), "{name} {value}: above 0");
     }
     for (name, value) in [
-        ("--latency-ms", args.latency_ms),
+        ("--latency-ms", basis.latency_ms),
         ("--amount-sigma", args.amount_sigma),
-        ("--node-rate", args.node_rate),
+        ("--node-rate", basis.node_rate),
         ("--refill-hours", args.refill_hours),
         ("--fee-base-msat", args.fee_base_msat),
         ("--fee-ppm", args.fee_ppm),
@@ -227,7 +253,7 @@ fn check_numbers(args: &PlanArgs) -> Result<()> {
         ensure!(value.is_finite() && value >= 0.0, "{name} {value}: 0 or more");
     }
     for (name, value) in
-        [("--success", args.success), ("--outbound", args.outbound), ("--used-max", args.used_max)]
+        [("--success", basis.success), ("--outbound", args.outbound), ("--used-max", args.used_max)]
     {
         ensure!(above_0(value) && value <= 1.0, "{name} {value}: above 0 and at most 1");
     }

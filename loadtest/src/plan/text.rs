@@ -29,7 +29,7 @@ fn demand(plan: &Plan) -> Vec<String> {
             amounts.dust_share * 100.0
         ),
         format!(
-            "attempts a payment   (1 - {:.4}^{most}) / {success} = {attempts:.4}; {:.4} % succeed",
+            "attempts a payment   (1 - {:.4}^{most}) / {success:.4} = {attempts:.4}; {:.4} % succeed",
             1.0 - success,
             wanted.paid_share() * 100.0
         ),
@@ -37,7 +37,7 @@ fn demand(plan: &Plan) -> Vec<String> {
         format!(
             "in flight (Little)   {}/s x {} s = {} attempts, x {} = {} HTLCs",
             number(a_second),
-            wanted.latency_s,
+            number(wanted.latency_s),
             number(wanted.in_flight()),
             wanted.parts,
             number(wanted.in_flight() * wanted.parts)
@@ -167,7 +167,8 @@ fn number(value: f64) -> String {
         return "no limit".into();
     }
     if value.abs() < 100.0 && value.fract().abs() > 1e-9 {
-        return format!("{value:.2}");
+        let decimals = if value.abs() < 1.0 { 3 } else { 2 };
+        return format!("{value:.decimals$}");
     }
     let digits = format!("{:.0}", value.abs());
     let mut text = String::new();
@@ -201,14 +202,14 @@ mod tests {
     #[test]
     fn numbers_are_read_easily() {
         let all = [0.5, 50.0, 999.6, 1_000.0, 1_234_567.0, f64::INFINITY].map(number);
-        assert_eq!(all, ["0.50", "50", "1,000", "1,000", "1,234,567", "no limit"]);
+        assert_eq!(all, ["0.500", "50", "1,000", "1,000", "1,234,567", "no limit"]);
     }
 
     #[test]
     fn the_plan_of_the_issue_names_its_numbers() {
         let text = planned("--rate 1000 --latency-ms 3000 --success 0.995 --node-rate 50").unwrap();
         for line in [
-            "(1 - 0.0050^5) / 0.995 = 1.0050; 100.0000 % succeed",
+            "(1 - 0.0050^5) / 0.9950 = 1.0050; 100.0000 % succeed",
             "1,005/s x 3 s = 3,015 attempts, x 1 = 3,015 HTLCs",
             "1,005/s / (50/s x 0.7) and 3,015 in flight / (1,000 x 0.7): 29 needed",
             "3,015 / (483 - 20) / 0.7 = 9.3 channels",
