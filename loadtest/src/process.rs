@@ -100,10 +100,22 @@ impl Process {
     /// # Errors
     /// When it is gone.
     pub fn rss_bytes_max(&self) -> Result<u64> {
+        self.status_bytes("VmHWM")
+    }
+
+    /// The memory that it has resident now, in bytes.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn rss_bytes(&self) -> Result<u64> {
+        self.status_bytes("VmRSS")
+    }
+
+    fn status_bytes(&self, name: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
-        let kib: u64 = kib.context("no VmHWM in /proc")?.trim().parse()?;
+        let kib: u64 = kib.with_context(|| format!("no {name} in /proc"))?.trim().parse()?;
         Ok(kib << 10)
     }
 

@@ -1,4 +1,4 @@
-//! Gauges that are read when somebody asks: the nodes, what waits, what lives.
+//! What is read when somebody asks: the nodes, what waits, what lives, what the journal wrote.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use fulgurite_runtime::{
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
-    metrics::{MetricType, gauge::ConstGauge, info::Info},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge, info::Info},
 };
 
 use crate::Doors;
@@ -112,6 +112,13 @@ const OF_ENGINE: [(&str, &str, OfEngine); 10] = [
     ),
 ];
 
+/// A count since the start: name without `_total`, help, value.
+const OF_JOURNAL: [(&str, &str, OfEngine); 3] = [
+    ("fulgurite_journal_commits", "Group commits", |seen| seen.load.journal.commits),
+    ("fulgurite_journal_events", "Events that are on disk", |seen| seen.load.journal.events),
+    ("fulgurite_journal_bytes", "Bytes of their records", |seen| seen.load.journal.bytes),
+];
+
 /// What the engine's gauges are read from.
 struct Seen {
     ready: bool,
@@ -143,6 +150,10 @@ impl Collector for Gauges {
             let family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             let value = i64::try_from(value(&seen)).unwrap_or(i64::MAX);
             ConstGauge::new(value).encode(family)?;
+        }
+        for (name, help, value) in OF_JOURNAL {
+            let family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(value(&seen)).encode(family)?;
         }
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         let help = "The program that runs";
@@ -207,6 +218,7 @@ mod tests {
         let mut expected = scraped(&text);
         expected.extend(OF_NODES.map(|(name, ..)| format!("{name} gauge node")));
         expected.extend(OF_ENGINE.map(|(name, ..)| format!("{name} gauge")));
+        expected.extend(OF_JOURNAL.map(|(name, ..)| format!("{name}_total counter")));
         expected.insert("fulgurite_build_info info version".to_owned());
         assert_eq!(documented(), expected);
     }

@@ -330,6 +330,7 @@ impl Engine {
             journal_waiting: journal.depth() as u64,
             projector_lag: journal.watermark().get().saturating_sub(journal.projected().get()),
             disk_free_bytes: self.views.free_bytes().unwrap_or(0),
+            journal: journal.totals(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fulgurite_core::{Msat, PaymentId, UnixMs, standing::Quarantine};
+use fulgurite_journal::Totals;
 
 use crate::clock::now;
 
@@ -73,6 +74,8 @@ pub struct Load {
     pub projector_lag: u64,
     /// What the journal's disk has left, in bytes; 0 when it cannot be asked.
     pub disk_free_bytes: u64,
+    /// What the journal has written since the start.
+    pub journal: Totals,
 }
 
 /// Why the engine is not ready; none of them when it is.

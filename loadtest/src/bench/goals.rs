@@ -53,7 +53,7 @@ pub(crate) const GOALS: [Goal; 27] = [
     goal("P3b", "engine CPU a payment over HTTP, node check, us", (AtMost, 120.0), 1),
     goal("P6a", "offered twice the peak: goodput of the peak", (AtLeast, 0.90), 2),
     goal("P6b", "offered twice the peak: refusal P99, ms", (AtMost, 50.0), 1),
-    goal("P6c", "offered twice the peak: memory after, of before", (AtMost, 1.25), 2),
+    goal("P6c", "offered twice the peak: memory, last third of first", (AtMost, 1.25), 2),
     goal("P6d", "seconds until latency is normal again", (AtMost, 5.0), 1),
     goal("P4a", "real lnd, direct: paid/s of the naive client's best", (AtLeast, 1.0), 2),
     goal("P4b", "real lnd, two hops: paid/s of the naive client's best", (AtLeast, 1.0), 2),

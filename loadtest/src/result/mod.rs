@@ -169,6 +169,15 @@ pub(crate) struct EngineStage {
     pub p99_ms: f64,
 }
 
+/// The journal's group commits: each is one write and one sync.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Commits {
+    pub count: u64,
+    pub events_each: f64,
+    pub bytes_each: f64,
+}
+
 /// A limit of the scenario and what was measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Check {
@@ -215,6 +224,10 @@ pub(crate) struct RunResult {
     pub timeline: Vec<Second>,
     pub usage: Usage,
     pub engine_stages: Vec<EngineStage>,
+    /// The engine's resident memory in MiB, with the second.
+    pub memory_mib: Vec<(f64, f64)>,
+    /// The journal's, by the engine's own counters.
+    pub commits: Option<Commits>,
     /// What was done to the nodes: second and words.
     pub faults: Vec<(f64, String)>,
     /// Idle connections that the engine closed.

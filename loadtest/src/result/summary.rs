@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use super::{Report, RunResult, Stage};
+use super::{Commits, Report, RunResult, Stage};
 
 /// The whole report.
 pub(crate) fn text(report: &Report) -> String {
@@ -104,6 +104,12 @@ fn engine(text: &mut String, run: &RunResult) -> std::fmt::Result {
             let [mean, p50, p99] = [stage.mean_ms, stage.p50_ms, stage.p99_ms].map(milliseconds);
             writeln!(text, "  {:<11}{mean:>10}{p50:>9}{p99:>9}", stage.name)?;
         }
+    }
+    if let Some(Commits { count, events_each, bytes_each }) = run.commits {
+        writeln!(
+            text,
+            "\n  journal: {count} commits of {events_each:.1} events and {bytes_each:.0} bytes"
+        )?;
     }
     let usage = &run.usage;
     let us = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.0} us"));

@@ -52,6 +52,11 @@ struct Drive<'a> {
     timeout: Duration,
     live: &'a mut Live,
     stop: Arc<AtomicBool>,
+    rig: &'a Rig,
+    /// When the first payment is due.
+    start: Instant,
+    /// The engine's resident memory, second by second.
+    memory: Vec<(f64, f64)>,
 }
 
 /// Runs `scenario` against `rig`; the interval log goes into `folder`.
@@ -96,9 +101,11 @@ pub(crate) async fn drive(
     let (due, arrivals) = mpsc::unbounded_channel();
     pacer::pace(&schedule, start, &stop, due);
     live.begin(load.target.name(), round, schedule.lasts());
-    let mut run = Drive { shared: Arc::clone(&shared), door, timeout, live, stop };
+    let (shared_too, memory) = (Arc::clone(&shared), Vec::new());
+    let mut run = Drive { shared: shared_too, door, timeout, live, stop, rig, start, memory };
     let interrupted = run.all(arrivals).await?;
     let idle_closed = idle.closed();
+    let memory = std::mem::take(&mut run.memory);
     drop((run, idle));
     let elapsed = start.elapsed().min(schedule.lasts()).max(Duration::from_millis(1));
     let books = close(&shared)?;
@@ -111,6 +118,8 @@ pub(crate) async fn drive(
     let mut result = result(load, round, started, (lasts, interrupted), books)?;
     result.usage = usage(&result.counts, (before.1, after.1), (before.2, rig.engine_rss_mib()));
     result.engine_stages = metrics::between(&before.0, &after.0);
+    result.memory_mib = memory;
+    result.commits = metrics::commits(&before.0, &after.0);
     result.faults = faults;
     result.idle_closed = idle_closed;
     result.checks = limits::check(&scenario.slo, scenario, &result);
@@ -168,6 +177,9 @@ impl Drive<'_> {
         let mut books = self.shared.books();
         books.tick(Instant::now())?;
         self.live.show(&mut books);
+        drop(books);
+        let second = self.start.elapsed().as_secs_f64();
+        self.memory.extend(self.rig.engine_rss_now_mib().map(|rss| (second, rss)));
         Ok(())
     }
 }
@@ -214,6 +226,8 @@ fn result(
         timeline: books.seconds,
         usage: Usage::default(),
         engine_stages: Vec::new(),
+        commits: None,
+        memory_mib: Vec::new(),
         faults: Vec::new(),
         idle_closed: 0,
         checks: Vec::new(),

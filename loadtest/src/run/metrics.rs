@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use crate::{admin, result::EngineStage};
+use crate::{
+    admin,
+    result::{Commits, EngineStage},
+};
 
 /// The engine's stages, in the order of a payment's way.
 const ORDER: [&str; 8] =
@@ -21,18 +24,26 @@ pub(crate) struct Cumulative {
 /// The histograms by stage.
 pub(crate) type Stages = BTreeMap<String, Cumulative>;
 
-/// Reads them; nothing when there is no admin listener or it does not answer.
-pub(crate) async fn read(admin: Option<SocketAddr>) -> Stages {
-    let Some(admin) = admin else { return Stages::new() };
+/// What the engine's page said at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Reading {
+    stages: Stages,
+    /// Commits, events and bytes of the journal since the engine's start.
+    journal: Option<[f64; 3]>,
+}
+
+/// Reads it; nothing when there is no admin listener or it does not answer.
+pub(crate) async fn read(admin: Option<SocketAddr>) -> Reading {
+    let Some(admin) = admin else { return Reading::default() };
     let asked = tokio::task::spawn_blocking(move || admin::metrics(admin)).await;
     match asked {
-        Ok(Ok(text)) => parse(&text),
-        _ => Stages::new(),
+        Ok(Ok(text)) => Reading { stages: parse(&text), journal: journal(&text) },
+        _ => Reading::default(),
     }
 }
 
-/// Reads them when what was recorded last is in them.
-pub(crate) async fn settled(admin: Option<SocketAddr>) -> Stages {
+/// Reads it when what was recorded last is in them.
+pub(crate) async fn settled(admin: Option<SocketAddr>) -> Reading {
     if admin.is_some() {
         tokio::time::sleep(PUBLISHED).await;
     }
@@ -67,9 +78,30 @@ fn parse(text: &str) -> Stages {
     stages
 }
 
-/// What came between two readings.
-pub(crate) fn between(before: &Stages, after: &Stages) -> Vec<EngineStage> {
-    let none = Cumulative::default();
+/// The journal's counters of a page of metrics.
+fn journal(text: &str) -> Option<[f64; 3]> {
+    let value = |name: &str| {
+        let name = format!("fulgurite_journal_{name}_total ");
+        let rest = text.lines().find_map(|line| line.strip_prefix(&name))?;
+        rest.split(' ').next()?.parse::<f64>().ok()
+    };
+    Some([value("commits")?, value("events")?, value("bytes")?])
+}
+
+/// How large the journal's commits between two readings were; `None` without any.
+pub(crate) fn commits(before: &Reading, after: &Reading) -> Option<Commits> {
+    let (before, after) = (before.journal?, after.journal?);
+    let [commits, events, bytes] = [0, 1, 2].map(|at| after[at] - before[at]);
+    (commits > 0.0).then(|| Commits {
+        count: commits as u64,
+        events_each: events / commits,
+        bytes_each: bytes / commits,
+    })
+}
+
+/// The engine's stages between two readings.
+pub(crate) fn between(before: &Reading, after: &Reading) -> Vec<EngineStage> {
+    let (before, after, none) = (&before.stages, &after.stages, Cumulative::default());
     let stages = ORDER.iter().filter_map(|name| {
         let (after, before) = (after.get(*name)?, before.get(*name).unwrap_or(&none));
         let buckets = after.buckets.iter().map(|(bound, count)| {
@@ -120,18 +152,34 @@ mod tests {
              fulgurite_stage_seconds_bucket{{le=\"0.5\",stage=\"node\"}} {half}\n\
              fulgurite_stage_seconds_bucket{{le=\"1.5\",stage=\"node\"}} {all}\n\
              fulgurite_stage_seconds_bucket{{le=\"+Inf\",stage=\"node\"}} {all}\n\
+             fulgurite_journal_commits_total {half}\n\
+             fulgurite_journal_events_total {all}\n\
+             fulgurite_journal_bytes_total {all}00\n\
              fulgurite_ready 1\n"
         )
     }
 
+    fn reading(scale: u32) -> Reading {
+        let page = page(scale);
+        Reading { stages: parse(&page), journal: journal(&page) }
+    }
+
+    #[test]
+    fn commits_are_counted_between_two_readings() {
+        let commits = commits(&reading(1), &reading(3)).unwrap();
+        assert_eq!((commits.count, commits.events_each, commits.bytes_each), (100, 2.0, 200.0));
+        assert_eq!(super::commits(&reading(2), &reading(2)), None);
+        assert_eq!(super::commits(&Reading::default(), &reading(2)), None);
+    }
+
     #[test]
     fn a_stage_is_what_came_between_two_readings() {
-        let stages = between(&parse(&page(1)), &parse(&page(3)));
+        let stages = between(&reading(1), &reading(3));
         assert_eq!(stages.len(), 1);
         let node = &stages[0];
         assert_eq!((node.name.as_str(), node.count), ("node", 200));
         assert_eq!((node.mean_ms, node.p50_ms), (1_000.0, 500.0));
         assert!((node.p99_ms - 1_480.0).abs() < 1e-6, "{node:?}");
-        assert!(between(&parse(&page(2)), &parse(&page(2))).is_empty());
+        assert!(between(&reading(2), &reading(2)).is_empty());
     }
 }

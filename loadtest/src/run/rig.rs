@@ -250,6 +250,12 @@ impl Rig {
         Some(crate::report::mib(bytes))
     }
 
+    /// The memory that the engine has resident now, in MiB.
+    pub fn engine_rss_now_mib(&self) -> Option<f64> {
+        let bytes = self.engine.as_ref()?.process.rss_bytes().ok()?;
+        Some(crate::report::mib(bytes))
+    }
+
     /// Adds what a process said last to an error that came of its end.
     ///
     /// # Errors

@@ -134,6 +134,7 @@ fn cards(page: &mut String, run: &RunResult) -> std::fmt::Result {
         ("nodes CPU a payment", us(usage.nodes_us)),
         ("generator CPU a payment", us(usage.generator_us)),
         ("engine's peak memory", rss),
+        ("events a commit", run.commits.map_or("-".into(), |of| format!("{:.1}", of.events_each))),
     ];
     writeln!(page, "<dl class=\"cards\">")?;
     for (name, value) in cards {
