@@ -48,8 +48,8 @@ pub(crate) fn first_damage(database: &Path) -> Option<(PathBuf, usize)> {
     })
 }
 
-/// The first damage, in a database's logs and its MANIFEST, that RocksDB never gets past or does not
-/// notice: file and byte.
+/// The first damage, in a database's logs and its MANIFEST, that RocksDB never gets past or does
+/// not notice: file and byte.
 ///
 /// - A fragment that claims to be in a file that was used before. This program reuses no file, so a
 ///   bit flipped there; and behind a fragment of another type RocksDB's reader stays at it for
