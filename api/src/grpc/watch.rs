@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use fulgurite_core::{Lsn, batch::Summary};
+use fulgurite_core::Lsn;
+use fulgurite_journal::Follow;
 use fulgurite_proto::fulgurite::v1::{WatchBatchRequest, WatchBatchResponse};
 use fulgurite_runtime::watcher::{Changes, Watcher};
 use futures::{StreamExt, stream, stream::BoxStream};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
 use crate::{
@@ -28,8 +29,11 @@ const FULL_EVENTS_MAX: usize = 128;
 const BATCH_PERIOD: Duration = Duration::from_secs(1);
 /// The batch is sent at least this often; the contract says 15 s.
 const HEARTBEAT: Duration = Duration::from_secs(12);
-/// Changes are gathered this long, so that a busy engine is not asked for every event.
-const GATHER: Duration = Duration::from_millis(20);
+/// Looking takes at most one part in so many of the time: a busy engine is not asked for every
+/// event, an idle one at once. What changes meanwhile gathers for the next message.
+const LOOKS_SHARE: u32 = 8;
+/// Changes gather at most this long.
+const GATHER_MAX: Duration = Duration::from_millis(20);
 
 type Responses = BoxStream<'static, Result<WatchBatchResponse, Status>>;
 
@@ -42,8 +46,9 @@ pub fn watch(doors: &Doors, request: &WatchBatchRequest) -> Result<Responses, Pr
     let watcher = doors.engine.watch(batch, position, request.outcomes_only);
     let watcher = watcher.ok_or_else(|| Problem::new(Code::BatchNotFound))?;
     let doors = doors.clone();
+    let follow = doors.engine.follow_batch(batch);
     let (watcher, began) = (Some(watcher), Instant::now());
-    let watch = Watch { doors, watcher, bound, view, began, shown: None };
+    let watch = Watch { doors, watcher, follow, bound, view, began, shown: None, looked: None };
     let responses = stream::unfold(Some(watch), |watch| async move {
         let mut watch = watch?;
         match watch.next().await {
@@ -59,11 +64,25 @@ struct Watch {
     doors: Doors,
     /// Away only while it reads.
     watcher: Option<Watcher>,
+    follow: Follow,
     bound: Bound,
     view: View,
     began: Instant,
     /// The version of the batch that was sent last, and when.
     shown: Option<(Lsn, Instant)>,
+    /// The last look; `None` when there may be more right away.
+    looked: Option<Look>,
+}
+
+/// A look that found all that there was.
+#[derive(Clone, Copy)]
+struct Look {
+    /// Changes up to here were there to see.
+    seen: Lsn,
+    /// The version of the batch then.
+    version: Lsn,
+    /// When the next one may come.
+    again: Instant,
 }
 
 /// Whether a message is the last one.
@@ -79,17 +98,21 @@ impl Watch {
             if self.doors.is_stopping() {
                 return Err(Problem::new(Code::Stopping));
             }
-            // Read first: what comes between the two wakes the wait below.
-            let seen = self.doors.engine.projected();
+            if let Some(look) = self.looked.take() {
+                self.wait(look).await;
+            }
+            // Read first: what comes between the two wakes the wait above.
+            let (seen, began) = (self.follow.seen(), Instant::now());
             let changes = self.changes().await?;
+            if !changes.more {
+                let again = began + gather(began.elapsed());
+                self.looked = Some(Look { seen, version: changes.batch.version, again });
+            }
             // The batch was read before its payments: once it is finished, they are its last.
             let is_end = changes.batch.finished.is_some() && !changes.more;
             let end = if is_end { End::Yes } else { End::No };
             if !changes.payments.is_empty() || self.is_due(&changes, end) {
                 return Ok((self.message(&changes, end), end));
-            }
-            if !changes.more {
-                self.wait(&changes.batch, seen).await;
             }
         }
     }
@@ -138,23 +161,31 @@ impl Watch {
             let last = self.shown.map_or(self.began, |(_, time)| time);
             return last.elapsed() >= HEARTBEAT;
         }
-        self.due(&changes.batch).is_none_or(|due| due <= Instant::now())
+        self.due(changes.batch.version).is_none_or(|due| due <= Instant::now())
     }
 
     /// When the batch is to be sent next; `None` when it never was.
-    fn due(&self, batch: &Summary) -> Option<Instant> {
-        let (version, time) = self.shown?;
-        Some(time + if version == batch.version { HEARTBEAT } else { BATCH_PERIOD })
+    fn due(&self, version: Lsn) -> Option<Instant> {
+        let (shown, time) = self.shown?;
+        Some(time + if version == shown { HEARTBEAT } else { BATCH_PERIOD })
     }
 
-    /// Waits for something new after `seen`, or until the batch is due.
-    async fn wait(&self, batch: &Summary, seen: Lsn) {
-        sleep(GATHER).await;
-        let due = self.due(batch).unwrap_or_else(Instant::now);
+    /// Waits for something new after a look, or until the batch is due.
+    async fn wait(&self, look: Look) {
+        let due = self.due(look.version).unwrap_or_else(Instant::now);
+        let news = async {
+            self.follow.changed_after(look.seen).await;
+            sleep_until(look.again).await;
+        };
         tokio::select! {
-            () = self.doors.engine.wait_past(seen) => {}
+            () = news => {}
             () = sleep_until(due) => {}
             () = self.doors.stopped() => {}
         }
     }
+}
+
+/// How long after a look that took so long the next one may begin.
+fn gather(took: Duration) -> Duration {
+    (took * LOOKS_SHARE).min(GATHER_MAX)
 }

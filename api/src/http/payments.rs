@@ -1,11 +1,9 @@
 //! `/v1/payments`.
 
-use std::time::Duration;
-
 use axum::{extract::State, response::Response};
 use fulgurite_proto::fulgurite::v1;
 use http::{HeaderMap, HeaderName, StatusCode, header};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Refused, answer,
@@ -19,8 +17,6 @@ use crate::{
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
-/// A long poll looks again at most this often.
-const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
 /// `POST /v1/payments`: orders one payment.
 pub async fn create(
@@ -73,18 +69,18 @@ pub async fn get(
     params.finish()?;
     let request = v1::GetPaymentRequest { payment_id, view };
     let until = Instant::now() + wait;
+    let follow = doors.engine.follow_payment(query::payment_id(&request.payment_id)?);
     loop {
         // Read first: what comes between the two wakes the wait below.
-        let seen = doors.engine.projected();
+        let seen = follow.seen();
         let payment = query::get_payment(&doors, &request)?;
         let is_over = payment.finish_time.is_some() || doors.is_stopping();
         if is_over || Instant::now() >= until {
             return Ok(answer::ok(&wire::json::payment(&payment)));
         }
         let change = async {
-            sleep(LOOK_PERIOD).await;
             tokio::select! {
-                () = doors.engine.wait_past(seen) => {}
+                () = follow.changed_after(seen) => {}
                 () = doors.stopped() => {}
             }
         };

@@ -18,6 +18,7 @@
 pub mod codec;
 pub mod dump;
 mod fault;
+mod followed;
 mod handle;
 mod keys;
 mod log_place;
@@ -35,6 +36,7 @@ mod writer;
 
 pub use dump::{DumpOptions, dump};
 pub use fault::{EXIT_CODE, Fault};
+pub use followed::Follow;
 pub use handle::{JournalHandle, Totals};
 pub use model::Change;
 pub use open::{JournalOptions, OpenError, Opened, Running, open};

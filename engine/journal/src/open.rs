@@ -151,7 +151,7 @@ pub fn open(options: JournalOptions, now: UnixMs) -> Result<Opened, OpenError> {
     // Before anything is acknowledged: the names of the database and of the watermark file.
     store::sync_names(&options.folder).map_err(StoreError::Io)?;
     let projected = Arc::new(Watermark::new(0));
-    let mut views = Views { model: Arc::default(), store, projected };
+    let mut views = Views { model: Arc::default(), store, projected, followed: Arc::default() };
     let recovered = recover(&mut views, acknowledged, &options)?;
     let (position, epoch) = (recovered.position, recovered.epoch + 1);
     views.projected.publish(position.lsn);

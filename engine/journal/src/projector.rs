@@ -15,6 +15,7 @@ use rocksdb::WriteBatch;
 use crate::{
     codec,
     fault::Fault,
+    followed::Subject,
     handle::{Shared, count},
     keys,
     reader::Group,
@@ -41,14 +42,24 @@ pub(crate) struct Projector {
     finished: Vec<BatchId>,
     /// What others paid (rule E18).
     elsewhere: Vec<Arc<Vec<PaymentHash>>>,
+    /// What the events of this burst changed; nothing while nobody follows anything.
+    touched: Vec<Subject>,
 }
 
 impl Projector {
     /// A projector whose views on disk already contain the events up to `stored`.
     pub(crate) fn new(views: Views, snapshots: Snapshots, stored: Lsn) -> Projector {
         let rows = Rows::new(Arc::clone(&views.store));
-        let (finals, finished, elsewhere) = (Vec::new(), Vec::new(), Vec::new());
-        Projector { views, snapshots, rows, stored, finals, finished, elsewhere }
+        Projector {
+            views,
+            snapshots,
+            rows,
+            stored,
+            finals: Vec::new(),
+            finished: Vec::new(),
+            elsewhere: Vec::new(),
+            touched: Vec::new(),
+        }
     }
 
     /// Projects until the journal's writer is gone and all that it wrote is in the views.
@@ -61,6 +72,7 @@ impl Projector {
             };
             let end = self.burst(first, groups).unwrap_or_else(|error| end(fault, &error));
             shared.projected.publish(end.lsn);
+            self.views.followed.publish(&mut self.touched, end.lsn);
             if let Err(error) = self.snapshot_step(end) {
                 end_snapshot(fault, &error);
             }
@@ -105,7 +117,9 @@ impl Projector {
     /// Applies a group to what is in memory; [`Projector::flush`] must follow.
     pub(crate) fn apply(&mut self, group: &Group) {
         for (lsn, event) in group.numbered() {
-            match self.views.model.apply(event, lsn) {
+            let changed = self.views.model.apply(event, lsn);
+            self.touch(changed, event);
+            match changed {
                 Changed::Payment(batch, row) => self.finals.push(batch.payment(row)),
                 Changed::Payments(batch) => {
                     if let Event::PaymentsCancelled { rows, .. } = event {
@@ -120,6 +134,29 @@ impl Projector {
             }
         }
         self.snapshots.count(group.events.len());
+    }
+
+    /// Notes what followers are to be told of.
+    fn touch(&mut self, changed: Changed, event: &Event) {
+        // Whoever comes after this look reads what was applied before it.
+        if self.views.followed.is_empty() {
+            return;
+        }
+        let batch = match changed {
+            Changed::Nothing => return,
+            Changed::Payment(batch, row) => {
+                self.touched.push((batch, row));
+                batch
+            }
+            Changed::Payments(batch) => {
+                if let Event::PaymentsCancelled { rows, .. } = event {
+                    self.touched.extend(rows.iter().map(|row| (batch, *row)));
+                }
+                batch
+            }
+            Changed::Accepted(batch) | Changed::Batch(batch) | Changed::Finished(batch) => batch,
+        };
+        self.touched.push((batch, 0));
     }
 
     /// Brings the views on disk up to `lsn` and lets go what they hold whole.

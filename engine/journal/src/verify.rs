@@ -92,7 +92,7 @@ fn check(folder: &Path, store: Store, report: &mut Report) -> Result<(), (Lsn, S
 /// The views must not be ahead, and the newest snapshot must be readable.
 fn check_views(store: Store, last: Lsn) -> Result<(), String> {
     let (model, projected) = (Model::default().into(), fulgurite_inbox::Watermark::new(0).into());
-    let views = Views { model, store: store.into(), projected };
+    let views = Views { model, store: store.into(), projected, followed: Default::default() };
     let read = || Ok::<_, ViewFault>((views.stored_position()?, snapshot::load(&views)?.1.lsn));
     let (position, snapshot) = read().map_err(|fault| format!("a view: {fault}"))?;
     match position.max(snapshot) {

@@ -16,6 +16,7 @@ use rocksdb::{Direction, IteratorMode, ReadOptions};
 
 use crate::{
     codec::{self, DecodeError},
+    followed::{Follow, Followed},
     keys,
     model::{Change, Model},
     store::{Family, Store},
@@ -27,6 +28,7 @@ pub struct Views {
     pub(crate) model: Arc<Model>,
     pub(crate) store: Arc<Store>,
     pub(crate) projected: Arc<Watermark>,
+    pub(crate) followed: Arc<Followed>,
 }
 
 /// A view could not be read: the disk or a bug, never the question.
@@ -70,6 +72,16 @@ impl Views {
     /// The LSN that every answer covers at least, to wait for and to be woken by.
     pub fn projected(&self) -> &Arc<Watermark> {
         &self.projected
+    }
+
+    /// Follows a batch: woken by its changes and those of its payments alone.
+    pub fn follow_batch(&self, id: BatchId) -> Follow {
+        self.followed.batch(id, &self.projected)
+    }
+
+    /// Follows a payment: woken by its changes alone.
+    pub fn follow_payment(&self, id: PaymentId) -> Follow {
+        self.followed.payment(id, &self.projected)
     }
 
     /// Lends what is open to `look`, which must be short: nothing is projected meanwhile.

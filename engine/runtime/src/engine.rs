@@ -26,7 +26,6 @@ use crate::{
     status::{Load, NodeStatus, Readiness},
     supervisor::Task,
     upload::{ACCOUNT, Busy, Commit, Header, Upload},
-    watcher::{Position, Watcher},
 };
 
 /// Which payment states a listing shows, by the names of API.md 1.
@@ -201,13 +200,6 @@ impl Engine {
     /// The views know that the payment is not paid and never will be.
     pub(crate) fn is_free(&self, payment: PaymentId) -> bool {
         self.payment(payment).is_some_and(|payment| !payment.claims_hash())
-    }
-
-    /// Follows the batch's payments from after a position, `(0, 0)` being its beginning. With
-    /// `outcomes_only` only final and unresolved payments. `None` without such a batch.
-    pub fn watch(&self, batch: BatchId, after: Position, outcomes_only: bool) -> Option<Watcher> {
-        self.batch(batch)?;
-        Some(Watcher::new(self.views.clone(), batch, after, outcomes_only))
     }
 
     /// Waits until the read model has passed `lsn`.

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 
 use fulgurite_core::{
-    BatchId, Lsn,
+    BatchId, Lsn, PaymentId,
     batch::Summary,
     payment::{Payment, State},
 };
-use fulgurite_journal::Views;
+use fulgurite_journal::{Follow, Views};
 
-use crate::engine::sound;
+use crate::engine::{Engine, sound};
 
 /// A place in a batch's history: an event and, as one event can change several, a row.
 pub type Position = (Lsn, u32);
@@ -39,6 +39,25 @@ pub struct Watcher {
 
 /// How many positions are read ahead. A finished batch is read whole each time, so it is read once.
 const AHEAD_MAX: usize = 100_000;
+
+impl Engine {
+    /// Follows the batch's payments from after a position, `(0, 0)` being its beginning. With
+    /// `outcomes_only` only final and unresolved payments. `None` without such a batch.
+    pub fn watch(&self, batch: BatchId, after: Position, outcomes_only: bool) -> Option<Watcher> {
+        self.batch(batch)?;
+        Some(Watcher::new(self.views.clone(), batch, after, outcomes_only))
+    }
+
+    /// Follows a batch, to be woken by its changes alone.
+    pub fn follow_batch(&self, batch: BatchId) -> Follow {
+        self.views.follow_batch(batch)
+    }
+
+    /// Follows a payment, to be woken by its changes alone.
+    pub fn follow_payment(&self, payment: PaymentId) -> Follow {
+        self.views.follow_payment(payment)
+    }
+}
 
 impl Watcher {
     /// From after `position` on.
