@@ -179,9 +179,10 @@ impl Sends {
     }
 }
 
-/// How many payments are in flight at one node: doubles as long as that brings more payments a
-/// second; shrinks to three quarters each time that the node shows that it is too many, and then
-/// grows by one a round.
+/// How many payments are in flight at one node: grows while payments do not take longer for it,
+/// then doubles as long as that brings more payments a second; shrinks to three quarters each time
+/// that the node shows that it is too many, then grows slowly, and doubles again after half a
+/// minute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Window {

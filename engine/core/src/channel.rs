@@ -31,6 +31,8 @@ pub struct Channel {
     info: ChannelInfo,
     limits: Limits,
     reservations: HashMap<AttemptId, Reservation>,
+    /// Their sum, in millisatoshi.
+    reserved: u64,
     /// Reserved or spent, and not yet in `info.local_balance`.
     unseen: Msat,
     dust: Msat,
@@ -97,6 +99,7 @@ impl Channel {
             info,
             limits,
             reservations: HashMap::new(),
+            reserved: 0,
             unseen: Msat::ZERO,
             dust: Msat::ZERO,
             foreign_slots,
@@ -149,6 +152,7 @@ impl Channel {
     pub fn restore(&mut self, attempt: AttemptId, amount: Msat, now: UnixMs) {
         let before = self.reservations.insert(attempt, Reservation { amount, at: now });
         assert!(before.is_none(), "one reservation per attempt and channel");
+        self.reserved += amount.get();
         self.unseen = self.unseen.saturating_add(amount);
         if amount < self.info.dust_limit {
             self.dust = self.dust.saturating_add(amount);
@@ -160,6 +164,7 @@ impl Channel {
         let Some(own) = self.reservations.remove(&attempt) else {
             return;
         };
+        self.reserved -= own.amount.get();
         if !spent {
             self.unseen = self.unseen.saturating_sub(own.amount);
         }
@@ -185,8 +190,7 @@ impl Channel {
             .saturating_sub(self.limits.slots_reserve)
             .saturating_sub(used)
             .saturating_sub(self.foreign_slots);
-        let own = self.reservations.values().fold(0_u64, |sum, own| sum + own.amount.get());
-        let in_flight = Msat::new(own).unwrap_or(Msat::MAX);
+        let in_flight = Msat::new(self.reserved).unwrap_or(Msat::MAX);
         let limit = self.info.max_in_flight.saturating_sub(in_flight);
         let available = idle.saturating_sub(self.unseen).min(limit);
         Room { short_channel_id, slots, available, idle, dust_limit, dust_room }

@@ -114,6 +114,11 @@ impl Node {
         self.rate.next()
     }
 
+    /// Everything has started that could: what the window holds now is all that it is used for.
+    pub fn filled(&mut self) {
+        self.window.filled(self.in_flight);
+    }
+
     /// An attempt takes a place in the window.
     pub fn started(&mut self) {
         self.in_flight += 1;
@@ -152,6 +157,11 @@ impl Node {
             | Outcome::Contradicted(_) => {}
         }
         self.meter.count(now);
+    }
+
+    /// An attempt that was paid took so long; before [`Node::ended`] is told of it.
+    pub fn took(&mut self, latency_ms: i64) {
+        self.window.took(latency_ms);
     }
 
     /// An attempt is over.

@@ -1,17 +1,28 @@
 //! How many payments may be in flight at a node.
 //!
 //! ```text
-//!            more payments a second            every RECHECK rounds
-//!          ┌──────────┐                     ┌──────────────────────┐
-//!          ▼          │   no more of them   │                      ▼
-//!       Doubling ─────┴──────────────────► Holding             (Doubling)
-//!          │                                │
-//!          └──────────── overload ──────────┴──► Growing: a quarter less, then one more a round
+//!     payments do not take longer,
+//!     or more of them a second                 after a while
+//!          ┌──────────┐                  ┌──────────────────────┐
+//!          ▼          │     neither      │                      ▼
+//!       Doubling ─────┴───────────────► Holding             (Doubling)
+//!          │                             │
+//!          └───────── overload ──────────┴──► Growing: a quarter less, then a twentieth a round
 //! ```
 //!
-//! A node has a depth at which it pays most a second: a direct peer at a hundred or two, a path of
-//! two hops at a thousand and more. Beyond it payments only wait inside the node, and lnd itself
-//! gets slower. So the window doubles only as long as that brings something.
+//! By Little's law a window must hold what the node pays a second times the seconds that each one
+//! takes: a node whose payments take 2 s needs 100 places for 50 a second. So as long as payments
+//! do not take longer, the window grows by one place with each payment. Once they do, it doubles
+//! as long as that brings more payments a second: a node has a depth at which it pays most, a
+//! direct peer at a hundred or two, a path of two hops at a thousand and more, and beyond it
+//! payments only wait inside the node, and lnd itself gets slower.
+//!
+//! A round is as many payments as the window has places, after those that were in flight when it
+//! got its size. Only payments count that others waited behind: what a node does with less than it
+//! could have says nothing about its window.
+
+#[cfg(test)]
+mod tests;
 
 use crate::time::UnixMs;
 
@@ -28,12 +39,17 @@ pub struct Limits {
 
 /// How long after a decrease further signs of overload are of the same overload, in milliseconds.
 const HOLD_MS: i64 = 500;
+/// So long after the last overload the window may double again, in milliseconds.
+const CALM_MS: i64 = 30_000;
 /// A round is measured over at least so long, in milliseconds.
 const ROUND_MS_MIN: i64 = 100;
-/// A doubled window stays when it brings at least so many percent more payments a second.
+/// A larger window stays when it brings at least so many percent more payments a second.
 const GAIN_PERCENT: u64 = 10;
-/// A window that holds tries to double again after so many rounds.
-const RECHECK: u32 = 50;
+/// A window that holds tries to double again after so long, in milliseconds; after twice as long
+/// each time that it was in vain, up to the second number.
+const RECHECK_MS: (i64, i64) = (5_000, 60_000);
+/// A window counts as full with so many eighths of its places taken.
+const FULL_EIGHTHS: u64 = 7;
 
 /// The window of one node.
 #[derive(Clone, Debug)]
@@ -42,31 +58,43 @@ pub struct Window {
     size: u32,
     mode: Mode,
     round: Round,
+    latency: Latency,
+    /// Nearly all places are taken.
+    is_full: bool,
+    /// Payments since it was full last.
+    idle: u32,
+    recheck_ms: i64,
     held_until: UnixMs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// The size was doubled from one that made `before` payments in a thousand seconds; 0 for the
-    /// first.
-    Doubling { before: u64 },
-    /// Doubling brought nothing.
-    Holding { rounds: u32 },
-    /// The node showed overload: one more a round.
+    /// It grows from the best size so far.
+    Doubling { best: Best },
+    /// More places brought nothing.
+    Holding { since: UnixMs },
+    /// The node showed overload: it grows slowly.
     Growing,
 }
 
-/// As many payments as the window is large.
+/// The most payments in a thousand seconds, and with how many places; 0 before anything was
+/// measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Best {
+    rate: u64,
+    size: u32,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Round {
-    /// Payments in flight when it began, which say nothing of the new size.
+    /// Payments that say nothing of the size: they were in flight before.
     skip: u32,
     done: u32,
     started: Option<UnixMs>,
 }
 
 impl Round {
-    fn new(skip: u32) -> Round {
+    fn after(skip: u32) -> Round {
         Round { skip, done: 0, started: None }
     }
 }
@@ -75,8 +103,17 @@ impl Window {
     /// A window at its start.
     pub fn new(limits: Limits) -> Window {
         let size = limits.start.clamp(limits.min.max(1), limits.max.max(1));
-        let mode = Mode::Doubling { before: 0 };
-        Window { limits, size, mode, round: Round::new(0), held_until: UnixMs(i64::MIN) }
+        Window {
+            limits,
+            size,
+            mode: Mode::Doubling { best: Best::default() },
+            round: Round::after(size),
+            latency: Latency::default(),
+            is_full: true,
+            idle: 0,
+            recheck_ms: RECHECK_MS.0,
+            held_until: UnixMs(i64::MIN),
+        }
     }
 
     /// How many may be in flight.
@@ -84,10 +121,27 @@ impl Window {
         self.size
     }
 
-    /// A payment came through while `in_flight` were in flight. Only a window that is in use grows.
+    /// All that could start has started. A window that is never told counts as full while half of
+    /// it is taken.
+    pub fn filled(&mut self, in_flight: u32) {
+        self.is_full = u64::from(in_flight) * 8 >= u64::from(self.size) * FULL_EIGHTHS;
+    }
+
+    /// A payment that came through took so long. Without this a window grows by rounds alone.
+    pub fn took(&mut self, latency_ms: i64) {
+        self.latency.add(latency_ms);
+    }
+
+    /// A payment came through while `in_flight` were in flight, itself included.
     pub fn succeeded(&mut self, in_flight: u32, now: UnixMs) {
-        if in_flight.saturating_mul(2) < self.size {
-            self.round = Round::new(0);
+        if !self.is_full || in_flight.saturating_mul(2) < self.size {
+            return self.not_full();
+        }
+        self.idle = 0;
+        let may_grow = self.size < self.limits.max && self.latency.is_low();
+        if matches!(self.mode, Mode::Doubling { .. }) && may_grow {
+            self.size += 1;
+            self.round = Round::after(self.size);
             return;
         }
         if self.round.skip > 0 {
@@ -102,32 +156,61 @@ impl Window {
         let elapsed_ms = now.since(started);
         if self.round.done >= self.size && elapsed_ms >= ROUND_MS_MIN {
             let rate = u64::from(self.round.done) * 1_000_000 / elapsed_ms.unsigned_abs().max(1);
-            self.end_round(rate);
+            self.end_round(rate, now);
         }
     }
 
-    fn end_round(&mut self, rate: u64) {
-        let max = self.limits.max.max(1);
-        let before = self.size;
+    /// Fewer payments come than the window holds. After a whole window of them what was measured
+    /// before is old.
+    fn not_full(&mut self) {
+        self.idle += 1;
+        if self.idle < self.size {
+            return;
+        }
+        self.idle = 0;
+        self.latency.is_idle();
+        self.round = Round::after(self.size);
+        if let Mode::Doubling { best } = &mut self.mode {
+            *best = Best::default();
+        }
+    }
+
+    fn end_round(&mut self, rate: u64, now: UnixMs) {
+        let (before, max) = (self.size, self.limits.max.max(1));
         match self.mode {
-            Mode::Doubling { before } if rate * 100 >= before * (100 + GAIN_PERCENT) => {
-                self.mode = Mode::Doubling { before: rate };
-                self.size = self.size.saturating_mul(2).min(max);
+            Mode::Doubling { best } => self.judge(best, rate, now),
+            Mode::Holding { since } if now.since(since) >= self.recheck_ms => {
+                self.recheck_ms = self.recheck_ms.saturating_mul(2).min(RECHECK_MS.1);
+                self.double(rate);
             }
-            Mode::Doubling { .. } => {
-                self.mode = Mode::Holding { rounds: 0 };
-                self.size = (self.size / 2).max(self.limits.min.max(1));
-            }
-            Mode::Holding { rounds } if rounds >= RECHECK => {
-                self.mode = Mode::Doubling { before: rate };
-                self.size = self.size.saturating_mul(2).min(max);
-            }
-            Mode::Holding { rounds } => self.mode = Mode::Holding { rounds: rounds + 1 },
-            Mode::Growing => self.size = (self.size + 1).min(max),
+            Mode::Holding { .. } => {}
+            Mode::Growing if now.since(self.held_until) >= CALM_MS => self.double(rate),
+            Mode::Growing => self.size = (self.size + (self.size / 20).max(1)).min(max),
         }
         // What was in flight at the old size comes first.
-        let skip = if self.size == before { 0 } else { before };
-        self.round = Round::new(skip);
+        self.round = Round::after(if self.size == before { 0 } else { before });
+    }
+
+    /// Whether what it grew to is better than the best before.
+    fn judge(&mut self, best: Best, rate: u64, now: UnixMs) {
+        if rate * 100 >= best.rate * (100 + GAIN_PERCENT) {
+            if best.rate > 0 {
+                self.recheck_ms = RECHECK_MS.0;
+            }
+            self.double(rate);
+        } else if self.size > best.size {
+            self.mode = Mode::Holding { since: now };
+            self.size = best.size;
+        } else {
+            // It became smaller since, or slower.
+            self.double(rate);
+        }
+    }
+
+    /// Twice as many, if that brings more payments a second than these.
+    fn double(&mut self, rate: u64) {
+        self.mode = Mode::Doubling { best: Best { rate, size: self.size } };
+        self.size = self.size.saturating_mul(2).min(self.limits.max.max(1));
     }
 
     /// The node showed overload: three quarters of it, once per overload.
@@ -138,69 +221,39 @@ impl Window {
         }
         self.held_until = now.plus_ms(HOLD_MS);
         self.size = (self.size - self.size / 4).max(self.limits.min.max(1));
-        self.round = Round::new(0);
+        self.round = Round::after(0);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// How long payments take, and how long they took when the node had least to do.
+#[derive(Clone, Copy, Debug, Default)]
+struct Latency {
+    /// The mean of the last ones, in sixteenths of a millisecond.
+    mean: i64,
+    samples: u32,
+    /// The lowest mean.
+    low: i64,
+}
 
-    const LIMITS: Limits = Limits { start: 10, min: 2, max: 1_000 };
+/// So many payments make a mean.
+const SAMPLES: u32 = 16;
 
-    /// Pays through a window at a node that pays `knee` at once, each within 100 ms, and more only
-    /// after those; returns the sizes that it had.
-    fn pay(window: &mut Window, knee: u32, seconds: i64) -> Vec<u32> {
-        let mut sizes = vec![window.size()];
-        for round in 0..seconds * 10 {
-            let now = UnixMs(round * 100);
-            for _ in 0..window.size().min(knee) {
-                let in_flight = window.size();
-                window.succeeded(in_flight, now);
-            }
-            if sizes.last() != Some(&window.size()) {
-                sizes.push(window.size());
-            }
-        }
-        sizes
+impl Latency {
+    fn add(&mut self, latency_ms: i64) {
+        let sixteenths = latency_ms.clamp(0, 86_400_000) * 16;
+        self.samples = (self.samples + 1).min(SAMPLES);
+        self.mean += (sixteenths - self.mean) / i64::from(self.samples);
+        let is_mean = self.samples == SAMPLES;
+        self.low = if is_mean { self.low.min(self.mean) } else { self.mean };
     }
 
-    #[test]
-    fn it_doubles_while_that_brings_more_payments_a_second() {
-        let mut window = Window::new(LIMITS);
-        let sizes = pay(&mut window, 100, 20);
-        assert_eq!(sizes[..7], [10, 20, 40, 80, 160, 320, 160], "{sizes:?}");
-        let deep = pay(&mut Window::new(LIMITS), 5_000, 60);
-        assert!(deep.contains(&1_000), "a node that takes all gets all: {deep:?}");
+    /// The node has less to do than it could: this is how long payments take.
+    fn is_idle(&mut self) {
+        self.low = self.mean;
     }
 
-    #[test]
-    fn a_window_that_holds_looks_again_now_and_then() {
-        let mut window = Window::new(LIMITS);
-        let held = *pay(&mut window, 100, 20).last().expect("a size");
-        let sizes = pay(&mut window, 1_000, 60);
-        assert!(sizes.iter().any(|size| *size > 4 * held), "the node got better: {sizes:?}");
-    }
-
-    #[test]
-    fn overload_takes_a_quarter_once_and_then_it_grows_by_one() {
-        let mut window = Window::new(Limits { start: 20, ..LIMITS });
-        window.overloaded(UnixMs(0));
-        window.overloaded(UnixMs(HOLD_MS - 1));
-        assert_eq!(window.size(), 15);
-        let sizes = pay(&mut window, 1_000, 3);
-        assert_eq!(sizes[..3], [15, 16, 17], "{sizes:?}");
-        (0..40).for_each(|at| window.overloaded(UnixMs(at * HOLD_MS)));
-        assert_eq!(window.size(), 3, "a quarter of three is nothing");
-        let mut least = Window::new(Limits { start: 4, min: 4, max: 100 });
-        least.overloaded(UnixMs(0));
-        assert_eq!(least.size(), 4);
-    }
-
-    #[test]
-    fn a_window_that_is_not_used_does_not_grow() {
-        let mut window = Window::new(LIMITS);
-        (0..1_000).for_each(|at| window.succeeded(4, UnixMs(at * 10)));
-        assert_eq!(window.size(), 10);
+    /// Payments take at most half as long again as when they took least, and 5 ms.
+    fn is_low(&self) -> bool {
+        self.samples == SAMPLES && self.mean <= self.low + self.low / 2 + 5 * 16
     }
 }
