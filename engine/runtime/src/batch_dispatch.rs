@@ -190,13 +190,21 @@ impl BatchWork {
 
     /// Places orders at nodes while they take them.
     pub(crate) fn dispatch(&mut self, time: UnixMs) {
-        if self.hungry.iter().all(VecDeque::is_empty) {
+        if self.hungry.iter().all(VecDeque::is_empty) && self.in_line == [false; 3] {
             return;
         }
         let nodes = self.shared.nodes.every();
         let mut fleet: Vec<Seat> = nodes.iter().map(|node| Seat::of(node)).collect();
         let mut candidates = Vec::with_capacity(fleet.len());
         for lane in Priority::ALL.map(Priority::lane) {
+            let is_hungry = !self.hungry[lane].is_empty();
+            if !is_hungry && !self.in_line[lane] {
+                continue;
+            }
+            if is_hungry && !self.shared.rooms.may_try(lane, &self.slot) {
+                self.in_line[lane] = true;
+                continue;
+            }
             // What fits nowhere now does not hold up others that fit elsewhere.
             let mut passed = Vec::new();
             while passed.len() < LOOK_PAST && has_room(&fleet, lane) {
@@ -210,6 +218,9 @@ impl BatchWork {
                 }
             }
             self.hungry[lane].extend(passed);
+            self.in_line[lane] = !self.hungry[lane].is_empty();
+            let left = has_room(&fleet, lane);
+            self.shared.rooms.tried(lane, &self.slot, self.in_line[lane], left);
         }
     }
 
@@ -322,7 +333,7 @@ impl BatchWork {
 const LOOK_PAST: usize = 16;
 
 /// A node as it stood when the batch actor looked, and what it has placed there since.
-struct Seat {
+pub(crate) struct Seat {
     usable: bool,
     window: u32,
     in_flight: u32,
@@ -332,12 +343,17 @@ struct Seat {
 }
 
 impl Seat {
-    fn of(node: &NodeSlot) -> Seat {
+    pub(crate) fn of(node: &NodeSlot) -> Seat {
         let Board { usable, window, in_flight, queued, idle } = *node.board.lock();
         // What is in its inbox counts for every priority: nobody knows which it is of.
         let coming = u32::try_from(node.inbox.depth().door).unwrap_or(u32::MAX);
         let waits = queued.map(|queued| queued.saturating_add(coming));
         Seat { usable, window, in_flight, waits, idle }
+    }
+
+    /// Another order of this priority finds room there, if the node carries it.
+    pub(crate) fn has_room(&self, lane: usize) -> bool {
+        self.candidate(lane, Msat::ZERO).has_room()
     }
 
     fn candidate(&self, lane: usize, needed: Msat) -> Candidate {
@@ -352,5 +368,5 @@ impl Seat {
 
 /// Any node takes another order of this priority.
 fn has_room(fleet: &[Seat], lane: usize) -> bool {
-    fleet.iter().any(|seat| seat.candidate(lane, Msat::ZERO).has_room())
+    fleet.iter().any(|seat| seat.has_room(lane))
 }

@@ -19,6 +19,7 @@ use fulgurite_core::{
 
 use crate::{
     clock::now,
+    held::{HELD_AGAIN_MS, Held},
     message::{BatchMessage, Grant, NodeMessage, Placed, Request, Start},
     release::{Release, ReleaseList},
     slot::{BatchSlot, Shared},
@@ -36,21 +37,14 @@ pub struct BatchWork {
     pub(crate) placement: u64,
     /// Batches that may have something to place, in turn, by priority as in [`Priority::ALL`].
     pub(crate) hungry: [VecDeque<BatchId>; 3],
-    /// The time of the last drain or tick.
+    /// The lines for room at the nodes in which it stands, by priority.
+    pub(crate) in_line: [bool; 3],
+    /// The time of the last drain.
     pub(crate) now: UnixMs,
     /// When batches have something to do by themselves.
     pub(crate) wakes: BTreeSet<(UnixMs, BatchId)>,
     /// What waits until every node was compared with the journal (rule E18).
     pub(crate) held: Held,
-}
-
-/// What waits until every node was compared with the journal: batches with something to place, and
-/// attempts that nodes want to send again; these for the disk, too.
-#[derive(Default)]
-pub(crate) struct Held {
-    /// Once each: a batch asks again at each tick.
-    pub(crate) batches: BTreeSet<BatchId>,
-    pub(crate) attempts: Vec<(AttemptId, usize)>,
 }
 
 pub(crate) struct Work {
@@ -86,6 +80,7 @@ impl BatchWork {
             // Placements of a predecessor never look like ours.
             placement: u64::from(incarnation) << 40,
             hungry: Default::default(),
+            in_line: [false; 3],
             now: now(),
             wakes: BTreeSet::new(),
             held: Held::default(),
@@ -107,20 +102,13 @@ impl BatchWork {
         self.slot.batch.is_some() && self.batches.is_empty()
     }
 
-    /// Takes everything that waited in the inbox.
+    /// Takes everything that waited in the inbox, and does what is due by now.
     pub fn drain(&mut self, messages: Vec<BatchMessage>) {
         let time = now();
         self.now = time;
         for message in messages {
             self.step(message, time);
         }
-        self.dispatch(time);
-    }
-
-    /// Time has passed.
-    pub fn tick(&mut self) {
-        let time = now();
-        self.now = time;
         self.release_held(time);
         while let Some(&(at, batch)) = self.wakes.first() {
             if at > time {
@@ -136,12 +124,20 @@ impl BatchWork {
         self.dispatch(time);
     }
 
+    /// When there is something to do that no message tells of.
+    pub fn wake_at(&self) -> Option<UnixMs> {
+        let due = self.wakes.first().map(|(at, _)| *at);
+        let held = self.held.is_any().then(|| self.now.plus_ms(HELD_AGAIN_MS));
+        [due, held].into_iter().flatten().min()
+    }
+
     fn step(&mut self, message: BatchMessage, time: UnixMs) {
         match message {
             BatchMessage::Adopt(batch) => self.adopt(*batch, time),
             BatchMessage::Request(request) => self.request(request, time),
             BatchMessage::PaymentRequest(request) => self.payment_request(request, time),
             BatchMessage::Grant(grant) => self.grant(grant, time),
+            BatchMessage::Room(lane) => self.in_line[lane] = true,
             BatchMessage::Returned(placed) => self.returned(placed),
             BatchMessage::Outcome(attempt, outcome) => self.outcome(attempt, outcome, time),
             BatchMessage::Long(attempt) => self.long(attempt),
@@ -392,5 +388,11 @@ impl BatchWork {
         self.follow_up(batch, time);
         self.feed(batch);
         Some(lsn)
+    }
+}
+
+impl Drop for BatchWork {
+    fn drop(&mut self) {
+        self.shared.rooms.leave(self.slot.id);
     }
 }

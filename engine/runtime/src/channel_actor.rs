@@ -96,7 +96,14 @@ impl StreamHandler<Vec<ChannelMessage>> for ChannelActor {
         for message in batch {
             self.step(message, time);
         }
-        self.slot.room.set(self.channel.room());
+        let (before, room) = (self.slot.room.get(), self.channel.room());
+        self.slot.room.set(room);
+        let has_more = room.slots > before.slots
+            || room.available > before.available
+            || room.dust_room > before.dust_room;
+        if has_more && self.slot.wanted.take() {
+            self.notice.node.inbox.deliver(NodeMessage::ChannelFreed);
+        }
     }
 }
 

@@ -89,6 +89,7 @@ impl Channels {
             id: info.short_channel_id,
             inbox: Inbox::new(sizes),
             room: Cell::new(Room::default()),
+            wanted: Cell::new(false),
             reserved: RefCell::new(HashMap::new()),
         });
         self.start(slot, info)
@@ -181,6 +182,11 @@ impl Channels {
     /// The room of every channel, as published last.
     pub fn rooms(&self) -> Vec<Room> {
         self.known.values().map(|known| known.slot.room.get()).collect()
+    }
+
+    /// Has the node's actor told when a channel has more room than now.
+    pub fn want_room(&self) {
+        self.known.values().for_each(|known| known.slot.wanted.set(true));
     }
 
     /// The node has reported its channels at least once.

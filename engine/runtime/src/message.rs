@@ -27,6 +27,9 @@ pub enum BatchMessage {
     PaymentRequest(PaymentRequest),
     /// A node has room for an order that waited there.
     Grant(Grant),
+    /// A node has room for orders of this priority, by its place in
+    /// [`fulgurite_core::order::Priority::ALL`].
+    Room(usize),
     /// A node gives an order back that waited there.
     Returned(Placed),
     /// An attempt is over at its node, or stuck there.
@@ -197,6 +200,8 @@ pub enum NodeMessage {
         /// Whether it did.
         reserved: bool,
     },
+    /// A channel has room again for which an order waits.
+    ChannelFreed,
     /// An actor of a channel is gone.
     ChannelDied {
         /// Which channel.

@@ -8,6 +8,7 @@ use fulgurite_core::{
 };
 
 use crate::{
+    batch_dispatch::Seat,
     clock::now,
     message::{BatchMessage, Grant, Place, Placed},
     metrics::Stage,
@@ -36,6 +37,11 @@ impl NodeWork {
 
     /// Lets orders start while there is room.
     pub(crate) fn pump(&mut self, time: UnixMs) {
+        self.start_queued(time);
+        self.node.filled();
+    }
+
+    fn start_queued(&mut self, time: UnixMs) {
         if self.queue.is_empty() {
             return;
         }
@@ -65,6 +71,9 @@ impl NodeWork {
                 }
                 Pick::Busy => passed.push(place),
             }
+        }
+        if !passed.is_empty() {
+            self.channels.want_room();
         }
         for place in passed.into_iter().rev() {
             self.queue.push(place.priority, place);
@@ -150,6 +159,9 @@ impl NodeWork {
         board.in_flight = self.node.in_flight();
         board.queued = queued;
         board.idle = self.channels.idle();
+        drop(board);
+        let seat = Seat::of(&self.slot);
+        self.shared.rooms.opened([0, 1, 2].map(|lane| seat.has_room(lane)));
     }
 
     /// Writes what is known of the attempts beyond the journal.

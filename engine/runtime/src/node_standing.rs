@@ -182,7 +182,8 @@ impl NodeWork {
             let was_stuck = tracked.tracker.is_stuck();
             !tracked.tracker.suspend(why, &context) || was_stuck
         };
-        self.waiting.push(attempt);
+        self.waiting.insert(attempt);
+        self.ask_at = Some(time);
         self.let_go(attempt, Outcome::Suspended, time);
         if let Some(tracked) = self.tracked.get(&attempt).filter(|_| !known) {
             let message = BatchMessage::Outcome(attempt, Outcome::Suspended);
@@ -213,7 +214,8 @@ impl NodeWork {
             let context = Context { now: time, expiry: time, connected, number: &mut number };
             tracked.tracker.believe_proofs_alone(&context);
         }
-        self.waiting.push(attempt);
+        self.waiting.insert(attempt);
+        self.ask_at = Some(time);
         self.let_go(attempt, Outcome::Suspended, time);
         if let Some(tracked) = self.tracked.get(&attempt).filter(|_| !known) {
             let message = BatchMessage::Outcome(attempt, Outcome::Suspended);
@@ -234,7 +236,7 @@ impl NodeWork {
             let mut number = self.slot.number.lock();
             let context = Context { now: time, expiry: time, connected, number: &mut number };
             tracked.tracker.trust(&context);
-            self.waiting.push(attempt);
+            self.waiting.insert(attempt);
         }
         self.tick_waiting(time);
     }

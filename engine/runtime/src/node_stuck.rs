@@ -172,7 +172,13 @@ impl NodeWork {
             return;
         };
         match std::mem::replace(&mut tracked.holds, Holds::Nothing) {
-            Holds::Everything => self.node.ended(&outcome, time),
+            Holds::Everything => {
+                if let Outcome::Settled { .. } = outcome {
+                    let latency_ms = tracked.sent.elapsed().as_millis();
+                    self.node.took(i64::try_from(latency_ms).unwrap_or(i64::MAX));
+                }
+                self.node.ended(&outcome, time);
+            }
             Holds::Channels => self.node.ended_late(&outcome, time),
             Holds::Nothing => return,
         }

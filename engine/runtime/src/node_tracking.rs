@@ -60,10 +60,9 @@ impl NodeWork {
         if tracked.tracker.resends() > resends {
             self.shared.metrics.resent(&self.slot.name);
         }
-        if let Phase::Waiting { .. } = tracked.tracker.phase()
-            && !self.waiting.contains(&attempt)
-        {
-            self.waiting.push(attempt);
+        if let Phase::Waiting { until } = tracked.tracker.phase() {
+            self.waiting.insert(attempt);
+            self.ask_at = Some(self.ask_at.map_or(until, |at| at.min(until)));
         }
         if let Some(action) = action {
             self.act(attempt, action, time);
@@ -140,9 +139,10 @@ impl NodeWork {
 
     /// Lets trackers ask whose moment or node has come.
     pub(crate) fn tick_waiting(&mut self, time: UnixMs) {
-        if self.waiting.is_empty() || !self.node.is_connected() {
+        if !self.node.is_connected() {
             return;
         }
+        self.ask_at = None;
         for attempt in std::mem::take(&mut self.waiting) {
             self.input(attempt, Input::Tick, time);
         }

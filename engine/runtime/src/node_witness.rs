@@ -110,6 +110,13 @@ impl NodeWork {
         }
     }
 
+    /// When the next reading begins; `None` while one runs, or none can.
+    pub(crate) fn witness_at(&self) -> Option<UnixMs> {
+        let Witnessing { reading, at, checking, .. } = &self.witnessing;
+        let idle = reading.as_ref().is_some_and(|reading| !reading.waits()) && checking.is_none();
+        (idle && self.node.is_connected()).then_some(*at)
+    }
+
     /// It shows the identity that the journal knows it by.
     fn is_the_one_that_was_believed(&self) -> bool {
         let shown = self.info.as_ref().map(|info| info.identity_pubkey.as_slice());

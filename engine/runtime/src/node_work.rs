@@ -4,7 +4,7 @@
 //! moves data between them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::Instant,
@@ -15,7 +15,7 @@ use fulgurite_core::{
     event::NeverSent,
     fence::Fence,
     node::Node,
-    port::{self, Command, Journal, NodeEvent, NodeInfo},
+    port::{self, Journal, NodeEvent, NodeInfo},
     queue::Queue,
     tracker::{Outcome, Phase, Tracker},
 };
@@ -48,11 +48,13 @@ pub struct NodeWork {
     pub(crate) fence: Fence,
     pub(crate) info: Option<NodeInfo>,
     /// How far its clock is ahead of the steady one; 0 before it is known.
-    steady_offset_ms: i64,
+    pub(crate) steady_offset_ms: i64,
     pub(crate) channels: Channels,
     pub(crate) tracked: HashMap<AttemptId, Tracked>,
     /// Trackers that wait for the node or a moment.
-    pub(crate) waiting: Vec<AttemptId>,
+    pub(crate) waiting: HashSet<AttemptId>,
+    /// The first moment of them; `None` when they wait for the node alone.
+    pub(crate) ask_at: Option<UnixMs>,
     /// Trackers that wait for the fence.
     pub(crate) fencing: Vec<AttemptId>,
     /// When suspects were looked for last (rule E15), by the steady clock.
@@ -123,7 +125,8 @@ impl NodeWork {
             steady_offset_ms: 0,
             channels: Channels::new(Arc::clone(&slot), shared.channels),
             tracked: HashMap::new(),
-            waiting: Vec::new(),
+            waiting: HashSet::new(),
+            ask_at: None,
             fencing: Vec::new(),
             confirmed: now(),
             looked: steady(),
@@ -159,28 +162,6 @@ impl NodeWork {
         for message in batch {
             self.step(message, time);
         }
-        self.pump(time);
-        self.publish(time);
-    }
-
-    /// Time has passed.
-    pub fn tick(&mut self) {
-        let time = now();
-        let before = self.fence.up_to();
-        if let Some(expiry) = self.fence.poll(steady(), self.steady_offset_ms) {
-            self.adapter.command(Command::ProbeExpiry { expiry });
-        }
-        if self.fence.up_to() > before {
-            self.shared.metrics.fence_raised(&self.slot.name);
-            self.fence_is_up(time);
-            self.inspect_behind_fence();
-        }
-        self.tick_waiting(time);
-        self.watch(time);
-        self.look_for_suspects(time);
-        self.confirm(time);
-        self.witness_tick(time);
-        self.inspect_in_time();
         self.pump(time);
         self.publish(time);
     }
@@ -221,6 +202,8 @@ impl NodeWork {
             NodeMessage::Reserved { placed, channel, reserved } => {
                 self.reserved(placed, channel, reserved);
             }
+            // The pump that follows finds it.
+            NodeMessage::ChannelFreed => {}
             NodeMessage::ChannelDied { channel, birth } => {
                 if self.channels.rebuild(channel, birth) {
                     self.shared.metrics.actor_died("channel");

@@ -83,6 +83,7 @@ impl Bench {
             claims: Claims::default(),
             directory: Directory::default(),
             nodes: Fleet::new(vec![Arc::clone(&node)]),
+            rooms: Default::default(),
             intake: Intake::new(intake, 1),
             metrics: Arc::default(),
             retry: RetryPolicy::default(),
@@ -275,7 +276,7 @@ fn an_attempt_is_sent_again_only_once_it_is_durable_that_its_batch_goes_on() {
             bench.wait_durable();
         }
         work.drain(vec![BatchMessage::AskPermission(attempt_id(), 0)]);
-        work.tick();
+        work.drain(Vec::new());
         let answer = |message: &NodeMessage| matches!(message, NodeMessage::Permission(..));
         assert_eq!(bench.told().iter().any(answer), durable, "durable: {durable}");
     }
@@ -289,7 +290,7 @@ fn what_a_node_actor_granted_that_died_meanwhile_is_placed_again() {
         *bench.node.board.lock() =
             Board { usable: true, window: 5, idle: Msat::MAX, ..Board::default() };
         let placed = |work: &mut BatchWork| {
-            work.tick();
+            work.drain(Vec::new());
             bench.told().into_iter().find_map(|message| match message {
                 NodeMessage::Place(place) => Some(place.placed),
                 _ => None,

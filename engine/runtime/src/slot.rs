@@ -28,6 +28,7 @@ use crate::{
     intake::Intake,
     message::{BatchMessage, ChannelMessage, NodeMessage},
     metrics::Metrics,
+    room::Rooms,
     status::NodeStatus,
     witness::Witness,
 };
@@ -88,6 +89,8 @@ pub struct Shared {
     pub directory: Directory,
     /// The nodes, by index.
     pub nodes: Fleet,
+    /// Which batches wait for room at the nodes.
+    pub rooms: Rooms,
     /// What lives, against its limits.
     pub intake: Intake,
     /// Counters and histograms.
@@ -271,6 +274,8 @@ pub struct ChannelSlot {
     pub id: u64,
     /// Its work.
     pub inbox: Inbox<ChannelMessage>,
+    /// An order found no room: the node's actor is to be told when there is more.
+    pub wanted: Cell<bool>,
     /// What it can take: written by the channel actor, read by its node's.
     pub room: Cell<Room>,
     /// What the node's actor knows to be reserved: what a rebuilt channel actor starts from.

@@ -83,6 +83,7 @@ pub fn start(options: Options, opened: Opened) -> Engine {
         claims,
         directory: Directory::default(),
         nodes: Fleet::new(nodes),
+        rooms: Default::default(),
         intake: Intake::new(options.intake, open_payments),
         metrics: options.metrics,
         retry: options.retry,
