@@ -3,4 +3,5 @@
 
 mod common;
 mod frozen;
+mod history;
 mod run;
