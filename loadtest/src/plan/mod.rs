@@ -116,7 +116,7 @@ pub struct PlanArgs {
 }
 
 /// `fulgurite-loadtest history --payments 1000000`.
-const DISK_BYTES: f64 = 1_300.0;
+const DISK_BYTES: f64 = 1_050.0;
 
 /// A plan with everything that its text needs.
 #[derive(Clone, Copy, Debug)]
