@@ -51,15 +51,15 @@ pub(crate) const GOALS: [Goal; 27] = [
     stated("P2d", "1,000/s: generator's own lag P99, ms", 2),
     goal("P3a", "engine CPU a payment in a batch, node check, us", (AtMost, 60.0), 1),
     goal("P3b", "engine CPU a payment over HTTP, node check, us", (AtMost, 120.0), 1),
-    goal("P6a", "offered twice the peak: goodput of the peak", (AtLeast, 0.90), 2),
-    goal("P6b", "offered twice the peak: refusal P99, ms", (AtMost, 50.0), 1),
-    goal("P6c", "offered twice the peak: memory, last third of first", (AtMost, 1.25), 2),
-    goal("P6d", "seconds until latency is normal again", (AtMost, 5.0), 1),
     goal("P4a", "real lnd, direct: paid/s of the naive client's best", (AtLeast, 1.0), 2),
     goal("P4b", "real lnd, two hops: paid/s of the naive client's best", (AtLeast, 1.0), 2),
     goal("P4c", "real lnd, one channel: paid of all", (AtLeast, 0.999), 4),
     goal("P4d", "real lnd, one channel: paid/s of the naive client's best", (AtLeast, 0.95), 2),
     goal("P5", "1 to 32 nodes of 50/s: least share of the sum", (AtLeast, 0.95), 3),
+    goal("P6a", "offered twice the peak: goodput of the peak", (AtLeast, 0.90), 2),
+    goal("P6b", "offered twice the peak: refusal P99, ms", (AtMost, 50.0), 1),
+    goal("P6c", "offered twice the peak: memory, last third of first", (AtMost, 1.25), 2),
+    goal("P6d", "seconds until latency is normal again", (AtMost, 5.0), 1),
     goal("P7a", "9,990 connections open: engine's memory, MiB", (AtMost, 1_024.0), 0),
     goal("P7b", "9,990 connections open: P95 of that without them", (AtMost, 2.0), 2),
     goal("P8a", "ready after a kill, 1,000,000 behind, s", (AtMost, 5.0), 2),
@@ -71,6 +71,19 @@ pub(crate) const GOALS: [Goal; 27] = [
     stated("P10c", "1,000,000: seconds until all are paid", 0),
     stated("P10d", "1,000,000: engine's peak memory, MiB", 0),
 ];
+
+/// The goals without the letters of their parts, in their order.
+pub(crate) fn names() -> Vec<&'static str> {
+    let part = |letter: char| letter.is_ascii_lowercase();
+    let mut names: Vec<&str> = GOALS.iter().map(|goal| goal.id.trim_end_matches(part)).collect();
+    names.dedup();
+    names
+}
+
+/// Whether there is such a goal.
+pub(crate) fn is_known(name: &str) -> bool {
+    names().contains(&name)
+}
 
 /// What was measured of each goal, a value for each round.
 #[derive(Debug, Default)]
@@ -158,6 +171,8 @@ mod tests {
     fn each_goal_has_an_id_of_its_own() {
         let ids: BTreeSet<&str> = GOALS.iter().map(|goal| goal.id).collect();
         assert_eq!(ids.len(), GOALS.len());
+        assert_eq!(names(), ["P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P10"]);
+        assert!(is_known("P10") && !is_known("P9") && !is_known("P1a"));
     }
 
     #[test]

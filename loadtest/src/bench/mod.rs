@@ -10,7 +10,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde::Serialize;
 
@@ -33,7 +33,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
-    /// Only one goal with its parts, such as P2.
+    /// Only one goal with its parts, such as P2; it may be one that only --full measures.
     #[arg(long, value_name = "GOAL")]
     only: Option<String>,
     /// The folder for DATE-COMMIT.json; made when it is missing.
@@ -60,13 +60,13 @@ struct Kept {
 pub async fn run(args: BenchArgs) -> Result<()> {
     let (machine, commit) = (Machine::now(), report::commit());
     let started = Instant::now();
+    if let Some(only) = &args.only {
+        ensure!(goals::is_known(only), "--only {only}: one of {}", goals::names().join(", "));
+    }
+    let rounds = args.rounds.unwrap_or(if args.full { 5 } else { 1 });
+    let once = args.full || args.only.is_some();
     let mut bench = Bench::new(args.full, args.only);
-    for round in 1..=args.rounds.unwrap_or(if args.full { 5 } else { 1 }) {
-        bench.round(round).await?;
-    }
-    if args.full {
-        bench.once().await?;
-    }
+    let done = bench.all(rounds, once).await;
     let Bench { measured, runs, .. } = bench;
     let scenario = Scenario {
         name: "bench".into(),
@@ -78,7 +78,9 @@ pub async fn run(args: BenchArgs) -> Result<()> {
     if let Some(out) = &args.out {
         keep(out, &kept)?;
     }
-    report::print(args.json, &kept, &text(&kept))
+    report::print(args.json, &kept, &text(&kept))?;
+    // What was measured before it is told and kept all the same.
+    done
 }
 
 /// Writes `DATE-COMMIT.json`.

@@ -1,6 +1,7 @@
 //! The runs behind the goals.
 
 use anyhow::{Context, Result, bail, ensure};
+use fulgurite_tests::regtest::Binaries;
 
 use super::{goals::Measured, large};
 use crate::{
@@ -43,8 +44,29 @@ impl Bench {
         Bench { measured, runs, full, only, live: Live::new(false) }
     }
 
-    /// The goals that are measured several times.
-    pub async fn round(&mut self, round: u32) -> Result<()> {
+    /// The goals that are measured several times, and those that are measured `once`.
+    ///
+    /// # Errors
+    /// When a payment is not paid or a process does not do its part; what was measured before
+    /// stays.
+    pub async fn all(&mut self, rounds: u32, once: bool) -> Result<()> {
+        // What is missing is said now, and not after hours.
+        if once && self.wants("P4") {
+            Binaries::find()?;
+        }
+        if once && self.wants("P7") {
+            run::prepare(None, Scenario::load("connections-10k")?.load.idle_connections)?;
+        }
+        for round in 1..=rounds {
+            self.round(round).await?;
+        }
+        if once {
+            self.once().await?;
+        }
+        Ok(())
+    }
+
+    async fn round(&mut self, round: u32) -> Result<()> {
         if self.wants("P1") {
             self.held(round).await?;
         }
@@ -63,17 +85,18 @@ impl Bench {
         Ok(())
     }
 
-    /// The goals that are measured once.
-    pub async fn once(&mut self) -> Result<()> {
+    async fn once(&mut self) -> Result<()> {
         if self.wants("P4") {
             self.real_lnd().await?;
         }
         if self.wants("P5") {
+            let mut least = f64::INFINITY;
             for nodes in [1, 2, 4, 8, 16, 32] {
                 let share = plan::check::share_of_fleet(nodes, 50.0).await?;
                 eprintln!("P5: {nodes} nodes of 50/s: {share:.3} of their sum");
-                self.measured.add("P5", share);
+                least = least.min(share);
             }
+            self.measured.add("P5", least);
         }
         if self.wants("P7") {
             self.connections().await?;
@@ -88,8 +111,7 @@ impl Bench {
     }
 
     fn wants(&self, goal: &str) -> bool {
-        let part = |letter: char| letter.is_ascii_lowercase();
-        self.only.as_ref().is_none_or(|only| only.trim_end_matches(part) == goal)
+        self.only.as_ref().is_none_or(|only| only == goal)
     }
 
     /// One run; it is kept.
