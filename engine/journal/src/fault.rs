@@ -1,6 +1,6 @@
 //! The end of the process after a failed write: nobody retries an fsync.
 
-use std::error::Error;
+use std::{error::Error, io::Write};
 
 /// What ends the process; tests put something else in its place.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,8 @@ impl Fault {
 
 fn exit(message: &str) -> ! {
     tracing::error!(error = message, "the journal failed");
-    eprintln!("fulgurite: {message}");
+    let mut last = std::io::stderr().lock();
+    // Nobody may listen. Locked to the end: nothing is to be logged behind the last line.
+    drop(writeln!(last, "fulgurite: {message}"));
     std::process::exit(EXIT_CODE)
 }

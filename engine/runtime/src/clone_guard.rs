@@ -17,6 +17,7 @@ use fulgurite_journal::Opened;
 
 use crate::{
     clock::now,
+    end::end,
     message::NodeMessage,
     slot::{NodeSlot, Shared},
     witness::{EXIT_FENCED, text},
@@ -100,12 +101,12 @@ pub(crate) fn end_fenced(shared: &Arc<Shared>, node: &NodeSlot, epoch: u32, reas
             let lsn = shared.journal.append(refused);
             shared.journal.watermark().block_until(lsn);
             wait_withdrawn(&shared);
-            eprintln!(
-                "fulgurite: node {name} says that this is not the only engine with its journal: \
+            let line = format!(
+                "node {name} says that this is not the only engine with its journal: \
                  {reason}. Nothing more is sent from here, however often it is started. {}",
                 way_out(lsn)
             );
-            std::process::exit(EXIT_FENCED);
+            end(EXIT_FENCED, &line)
         };
         let thread = thread::Builder::new().name("fenced".to_owned()).spawn(ends);
         thread.expect("the process may start a thread");

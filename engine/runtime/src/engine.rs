@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     claims::claimed,
+    end::end,
     intake,
     message::{BatchMessage, PaymentRequest, Request},
     metrics::Metrics,
@@ -85,11 +86,11 @@ pub struct Engine {
 /// does when a write fails.
 pub(crate) fn sound<T>(answer: Result<T, ViewFault>) -> T {
     answer.unwrap_or_else(|fault| {
-        eprintln!(
-            "fulgurite: the journal's views cannot be read: {fault}; check the disk, then \
-                   run `fulgurite journal verify`"
+        let line = format!(
+            "the journal's views cannot be read: {fault}; check the disk, then run `fulgurite \
+             journal verify`"
         );
-        std::process::exit(74)
+        end(74, &line)
     })
 }
 

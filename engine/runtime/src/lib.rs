@@ -22,6 +22,7 @@ pub mod clock;
 pub mod clone_guard;
 pub mod contact;
 mod difference;
+mod end;
 pub mod engine;
 pub mod fleet;
 mod fleet_work;

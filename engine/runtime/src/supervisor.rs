@@ -26,6 +26,7 @@ use futures::Stream;
 use crate::{
     batch_actor::BatchActor,
     batch_work::BatchWork,
+    end::end,
     fleet::Change,
     fleet_work::Next,
     message::{BatchMessage, NodeMessage, Start},
@@ -48,11 +49,10 @@ pub struct Vital(pub &'static str);
 
 impl Drop for Vital {
     fn drop(&mut self) {
-        eprintln!(
-            "fulgurite: {} is gone; nothing is lost: report the panic above, then start again",
-            self.0
-        );
-        std::process::exit(EXIT_DEATHS);
+        let gone = self.0;
+        let line =
+            format!("{gone} is gone; nothing is lost: report the panic above, then start again");
+        end(EXIT_DEATHS, &line);
     }
 }
 
@@ -233,13 +233,12 @@ impl Supervisor {
             deaths.pop_front();
         }
         if deaths.len() > DEATHS_MAX {
-            eprintln!(
-                "fulgurite: actors died {} times within {} s ({who:?} last); nothing is lost: \
-                 report the panic above, then start again",
-                deaths.len(),
-                DEATHS_WINDOW.as_secs()
+            let (times, within_s) = (deaths.len(), DEATHS_WINDOW.as_secs());
+            let line = format!(
+                "actors died {times} times within {within_s} s ({who:?} last); nothing is lost: \
+                 report the panic above, then start again"
             );
-            std::process::exit(EXIT_DEATHS);
+            end(EXIT_DEATHS, &line);
         }
         drop(deaths);
         tracing::error!(actor = ?who, "actor died; rebuilding it from the journal");

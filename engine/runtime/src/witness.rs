@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use crate::{
     clock::now,
     clone_guard,
+    end::end,
     engine::{Engine, sound},
     message::{BatchMessage, NodeMessage},
     slot::{NodeSlot, Shared},
@@ -298,8 +299,8 @@ impl Checker {
         let witness = &self.shared.witness;
         let (id, ordered) =
             ours.map_or((String::new(), at), |ours| (ours.id.to_string(), ours.created));
-        eprintln!(
-            "fulgurite: node {} made a payment for {hash} at {}, and this journal, whose open \
+        let line = format!(
+            "node {} made a payment for {hash} at {}, and this journal, whose open \
              payments had changed last at {}, knows nothing of it: {id} was ordered here at {} and \
              not sent. It is an old copy, or a second engine pays from another one: stop that \
              engine, or put the newest journal back. Only when neither is so, and a person paid \
@@ -310,7 +311,7 @@ impl Checker {
             text(witness.changed),
             text(ordered),
         );
-        std::process::exit(EXIT_FENCED);
+        end(EXIT_FENCED, &line)
     }
 }
 
