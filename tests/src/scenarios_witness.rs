@@ -19,7 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const FENCED: Option<i32> = Some(75);
 
 /// Accepts a batch that pays nothing before it is resumed, under its name as the key.
-fn submit_paused(engine: &Engine, name: &str, invoices: &[Invoice]) -> Result<()> {
+///
+/// # Errors
+/// When it is refused, with what the command said.
+pub fn submit_paused(engine: &Engine, name: &str, invoices: &[Invoice]) -> Result<()> {
     let csv = engine.folder().join(format!("{name}.csv"));
     let rows = invoices.iter().map(|invoice| invoice.payment_request.clone() + "\n");
     fs::write(&csv, format!("destination\n{}", rows.collect::<String>()))?;
@@ -31,7 +34,10 @@ fn submit_paused(engine: &Engine, name: &str, invoices: &[Invoice]) -> Result<()
 }
 
 /// Resumes such a batch and waits until all of it is paid.
-fn resume(engine: &Engine, name: &str) -> Result<()> {
+///
+/// # Errors
+/// When it is not.
+pub fn resume(engine: &Engine, name: &str) -> Result<()> {
     for command in ["resume", "watch"] {
         let (exit, text) = said(engine, &["batch", command, "--key", name])?;
         ensure!(exit == Some(0), "{command}: {exit:?}: {text}");

@@ -162,8 +162,8 @@ fn responses(operation: &Operation) -> Value {
 /// What an operation may refuse with, by HTTP status.
 pub fn by_status(operation: &Operation) -> BTreeMap<u16, Vec<Code>> {
     let mut found: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
-    for code in operation.codes.iter().chain(EVERYWHERE) {
-        found.entry(code.http()).or_default().push(*code);
+    for code in operation.refusals().chain(EVERYWHERE.iter().copied()) {
+        found.entry(code.http()).or_default().push(code);
     }
     found
 }

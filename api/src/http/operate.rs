@@ -1,7 +1,6 @@
 //! What operators decide.
 
 use axum::{extract::State, response::Response};
-use fulgurite_proto::fulgurite::v1;
 
 use super::{
     Refused, answer,
@@ -10,7 +9,7 @@ use super::{
 use crate::{
     Doors,
     operate::{self, Steering},
-    problem::{Problem, invalid_all},
+    problem::invalid_all,
     wire,
 };
 
@@ -27,40 +26,19 @@ pub async fn resolve(
     Ok(answer::ok(&wire::json::payment(&operate::resolve_payment(&doors, request).await?)))
 }
 
-/// `POST /v1/nodes/{name}/drain`: no new attempt starts there.
-pub async fn drain(
-    State(doors): State<Doors>,
+/// `POST /v1/nodes/{name}/drain`, `undrain` and `trust`: `steering` makes the wish of what was
+/// checked, which only `trust` asks for.
+pub async fn steer(
+    doors: Doors,
     Id(name): Id,
     params: Params,
     Whole(body): Whole,
+    (trust, steering): (bool, fn(String) -> Steering),
 ) -> Result<Response, Refused> {
     params.finish()?;
-    let (by, _) = wire::json_read::steering(&body, false).map_err(invalid_all)?;
-    steered(operate::steer_node(&doors, &name, &by, Steering::Drain).await)
-}
-
-/// `POST /v1/nodes/{name}/undrain`: new attempts start there again.
-pub async fn undrain(
-    State(doors): State<Doors>,
-    Id(name): Id,
-    params: Params,
-    Whole(body): Whole,
-) -> Result<Response, Refused> {
-    params.finish()?;
-    let (by, _) = wire::json_read::steering(&body, false).map_err(invalid_all)?;
-    steered(operate::steer_node(&doors, &name, &by, Steering::Undrain).await)
-}
-
-/// `POST /v1/nodes/{name}/trust`: it is believed again.
-pub async fn trust(
-    State(doors): State<Doors>,
-    Id(name): Id,
-    params: Params,
-    Whole(body): Whole,
-) -> Result<Response, Refused> {
-    params.finish()?;
-    let (by, checked) = wire::json_read::steering(&body, true).map_err(invalid_all)?;
-    steered(operate::steer_node(&doors, &name, &by, Steering::Trust(checked)).await)
+    let (by, checked) = wire::json_read::steering(&body, trust).map_err(invalid_all)?;
+    let node = operate::steer_node(&doors, &name, &by, steering(checked)).await?;
+    Ok(answer::ok(&wire::json::node(&node)))
 }
 
 /// `POST /v1/nodes/{name}/resolve`: ends the payments of a lost node.
@@ -75,8 +53,4 @@ pub async fn resolve_node(
     request.name = name;
     let resolved = operate::resolve_node(&doors, request).await?;
     Ok(answer::ok(&wire::json::node_resolved(&resolved)))
-}
-
-fn steered(node: Result<v1::Node, Problem>) -> Result<Response, Refused> {
-    Ok(answer::ok(&wire::json::node(&node?)))
 }

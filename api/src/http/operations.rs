@@ -33,10 +33,18 @@ pub struct Operation {
     pub body: Option<Body>,
     /// How it answers when it does what it is asked for.
     pub answers: &'static [Answer],
-    /// What it may refuse with, beyond [`EVERYWHERE`].
+    /// What it may refuse with, beyond [`CHANGES`] and [`EVERYWHERE`].
     pub codes: &'static [Code],
     /// Its handler.
     pub route: fn() -> MethodRouter<Doors>,
+}
+
+impl Operation {
+    /// What it may refuse with, beyond [`EVERYWHERE`].
+    pub fn refusals(&self) -> impl Iterator<Item = Code> {
+        let changes = if self.method == "POST" { CHANGES } else { &[] };
+        self.codes.iter().chain(changes).copied()
+    }
 }
 
 /// A body that an operation takes.
@@ -107,6 +115,10 @@ pub enum Shape {
     /// JSON that describes the door itself.
     Description,
 }
+
+/// What every operation that changes something may refuse with.
+const CHANGES: &[Code] =
+    &[Code::MediaTypeUnsupported, Code::Starting, Code::Stopping, Code::UnknownOutcome];
 
 /// What every operation may refuse with.
 pub const EVERYWHERE: &[Code] = &[

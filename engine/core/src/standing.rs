@@ -53,7 +53,8 @@ pub enum NodeChange {
     },
     /// It is not believed any more: nothing is sent, and what is open there is unresolved.
     Quarantined(Quarantine),
-    /// A person checked it: its word counts again.
+    /// A person checked it: it is sent to again. Of what was sent before, its word counts only
+    /// when it is the node that it was (ADR 11).
     Trusted {
         /// The identity key that it has now.
         identity_pubkey: Arc<[u8]>,

@@ -35,7 +35,7 @@ pub enum NodeWish {
     Drain,
     /// New attempts start there again.
     Undrain,
-    /// It was checked, and is believed again.
+    /// It was checked, and is sent to again (ADR 11).
     Trust {
         /// What was checked, for the journal.
         checked: Sealed,

@@ -1,8 +1,18 @@
 //! What a person decides.
 
-use axum::routing::{MethodRouter, post};
+use axum::{
+    extract::State,
+    routing::{MethodRouter, post},
+};
 
-use super::{super::operate, *};
+use super::{
+    super::{
+        operate,
+        params::{Id, Params, Whole},
+    },
+    *,
+};
+use crate::operate::Steering;
 
 /// The operations, in the order of their documentation.
 pub const OPERATIONS: &[Operation] = &[
@@ -29,11 +39,6 @@ pub const OPERATIONS: &[Operation] = &[
             Code::NodeAway,
             Code::NodeAnswers,
             Code::ConfirmationRequired,
-            Code::MediaTypeUnsupported,
-            Code::Starting,
-            Code::Stopping,
-            Code::DiskLow,
-            Code::UnknownOutcome,
         ],
         route: || post(operate::resolve),
     },
@@ -44,7 +49,7 @@ pub const OPERATIONS: &[Operation] = &[
         description: "No new attempt starts there: what has none moves to other nodes, what is in \
             flight ends. Holds over restarts of the engine. Asked twice, it is answered as it is.",
         answers: &[json(200, "It drains.", "Node", "node_draining")],
-        route: || post(operate::drain),
+        route: || steer(false, |_| Steering::Drain),
         ..STEER
     },
     Operation {
@@ -53,19 +58,21 @@ pub const OPERATIONS: &[Operation] = &[
         summary: "Use a drained node again",
         description: "Asked twice, it is answered as it is.",
         answers: &[json(200, "It is in use.", "Node", "node")],
-        route: || post(operate::undrain),
+        route: || steer(false, |_| Steering::Undrain),
         ..STEER
     },
     Operation {
         id: "trustNode",
         path: "/v1/nodes/{name}/trust",
         summary: "Believe a quarantined node again",
-        description: "What it says counts again, with the identity that it has now. Payments that \
-            it forgot stay unresolved until they are resolved one by one. Asked twice, it is \
-            answered as it is.",
+        description: "Payments are sent there again, and the identity that it has now is its own. \
+            Of a node that was replaced, forgot a payment or was lost, only a preimage counts for \
+            what was sent before, for ever: those payments stay unresolved until they are \
+            resolved. Of one that has its old identity back, all that it says counts. Asked \
+            twice, it is answered as it is.",
         body: Some(Body { schema: TRUST, example: "node_trust" }),
         answers: &[json(200, "It is believed.", "Node", "node")],
-        route: || post(operate::trust),
+        route: || steer(true, Steering::Trust),
         ..STEER
     },
     Operation {
@@ -78,16 +85,7 @@ pub const OPERATIONS: &[Operation] = &[
             payments it would end. Asked again, it ends what is left.",
         body: Some(Body { schema: NODE_RESOLUTION, example: "node_resolution" }),
         answers: &[json(200, "They are ended.", "ResolveNodeResponse", "node_resolved")],
-        codes: &[
-            Code::NodeNotFound,
-            Code::NodeAnswers,
-            Code::ConfirmationRequired,
-            Code::MediaTypeUnsupported,
-            Code::Starting,
-            Code::Stopping,
-            Code::DiskLow,
-            Code::UnknownOutcome,
-        ],
+        codes: &[Code::NodeNotFound, Code::NodeAnswers, Code::ConfirmationRequired],
         route: || post(operate::resolve_node),
         ..STEER
     },
@@ -104,15 +102,16 @@ const STEER: Operation = Operation {
     parameters: &[NODE_NAME],
     body: Some(Body { schema: STEERING, example: "node_steering" }),
     answers: &[],
-    codes: &[
-        Code::NodeNotFound,
-        Code::MediaTypeUnsupported,
-        Code::Starting,
-        Code::Stopping,
-        Code::UnknownOutcome,
-    ],
+    codes: &[Code::NodeNotFound],
     route: MethodRouter::new,
 };
+
+fn steer(trust: bool, steering: fn(String) -> Steering) -> MethodRouter<Doors> {
+    let handler = move |State(doors): State<Doors>, id: Id, params: Params, body: Whole| {
+        operate::steer(doors, id, params, body, (trust, steering))
+    };
+    post(handler)
+}
 
 const NODE_NAME: Parameter = Parameter {
     name: "name",

@@ -119,7 +119,7 @@ fn operation_section(operation: &Operation, description: &Value) -> String {
             out.push_str(&good_answer(status, response));
         }
     }
-    out.push_str(&refusals(operation.codes, described));
+    out.push_str(&refusals(operation, described));
     out + "</section>\n"
 }
 
@@ -157,13 +157,13 @@ fn good_answer(status: &str, response: &Value) -> String {
     out
 }
 
-fn refusals(codes: &[Code], described: &Value) -> String {
-    let row = |code: &Code| {
+fn refusals(operation: &Operation, described: &Value) -> String {
+    let row = |code: Code| {
         let status = code.http();
         debug_assert!(!described["responses"][status.to_string()].is_null());
-        vec![status.to_string(), code_link(*code), html::inline(code.title())]
+        vec![status.to_string(), code_link(code), html::inline(code.title())]
     };
-    let mut rows: Vec<_> = codes.iter().map(row).collect();
+    let mut rows: Vec<_> = operation.refusals().map(row).collect();
     rows.sort();
     let others = EVERYWHERE.iter().map(|code| code_link(*code)).collect::<Vec<_>>().join(", ");
     let table = match rows.is_empty() {
