@@ -9,6 +9,7 @@ use fulgurite_tests::{
     cut::{Cut, End, Wire},
     doors::{Stage, chunk, http, messages, orders, reason},
     regtest::until,
+    scenarios_operator::said,
     upload::{Uploaded, upload_over},
 };
 use futures::{StreamExt, TryStreamExt, stream};
@@ -254,5 +255,46 @@ async fn one_key_from_200_uploads_is_one_batch() -> Result<()> {
     // The other door sees the same keys.
     let single = stage.create("one", &orders[0], Default::default()).await;
     ensure!(reason(single) == "IDEMPOTENCY_KEY_REUSED", "a payment with the key of a batch");
+    Ok(())
+}
+
+/// How often the journal of a stopped engine has this event.
+fn journaled(stage: &Stage, event: &str) -> Result<usize> {
+    let journal = stage.engine.folder().join("journal").display().to_string();
+    let (exit, text) = said(&stage.engine, &["journal", "dump", &journal])?;
+    ensure!(exit == Some(0), "{exit:?}: {text}");
+    Ok(text.matches(&format!("\"event\":\"{event}\"")).count())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_that_changes_nothing_writes_nothing() -> Result<()> {
+    let mut stage = Stage::set(1.0, "").await?;
+    let all = orders(&stage.near.invoices(8, AMOUNT_MSAT).await?);
+    let (single, rows) = (&all[0], &all[1..]);
+    let batch = stage.upload(whole("rows", rows)).await?.batch;
+    let first = stage.create("one", single, Default::default()).await?;
+    let paid = stage.final_payment(&first.payment.context("a payment")?.payment_id).await?;
+    let finished = proto::batch::State::Finished;
+    until("the batch to be finished", PATIENCE, async || {
+        Ok((stage.batch("rows").await?.state() == finished).then_some(()))
+    })
+    .await?;
+    stage.engine.restart()?;
+    for _ in 0..10 {
+        let again = stage.create("one", single, Default::default()).await?;
+        let id = again.payment.map(|payment| payment.payment_id);
+        ensure!(again.replayed && id.as_deref() == Some(&*paid.payment_id), "{id:?}");
+        let again = stage.upload(whole("rows", rows)).await?;
+        ensure!(again.batch.batch_id == batch.batch_id, "{:?}", again.batch);
+        let other = stage.create("one", &rows[0], Default::default()).await;
+        ensure!(reason(other) == "IDEMPOTENCY_KEY_REUSED", "another order");
+        let taken = stage.create("two", single, Default::default()).await;
+        ensure!(reason(taken) == "ALREADY_PAID", "its invoice under another key");
+    }
+    stage.engine.terminate()?;
+    // A message for each row of the batch, and the payment.
+    ensure!(journaled(&stage, "orders_added")? == rows.len() + 1, "what was ordered once");
+    ensure!(journaled(&stage, "upload_dropped")? == 0, "nothing was begun in vain");
+    ensure!(journaled(&stage, "batch_accepted")? == 2, "a batch and a payment");
     Ok(())
 }

@@ -15,6 +15,7 @@ mod actor_deaths;
 pub mod batch_actor;
 mod batch_dispatch;
 pub mod batch_work;
+pub mod busy;
 pub mod channel_actor;
 pub mod channels;
 pub mod claims;

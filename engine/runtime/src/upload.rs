@@ -13,6 +13,7 @@ use fulgurite_core::{
     port::Journal,
 };
 
+pub use crate::busy::Busy;
 use crate::{
     claims::{Taken, claimed},
     clock::now,
@@ -65,29 +66,6 @@ pub enum Commit {
     },
 }
 
-/// Why the engine takes nothing now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Busy {
-    /// What waits is at its limit.
-    #[error("too many requests wait; try again")]
-    Overloaded,
-    /// What lives is at its limit.
-    #[error("too many payments are open; try again when some are final")]
-    TooManyOpen,
-    /// The journal's disk is below the configured floor.
-    #[error("the journal's disk is nearly full")]
-    DiskLow,
-    /// Recovery is not finished.
-    #[error("the engine is starting")]
-    Starting,
-    /// The engine is stopping.
-    #[error("the engine is stopping")]
-    Stopping,
-    /// It may or may not have been accepted: repeat it with the same key.
-    #[error("the outcome is unknown; repeat the request with the same key")]
-    UnknownOutcome,
-}
-
 /// An upload that is open. Dropping it without a commit leaves nothing.
 pub struct Upload {
     engine: Engine,
@@ -96,6 +74,8 @@ pub struct Upload {
     orders: Vec<(u32, Arc<Order>)>,
     refused: Vec<RefusedRow>,
     journaled: bool,
+    /// Rows go to the journal with the seal, and not before: most likely there will be none.
+    deferred: bool,
     /// The key is taken for this commit: whatever does not lead to a seal frees it.
     key_taken: bool,
     sealed: bool,
@@ -103,14 +83,16 @@ pub struct Upload {
 
 impl Upload {
     pub(crate) fn new(engine: Engine, header: Header, batch: BatchId) -> Upload {
-        let (orders, refused) = (Vec::new(), Vec::new());
+        // A client that repeats for ever must not fill the journal.
+        let deferred = header.single || engine.key_in_views(&header.idempotency_key).is_some();
         Upload {
             engine,
             header,
             batch,
-            orders,
-            refused,
+            orders: Vec::new(),
+            refused: Vec::new(),
             journaled: false,
+            deferred,
             key_taken: false,
             sealed: false,
         }
@@ -141,12 +123,16 @@ impl Upload {
         }
         self.orders.extend(orders.iter().cloned());
         // Rows that will be refused as a whole need no place in the journal.
-        if self.refused.is_empty() || self.header.options.accept_valid {
-            let orders = Arc::new(orders);
-            self.engine.shared.journal.append(Event::OrdersAdded { batch: self.batch, orders });
-            self.journaled = true;
+        if !self.deferred && (self.refused.is_empty() || self.header.options.accept_valid) {
+            self.journal(orders);
         }
         Ok(())
+    }
+
+    fn journal(&mut self, orders: Vec<(u32, Arc<Order>)>) {
+        let orders = Arc::new(orders);
+        self.engine.shared.journal.append(Event::OrdersAdded { batch: self.batch, orders });
+        self.journaled = true;
     }
 
     /// Accepts all rows or none: the key first, then the claims, then the seal. Returns when the
@@ -336,6 +322,9 @@ impl Upload {
     }
 
     fn append_seal(&mut self, order_count: u32, fingerprint: [u8; 32]) -> (Batch, Lsn) {
+        if self.deferred {
+            self.journal(self.orders.clone());
+        }
         let header = self.header.clone();
         let sum = |of: fn(&Order) -> Msat| {
             let amounts = self.orders.iter().map(|(_, order)| of(order));
