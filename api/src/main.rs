@@ -5,6 +5,10 @@
 
 use std::process::ExitCode;
 
+/// The commit that was built, as `scripts/env` finds it. Here, in the smallest of all crates: a new
+/// commit compiles nothing else again.
+const COMMIT: Option<&str> = option_env!("FULGURITE_COMMIT");
+
 fn main() -> ExitCode {
-    fulgurite::cli::run()
+    fulgurite::cli::run(COMMIT)
 }

@@ -192,3 +192,17 @@ fn proofs_and_plans_are_run_by_the_program_beside_this_one_or_on_the_path() -> R
     ensure!(said.code == Some(1) && said.out.is_empty(), "the one beside it is first: {said:?}");
     Ok(())
 }
+
+#[test]
+fn the_version_names_the_commit_of_the_build() -> Result<()> {
+    for flag in ["--version", "-V"] {
+        let said = local(&[flag])?;
+        let start = concat!("fulgurite ", env!("CARGO_PKG_VERSION"), " (commit ");
+        let commit = said.out.strip_prefix(start).and_then(|rest| rest.strip_suffix(")\n"));
+        let commit = commit.with_context(|| format!("{said:?}"))?;
+        let number = commit.strip_suffix('+').unwrap_or(commit);
+        let is_number = number.len() >= 10 && number.chars().all(|one| one.is_ascii_hexdigit());
+        ensure!(said.code == Some(0) && (is_number || commit == "unknown"), "{said:?}");
+    }
+    Ok(())
+}

@@ -32,7 +32,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 use client::Client;
 use exit::{Exit, Fault};
@@ -120,9 +120,13 @@ pub fn command() -> clap::Command {
 }
 
 /// Runs the command that the arguments name; the answer is the exit code of the process.
-pub fn run() -> ExitCode {
+pub fn run(commit: Option<&str>) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(error) if error.kind() == ErrorKind::DisplayVersion => {
+            print_line(&version(commit));
+            return ExitCode::SUCCESS;
+        }
         Err(error) => return refuse_arguments(&error).into(),
     };
     let json = cli.remote.json;
@@ -151,6 +155,12 @@ pub fn run() -> ExitCode {
         fault.exit()
     })
     .into()
+}
+
+/// What `--version` prints.
+fn version(commit: Option<&str>) -> String {
+    let commit = commit.filter(|commit| !commit.is_empty()).unwrap_or("unknown");
+    format!("fulgurite {} (commit {commit})", env!("CARGO_PKG_VERSION"))
 }
 
 /// What clap says of arguments that it does not take: its own text, or a problem object.
