@@ -3,7 +3,6 @@
 
 use std::{
     ffi::OsString,
-    fs,
     path::Path,
     time::{Duration, Instant},
 };
@@ -19,6 +18,7 @@ use fulgurite_tests::{
         connected, hangup, id, node, payment, quarantined, reaches, set_nodes, steer,
     },
     scenarios_operator::said,
+    scenarios_witness::{resume, submit_paused},
     world::{Receiver, World},
 };
 
@@ -35,18 +35,6 @@ async fn world(folder: &Path) -> Result<World> {
 fn pays(engine: &Engine, name: &str, invoices: &[Invoice]) -> Result<()> {
     let (code, rows) = engine.submit(name, invoices)?.wait()?;
     ensure!(code == Some(0), "{name}: {code:?}: {rows:?}");
-    Ok(())
-}
-
-/// Accepts a batch that pays nothing before it is resumed, under its name as the key.
-fn submit_paused(engine: &Engine, name: &str, invoices: &[Invoice]) -> Result<()> {
-    let csv = engine.folder().join(format!("{name}.csv"));
-    let rows = invoices.iter().map(|invoice| invoice.payment_request.clone() + "\n");
-    fs::write(&csv, format!("destination\n{}", rows.collect::<String>()))?;
-    let csv = csv.display().to_string();
-    let (exit, text) =
-        said(engine, &["batch", "submit", &csv, "--key", name, "--paused", "--no-wait"])?;
-    ensure!(exit == Some(0), "{exit:?}: {text}");
     Ok(())
 }
 
@@ -265,5 +253,63 @@ async fn an_engine_that_one_node_cuts_off_leaves_no_key_at_any() -> Result<()> {
     let words = engine.last_words();
     ensure!(status.code() == Some(75) && words.contains("--take-over"), "{status}: {words}");
     ensure!(one.macaroon_ids().await? == before[0], "it has asked the node");
+    Ok(())
+}
+
+/// Waits until the node's problem is that it does not list its payments, and means this.
+async fn lists_nothing(engine: &Engine, means: &str) -> Result<()> {
+    until("the problem to be shown", PATIENCE, async || {
+        let node = node(engine, "node-0")?;
+        let problem = node["problem"].as_str().unwrap_or_default();
+        let is_told = problem.contains("does not list them") && problem.contains(means);
+        Ok((is_told && node["connected"] == true).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_does_not_list_its_payments_says_so_and_is_not_sent_to() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path()).await?;
+    let World::Simulated(fleet) = &world else { unreachable!("it was started so") };
+    let near = world.receiver(Receiver::Near).await?;
+    let invoices = near.invoices(2, AMOUNT_MSAT).await?;
+    let mut engine = Engine::start(&folder.path().join("e"), &[world.payer()], OFTEN)?;
+    let hides = Knobs { latency_ms: 20.0, hides_payments: true, ..Knobs::default() };
+    fleet.turn(Some(0), &hides)?;
+    lists_nothing(&engine, "payments go on").await?;
+    pays(&engine, "goes on", &invoices[..1])?;
+    engine.restart()?;
+    lists_nothing(&engine, "nothing is sent there before they were").await?;
+    let waiting = engine.submit("waits", &invoices[1..])?;
+    reaches(&engine, &invoices[1], "queued").await?;
+    fleet.turn(Some(0), &Knobs { hides_payments: false, ..hides })?;
+    let (code, rows) = waiting.wait()?;
+    ensure!(code == Some(0), "{code:?}: {rows:?}");
+    until("the problem to be gone", PATIENCE, async || {
+        Ok(node(&engine, "node-0")?["problem"].is_null().then_some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_joins_and_cannot_be_reached_holds_no_older_batch() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let world = world(folder.path()).await?;
+    let near = world.receiver(Receiver::Near).await?;
+    let invoices = near.invoices(2, AMOUNT_MSAT).await?;
+    let mut engine = Engine::start(&folder.path().join("e"), &[world.payer()], OFTEN)?;
+    submit_paused(&engine, "batch", &invoices)?;
+    engine.restart()?;
+    let away = NodeEntry {
+        name: "away".to_owned(),
+        address: "127.0.0.1:1".to_owned(),
+        ..world.entries().swap_remove(1)
+    };
+    set_nodes(&engine, &[world.payer(), away])?;
+    hangup(&engine).await?;
+    ensure!(node(&engine, "away")?["connected"] != true, "nobody is there");
+    resume(&engine, "batch")?;
+    ensure!(near.settled(&invoices).await? == invoices.len(), "not all paid");
     Ok(())
 }

@@ -79,6 +79,14 @@ pub struct ListCall {
     pub max: u32,
 }
 
+impl ListCall {
+    /// A payment with this index belongs on the page.
+    pub fn covers(&self, index: u64) -> bool {
+        let ListCall { index_offset: offset, reversed, .. } = *self;
+        if reversed { offset == 0 || index < offset } else { index > offset }
+    }
+}
+
 /// One payment in a node's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListedPayment {

@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+
 use crate::{
     id::PaymentId,
     payment::{Attempt, AttemptEnd, Payment, State},
@@ -97,13 +99,19 @@ impl Reading {
 
     /// Takes the page that answers `call`: what of it is to be looked at, and whether there is
     /// more. `None` when this is not the answer that is waited for.
+    ///
+    /// # Errors
+    /// When the page is not of where it was asked for: whoever read on would read it for ever.
     pub fn page(
         &mut self,
         call: ListCall,
         page: &[ListedPayment],
-    ) -> Option<(Vec<ListedPayment>, bool)> {
+    ) -> Option<Result<(Vec<ListedPayment>, bool), Misplaced>> {
         if !self.lost(call.number) {
             return None;
+        }
+        if let Some(listed) = page.iter().find(|listed| !call.covers(listed.index)) {
+            return Some(Err(Misplaced { call, index: listed.index }));
         }
         let newest = page.iter().map(|listed| listed.index).max();
         self.newest = Some(self.newest.unwrap_or(0).max(newest.unwrap_or(0)));
@@ -115,13 +123,32 @@ impl Reading {
             {
                 self.level = Level::Reached;
             }
-            return Some((alive(page, UnixMs(i64::MIN)), more));
+            return Some(Ok((alive(page, UnixMs(i64::MIN)), more)));
         }
-        let oldest = page.iter().min_by_key(|listed| listed.index);
+        // The order is by index: a clock that was set back made later payments look older. A page
+        // on which all are older ends the reading.
+        let is_reached = page.iter().all(|listed| listed.created < self.back_to);
+        let first = page.iter().map(|listed| listed.index).min();
         // Index 1 is the first payment of all, and 0 would mean the newest.
-        let goes_on = oldest.filter(|oldest| oldest.created >= self.back_to && oldest.index > 1);
-        self.back_from = goes_on.map(|oldest| oldest.index);
-        Some((alive(page, self.back_to), goes_on.is_some()))
+        self.back_from = first.filter(|first| !is_reached && *first > 1);
+        Some(Ok((alive(page, self.back_to), self.back_from.is_some())))
+    }
+}
+
+/// A page of payments that does not lie where it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misplaced {
+    /// How it was asked for.
+    pub call: ListCall,
+    /// The index of a payment on it that does not belong there.
+    pub index: u64,
+}
+
+impl fmt::Display for Misplaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = if self.call.reversed { "before" } else { "after" };
+        let Misplaced { call, index } = self;
+        write!(f, "asked for payments {side} index {}, it lists {index}", call.index_offset)
     }
 }
 

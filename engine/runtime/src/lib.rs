@@ -54,6 +54,7 @@ pub mod supervisor;
 pub mod upload;
 pub mod watcher;
 pub mod witness;
+mod witness_thread;
 
 pub use engine::Engine;
 pub use start::{NodeOptions, Options, start};

@@ -1,6 +1,8 @@
 //! The node actor's look at an unresolved payment, before a person may call it not paid (rule E20):
 //! the fence, then lnd's word on it, then the channels.
 
+use std::collections::HashMap;
+
 use fulgurite_core::{
     AttemptId, UnixMs,
     port::{ChannelReport, Command, TrackCall, TrackReport},
@@ -94,7 +96,7 @@ impl NodeWork {
             match looking.step {
                 Step::Reading(report, number) if number <= channels.number => {
                     let finding = looking.inspect.wanted.finding(&report, channels);
-                    let finding = self.twice_quiet(looking.inspect.attempt, finding, time);
+                    let finding = self.quiet.looked(looking.inspect.attempt, finding, time);
                     answer(looking.inspect, finding);
                 }
                 Step::Fence(_) | Step::Asked(_) | Step::Reading(..) => {
@@ -102,16 +104,6 @@ impl NodeWork {
                 }
             }
         }
-    }
-
-    /// Nothing of it lives when two looks apart found it quiet, and no other one between them.
-    fn twice_quiet(&mut self, attempt: AttemptId, finding: Finding, time: UnixMs) -> Finding {
-        if finding != Finding::Quiet {
-            self.quiet.remove(&attempt);
-            return finding;
-        }
-        let first = *self.quiet.entry(attempt).or_insert(time);
-        if time.since(first) < LOOKS_APART_MS { Finding::Quiet } else { Finding::Nothing }
     }
 
     /// Who looks is not kept waiting for ever.
@@ -134,4 +126,52 @@ fn answer(inspect: Inspect, finding: Finding) {
     tracing::info!(payment = %inspect.attempt.payment, ?finding, "looked for, to be resolved");
     // Who asked may be gone.
     let _ = inspect.reply.send(finding);
+}
+
+/// How long a quiet look counts as the first of two, in milliseconds: the person who looks again
+/// within it, to confirm, is answered at once.
+const FIRST_LOOK_MS: i64 = 3_600_000;
+
+/// Attempts of which a look found nothing alive, with the time of the first such look. Who ends the
+/// payment does not say so here: what is not looked at again is forgotten.
+#[derive(Debug, Default)]
+pub(crate) struct Quiet(HashMap<AttemptId, UnixMs>);
+
+impl Quiet {
+    /// Nothing of it lives when two looks apart found it quiet, and no other one between them.
+    fn looked(&mut self, attempt: AttemptId, finding: Finding, time: UnixMs) -> Finding {
+        self.0.retain(|_, first| time.since(*first) < FIRST_LOOK_MS);
+        if finding != Finding::Quiet {
+            self.0.remove(&attempt);
+            return finding;
+        }
+        let first = *self.0.entry(attempt).or_insert(time);
+        if time.since(first) < LOOKS_APART_MS { Finding::Quiet } else { Finding::Nothing }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fulgurite_core::BatchId;
+
+    use super::*;
+
+    #[test]
+    fn quiet_looks_are_forgotten() {
+        let mut quiet = Quiet::default();
+        let attempt =
+            |row| AttemptId { payment: BatchId::from_uuid(1 << 80).payment(row), number: 1 };
+        let mut look = |row, ms| quiet.looked(attempt(row), Finding::Quiet, UnixMs(ms));
+        assert_eq!(look(1, 0), Finding::Quiet);
+        assert_eq!(look(2, 1_000), Finding::Quiet);
+        assert_eq!(look(1, LOOKS_APART_MS), Finding::Nothing);
+        assert_eq!(look(1, LOOKS_APART_MS + 1), Finding::Nothing, "to confirm");
+        // Neither was looked at again in time.
+        assert_eq!(look(1, FIRST_LOOK_MS), Finding::Quiet, "the first of two again");
+        assert_eq!(look(3, FIRST_LOOK_MS + 1_000), Finding::Quiet);
+        assert_eq!(quiet.0.len(), 2, "rows 1 and 3");
+        let lives = quiet.looked(attempt(1), Finding::MayLive, UnixMs(FIRST_LOOK_MS + 2_000));
+        assert_eq!(lives, Finding::MayLive);
+        assert_eq!(quiet.0.len(), 1);
+    }
 }

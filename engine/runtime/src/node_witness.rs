@@ -14,6 +14,8 @@ use crate::{node_work::NodeWork, witness::Check};
 
 /// After a page that did not come, in milliseconds.
 const AGAIN_MS: i64 = 1_000;
+/// How long a page may take before operators are told, in milliseconds.
+const SLOW_MS: i64 = 5_000;
 /// A reading counts as over so long before it would be older than the next start reads back, in
 /// milliseconds.
 const STALE_BEFORE_MS: i64 = 30_000;
@@ -25,6 +27,8 @@ pub(crate) struct Witnessing {
     reading: Option<Reading>,
     /// When the reading that runs began, or the next one begins.
     at: UnixMs,
+    /// When the page that is waited for was asked for.
+    asked: UnixMs,
     /// What is started here and has not been listed yet, and before the last reading.
     started: [HashSet<PaymentHash>; 2],
     /// The page that is looked up, and whether there is more behind it.
@@ -69,14 +73,21 @@ impl NodeWork {
         let back_to = until.plus_ms(self.clock_offset_ms(time) - margin_ms);
         self.witnessing.reading = Some(Reading::back_to(back_to));
         self.witnessing.checking = None;
+        self.witnessing.problem.clear();
         self.list(time);
     }
 
     /// What the node does now, nobody sees.
     pub(crate) fn witness_disconnected(&mut self) {
         self.witnessing.reading = None;
-        self.slot.compared.lock().tried = true;
+        self.witness_could_not();
         crate::witness::not_read(&self.shared, &self.slot);
+    }
+
+    /// Who waits for the node goes on without it, if that is safe.
+    fn witness_could_not(&self) {
+        self.slot.compared.lock().tried = true;
+        self.shared.witness.could_not(self.slot.index);
     }
 
     /// Begins to read, reads on, or stops, as the node is.
@@ -84,6 +95,8 @@ impl NodeWork {
         if self.node.is_connected() && !self.witnessing.withdraws {
             match (self.is_the_one_that_was_believed(), self.witnessing.reading.is_some()) {
                 (true, true) => {}
+                // What an earlier reading has found is still looked up: one look is enough.
+                (true, false) if self.shared.witness.looks_up(self.slot.index) => {}
                 (true, false) => self.witness_begins(time),
                 // What another node paid says nothing of our orders. Once it is trusted, it is
                 // compared before it is sent to.
@@ -104,17 +117,37 @@ impl NodeWork {
         if idle && self.witnessing.checking.is_none() && is_due {
             self.list(time);
         }
+        self.witness_is_slow(time);
         let read = self.slot.compared.lock().until;
         if time.since(read) > self.shared.witness.policy.margin_ms - STALE_BEFORE_MS {
             crate::witness::not_read(&self.shared, &self.slot);
         }
     }
 
-    /// When the next reading begins; `None` while one runs, or none can.
+    /// When the next reading begins, or the page that is waited for is late; `None` when neither
+    /// can be.
     pub(crate) fn witness_at(&self) -> Option<UnixMs> {
-        let Witnessing { reading, at, checking, .. } = &self.witnessing;
-        let idle = reading.as_ref().is_some_and(|reading| !reading.waits()) && checking.is_none();
-        (idle && self.node.is_connected()).then_some(*at)
+        let Witnessing { reading, at, asked, checking, problem, .. } = &self.witnessing;
+        let can = self.node.is_connected() && checking.is_none();
+        let reading = reading.as_ref().filter(|_| can)?;
+        match reading.waits() {
+            false => Some(*at),
+            true => problem.is_empty().then(|| asked.plus_ms(SLOW_MS)),
+        }
+    }
+
+    /// Tells operators of a node that does not list its payments.
+    fn witness_is_slow(&mut self, time: UnixMs) {
+        let asks = self.witnessing.reading.as_ref().is_some_and(Reading::waits);
+        if !asks || time.since(self.witnessing.asked) < SLOW_MS {
+            return;
+        }
+        if self.witnessing.problem.is_empty() {
+            tracing::warn!(node = %self.slot.name, "the node does not list its payments");
+            self.witnessing.problem =
+                cannot_compare(self.witnessing.waits, "it does not list them");
+        }
+        self.witness_could_not();
     }
 
     /// It shows the identity that the journal knows it by.
@@ -129,10 +162,11 @@ impl NodeWork {
         let [now, before] = &mut self.witnessing.started;
         // What never was listed never began.
         *before = std::mem::take(now);
-        self.list_on();
+        self.list_on(time);
     }
 
-    fn list_on(&mut self) {
+    fn list_on(&mut self, time: UnixMs) {
+        self.witnessing.asked = time;
         let number = {
             let mut number = self.slot.number.lock();
             *number += 1;
@@ -153,24 +187,17 @@ impl NodeWork {
         let Some(reading) = &mut self.witnessing.reading else {
             return;
         };
-        let page = match page {
-            Ok(page) => page,
-            Err(error) => {
-                if reading.lost(call.number) {
-                    tracing::warn!(node = %self.slot.name, %error,
-                        "the node's payments cannot be compared with the journal");
-                    self.witnessing.problem = format!(
-                        "its payments cannot be compared with the journal, and nothing is sent \
-                         there before they were: {error}"
-                    );
-                    self.witnessing.at = time.plus_ms(AGAIN_MS);
-                    self.slot.compared.lock().tried = true;
-                }
-                return;
-            }
+        let read = match page {
+            Ok(page) => match reading.page(call, &page) {
+                Some(read) => read.map_err(|misplaced| misplaced.to_string()),
+                None => return,
+            },
+            Err(error) if reading.lost(call.number) => Err(error),
+            Err(_) => return,
         };
-        let Some((alive, more)) = reading.page(call, &page) else {
-            return;
+        let (alive, more) = match read {
+            Ok(read) => read,
+            Err(error) => return self.not_listed(&error, time),
         };
         let offset_ms = self.clock_offset_ms(time);
         let unknown = alive.iter().filter(|listed| !self.witnessing.knows(listed.payment_hash));
@@ -180,9 +207,22 @@ impl NodeWork {
         if listed.is_empty() {
             return self.listed_is_ours(more, time);
         }
-        self.witnessing.checking = Some((call.number, more));
         let node = Arc::clone(&self.slot);
-        self.shared.witness.check(Check { node, number: call.number, listed });
+        if self.shared.witness.check(Check { node, number: call.number, listed }) {
+            self.witnessing.checking = Some((call.number, more));
+        } else {
+            // An actor before this one handed over what is looked up now.
+            self.witnessing.reading = None;
+        }
+    }
+
+    /// A page did not come, or says what cannot be: it is asked for again.
+    fn not_listed(&mut self, error: &str, time: UnixMs) {
+        tracing::warn!(node = %self.slot.name, error,
+            "the node's payments cannot be compared with the journal");
+        self.witnessing.problem = cannot_compare(self.witnessing.waits, error);
+        self.witnessing.at = time.plus_ms(AGAIN_MS);
+        self.witness_could_not();
     }
 
     /// What was handed over has been looked up, and is no reason to end.
@@ -194,7 +234,7 @@ impl NodeWork {
 
     fn listed_is_ours(&mut self, more: bool, time: UnixMs) {
         if more {
-            return self.list_on();
+            return self.list_on(time);
         }
         let until = self.witnessing.at;
         let was_live = {
@@ -266,4 +306,13 @@ impl NodeWork {
             }
         }
     }
+}
+
+/// For operators: why the node's payments are not compared, and what that means.
+fn cannot_compare(waits: bool, error: &str) -> String {
+    let means = match waits {
+        true => ", and nothing is sent there before they were",
+        false => "; payments go on",
+    };
+    format!("its payments cannot be compared with the journal{means}: {error}")
 }

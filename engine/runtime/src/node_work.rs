@@ -26,7 +26,7 @@ use crate::{
     clock::{now, steady},
     message::{BatchMessage, NodeMessage, Place, Placed, Start},
     metrics::Stage,
-    node_inspect::Inspecting,
+    node_inspect::{Inspecting, Quiet},
     node_stuck::{Holds, Looking},
     node_witness::Witnessing,
     slot::{BatchSlot, NodeSlot, Shared},
@@ -70,7 +70,7 @@ pub struct NodeWork {
     /// How far its payments are compared with the journal (rule E18).
     pub(crate) witnessing: Witnessing,
     /// Since when a look found these in flight without an HTLC.
-    pub(crate) quiet: HashMap<AttemptId, UnixMs>,
+    pub(crate) quiet: Quiet,
     /// Attempts from before a restart that wait for the node's clock to be known.
     pub(crate) resumed: Vec<Start>,
     pub(crate) queue: Queue<Place>,
@@ -134,7 +134,7 @@ impl NodeWork {
             watched: steady(),
             inspecting: Vec::new(),
             witnessing: Witnessing::new(shared.witness.waits_for(slot.index)),
-            quiet: HashMap::new(),
+            quiet: Quiet::default(),
             resumed: Vec::new(),
             queue: Queue::default(),
             reserving: HashMap::new(),

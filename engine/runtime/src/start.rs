@@ -26,7 +26,8 @@ use crate::{
     metrics::Metrics,
     slot::{BatchSlot, Directory, NodeSlot, OpenNode, SendPolicy, Shared},
     supervisor::{Parts, Supervisor, Vital},
-    witness::{self, Witness, WitnessPolicy},
+    witness::{Witness, WitnessPolicy},
+    witness_thread,
 };
 
 /// One node of the fleet.
@@ -94,7 +95,7 @@ pub fn start(options: Options, opened: Opened) -> Engine {
         recovered,
         witness,
     });
-    witness::run(Arc::clone(&shared), views.clone(), checks);
+    witness_thread::run(Arc::clone(&shared), views.clone(), checks);
     let singles = Arc::new(BatchSlot::new(0, None, options.intake.open_payments_max));
     let sizes = inbox::Limits { door_max: 2, returns_max: 4_096, batch_max: 256 };
     let tasks = Arc::new(Inbox::new(sizes));

@@ -111,7 +111,7 @@ fn is_outcome(state: &State) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
 
     use fulgurite_core::{
@@ -141,7 +141,7 @@ mod tests {
         (row, Arc::new(order))
     }
 
-    fn accepted(batch: BatchId) -> Accepted {
+    pub(crate) fn accepted(batch: BatchId) -> Accepted {
         let options = BatchOptions {
             start_paused: true,
             accept_valid: false,

@@ -1,33 +1,31 @@
-//! The nodes as witnesses (rule E18): a thread of its own compares what they list with the journal,
-//! because it reads views from the disk. Whoever finds that this journal is not the only one ends
-//! the process: nothing may be paid from it.
+//! The nodes as witnesses (rule E18): what is known of the comparison of what they list with the
+//! journal. A thread of its own makes it, because it reads views from the disk. Whoever finds that
+//! this journal is not the only one ends the process: nothing may be paid from it.
 
-use std::{collections::HashSet, sync::Arc, thread, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use fulgurite_core::{
-    AttemptId, BatchId, Event, NodeName, PaymentHash, PaymentId, UnixMs,
-    book::Book,
-    event::Contradiction,
-    payment::{Payment, State},
-    port::Journal,
-    tracker::Outcome,
-    witness::{Origin, origin},
-};
-use fulgurite_journal::Views;
+use fulgurite_core::{BatchId, Event, PaymentHash, UnixMs, book::Book, port::Journal};
 use parking_lot::Mutex;
 
 use crate::{
     clock::now,
-    clone_guard,
-    end::end,
-    engine::{Engine, sound},
-    message::{BatchMessage, NodeMessage},
+    engine::Engine,
     slot::{NodeSlot, Shared},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// The exit code of a process that is not the only one with its journal, or has an old copy of it.
 pub const EXIT_FENCED: i32 = 75;
+
+/// How often it is looked again for what comes by itself.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// How the nodes' payments are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,14 +49,20 @@ impl Default for WitnessPolicy {
 pub struct Witness {
     /// How the nodes are read.
     pub policy: WitnessPolicy,
-    /// Nodes that have not been compared since the start, by index.
-    waited_for: Mutex<HashSet<usize>>,
+    /// Nodes that have not been compared since the start, by index, and whether orders from before
+    /// the start wait for them too.
+    waited_for: Mutex<HashMap<usize, bool>>,
+    /// Nodes with this index and higher ones joined since the start.
+    first_joined: usize,
+    /// Nodes with payments that are looked up now, by index. One look for each: a node that comes
+    /// and goes would queue the same payments again and again.
+    looked_up: Mutex<HashSet<usize>>,
     /// Batches that were open at the start.
     old: HashSet<BatchId>,
     /// When this engine started.
-    started: UnixMs,
+    pub(crate) started: UnixMs,
     /// When a payment that was open at the start had changed last; the start itself if none was.
-    changed: UnixMs,
+    pub(crate) changed: UnixMs,
     checks: Sender<Check>,
 }
 
@@ -73,7 +77,8 @@ pub struct Check {
 }
 
 impl Witness {
-    /// Nothing has been compared. The receiver is for [`run`].
+    /// Nothing has been compared. The receiver is for
+    /// [`crate::witness_thread::run`].
     pub fn new(policy: WitnessPolicy, nodes: usize, book: &Book) -> (Witness, Receiver<Check>) {
         let (checks, receiver) = unbounded();
         let payments = book.batches.values().flat_map(|batch| &batch.payments);
@@ -82,7 +87,9 @@ impl Witness {
         let started = now();
         let witness = Witness {
             policy,
-            waited_for: Mutex::new((0..nodes).collect()),
+            waited_for: Mutex::new((0..nodes).map(|node| (node, true)).collect()),
+            first_joined: nodes,
+            looked_up: Mutex::default(),
             old: book.batches.keys().copied().collect(),
             started,
             changed: changed.unwrap_or(started),
@@ -93,7 +100,7 @@ impl Witness {
 
     /// True while any node may have paid an order of before the start that we do not know of.
     pub fn is_waiting(&self) -> bool {
-        !self.waited_for.lock().is_empty()
+        self.waited_for.lock().values().any(|orders_wait| *orders_wait)
     }
 
     /// True while nothing of the batch may be sent: it is from before the start.
@@ -103,23 +110,48 @@ impl Witness {
 
     /// True while nothing may be sent to the node.
     pub fn waits_for(&self, node: usize) -> bool {
-        self.waited_for.lock().contains(&node)
+        self.waited_for.lock().contains_key(&node)
     }
 
     /// A node joins that was not there at the start.
     pub fn joins(&self, node: usize) {
-        self.waited_for.lock().insert(node);
+        self.waited_for.lock().insert(node, true);
     }
 
-    /// A node has been compared, or left; true when it was waited for.
-    pub fn compared(&self, node: usize) -> bool {
-        self.waited_for.lock().remove(&node)
+    /// A node cannot be compared now. What was ordered before the start goes on without one that
+    /// joined since: it went on before that, too. The node itself is sent nothing before.
+    pub fn could_not(&self, node: usize) {
+        if node >= self.first_joined
+            && let Some(orders_wait) = self.waited_for.lock().get_mut(&node)
+        {
+            *orders_wait = false;
+        }
     }
 
-    /// Hands payments over to be looked up; answered with [`NodeMessage::Checked`].
-    pub fn check(&self, check: Check) {
-        // The thread lives as long as the process.
-        drop(self.checks.send(check));
+    /// A node has been compared, or left.
+    pub fn compared(&self, node: usize) {
+        self.waited_for.lock().remove(&node);
+    }
+
+    /// Hands payments over to be looked up; answered with [`NodeMessage::Checked`]. False, and
+    /// nothing is handed over, while others of that node are looked up.
+    pub fn check(&self, check: Check) -> bool {
+        let is_free = self.looked_up.lock().insert(check.node.index);
+        if is_free {
+            // The thread lives as long as the process.
+            drop(self.checks.send(check));
+        }
+        is_free
+    }
+
+    /// True while payments of that node are looked up.
+    pub fn looks_up(&self, node: usize) -> bool {
+        self.looked_up.lock().contains(&node)
+    }
+
+    /// What was handed over for that node has been looked up.
+    pub(crate) fn has_looked_up(&self, node: usize) {
+        self.looked_up.lock().remove(&node);
     }
 }
 
@@ -141,177 +173,6 @@ pub(crate) fn not_read(shared: &Shared, slot: &NodeSlot) {
     if std::mem::take(&mut seen.live) {
         let (node, until) = (Arc::clone(&slot.name), seen.until);
         shared.journal.append(Event::NodeCompared { node, until, live: false });
-    }
-}
-
-/// Starts the thread.
-pub fn run(shared: Arc<Shared>, views: Views, checks: Receiver<Check>) {
-    let work = move || {
-        let checker = Checker { shared, views };
-        for check in checks {
-            checker.check(&check);
-        }
-    };
-    let thread = thread::Builder::new().name("witness".to_owned()).spawn(work);
-    thread.expect("the process may start a thread");
-}
-
-struct Checker {
-    shared: Arc<Shared>,
-    views: Views,
-}
-
-/// How often it is looked again while an order is on its way into the journal.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
-/// How often at most.
-const LOOKS_MAX: u32 = 400;
-
-impl Checker {
-    fn check(&self, check: &Check) {
-        // What we sent was durable before; the views may be behind.
-        self.catch_up();
-        let names = self.names(&check.node);
-        let elsewhere: Vec<PaymentHash> = check
-            .listed
-            .iter()
-            .filter(|(hash, created)| self.is_elsewhere((&check.node, &names), *hash, *created))
-            .map(|(hash, _)| *hash)
-            .collect();
-        if !elsewhere.is_empty() {
-            let node = Arc::clone(&check.node.name);
-            tracing::info!(%node, payments = elsewhere.len(),
-                "payments that were not ordered here are claimed as paid elsewhere");
-            let hashes = Arc::new(elsewhere);
-            let event = Event::PaidElsewhere { node, hashes: Arc::clone(&hashes), time: now() };
-            let lsn = self.shared.journal.append(event);
-            self.shared.claims.written_elsewhere(&hashes, lsn);
-        }
-        check.node.inbox.deliver(NodeMessage::Checked(check.number));
-    }
-
-    fn catch_up(&self) {
-        self.shared.journal.projected().block_until(self.shared.journal.last());
-    }
-
-    /// Every name under which the journal knows this node: it may have been renamed, or have two.
-    fn names(&self, node: &NodeSlot) -> HashSet<NodeName> {
-        let identity = Arc::clone(&node.standing.lock().identity_pubkey);
-        let mut names = HashSet::from([Arc::clone(&node.name)]);
-        if !identity.is_empty() {
-            self.views.read_open(|book| {
-                let same = book.nodes.iter().filter(|(_, at)| at.identity_pubkey == identity);
-                names.extend(same.map(|(name, _)| Arc::clone(name)));
-            });
-        }
-        names
-    }
-
-    /// True for a hash that is claimed for nobody now. Does not return when it is of an order that
-    /// another journal paid.
-    fn is_elsewhere(
-        &self,
-        (node, names): (&NodeSlot, &HashSet<NodeName>),
-        hash: PaymentHash,
-        created: UnixMs,
-    ) -> bool {
-        for _ in 0..LOOKS_MAX {
-            let ours = self.payments(hash);
-            let is_here = |name: &str| names.contains(name);
-            match origin(is_here, created, &ours, self.shared.witness.started) {
-                Origin::Ours => return false,
-                Origin::AfterAll(payment) => {
-                    node.inbox.deliver(NodeMessage::PaidAfterAll(payment));
-                    if self.is_known_elsewhere(hash) || ours.iter().any(Payment::claims_hash) {
-                        return false;
-                    }
-                }
-                Origin::PaidBefore(payment) => {
-                    tracing::error!(node = %node.name, %payment,
-                        "the node made a payment for this invoice before it was ordered here");
-                    self.contradict(node, AttemptId { payment, number: 0 });
-                    return false;
-                }
-                Origin::OtherJournal(payment) => {
-                    let ours = ours.into_iter().find(|found| found.id == payment);
-                    if !self.shared.witness.policy.accepted.contains(&hash) {
-                        self.end(node, hash, created, ours.as_ref())
-                    }
-                    tracing::error!(node = %node.name, %payment,
-                        "a person accepted that the node paid this order, and not by this engine");
-                    let open = ours.as_ref().and_then(|ours| ours.state.open_attempt());
-                    let number = open.map_or(0, |open| open.attempt);
-                    self.contradict(node, AttemptId { payment, number });
-                    return false;
-                }
-                Origin::Elsewhere if self.is_known_elsewhere(hash) => return false,
-                Origin::Elsewhere => {}
-            }
-            if self.shared.claims.claim_elsewhere(hash).is_ok() {
-                return true;
-            }
-            // Its order is on its way into the journal, or just out of the views.
-            thread::sleep(LOOK_AGAIN);
-            self.catch_up();
-        }
-        tracing::error!(node = %node.name, %hash, "a payment that nobody here made has an owner");
-        false
-    }
-
-    /// Has the payment made unresolved, unless its end is known: somebody else paid its invoice
-    /// (rule E14). Waits for it: its node counts as compared only when nothing of it can start.
-    fn contradict(&self, node: &NodeSlot, attempt: AttemptId) {
-        let slot = self.shared.directory.get(&attempt.payment.batch());
-        let Some(slot) = slot.map(|slot| Arc::clone(slot.value())) else {
-            // All of its batch is over.
-            return node.inbox.deliver(NodeMessage::PaidAfterAll(attempt.payment));
-        };
-        let outcome = Outcome::Contradicted(Contradiction::PaidBefore);
-        slot.inbox.deliver(BatchMessage::Outcome(attempt, outcome));
-        for _ in 0..LOOKS_MAX {
-            self.catch_up();
-            match sound(self.views.payment(attempt.payment)).map(|found| found.state) {
-                Some(State::Queued { .. }) => thread::sleep(LOOK_AGAIN),
-                Some(State::InFlight(_) | State::Stuck(_)) if attempt.number > 0 => {
-                    thread::sleep(LOOK_AGAIN);
-                }
-                _ => return,
-            }
-        }
-    }
-
-    /// Every payment with this hash, as the views have it.
-    fn payments(&self, hash: PaymentHash) -> Vec<Payment> {
-        let ids: Vec<PaymentId> = sound(self.views.by_hash(hash));
-        ids.into_iter().filter_map(|id| sound(self.views.payment(id))).collect()
-    }
-
-    fn is_known_elsewhere(&self, hash: PaymentHash) -> bool {
-        let claim = sound(self.views.hash_claim(hash));
-        claim.is_some_and(|claim| claim.payment.is_none()) || self.shared.claims.is_elsewhere(hash)
-    }
-
-    fn end(&self, node: &NodeSlot, hash: PaymentHash, at: UnixMs, ours: Option<&Payment>) -> ! {
-        // The next start has to look from there, however often it is tried.
-        let (name, until) = (Arc::clone(&node.name), at.plus_ms(-1_000));
-        let seen = Event::NodeCompared { node: name, until, live: false };
-        self.shared.journal.watermark().block_until(self.shared.journal.append(seen));
-        clone_guard::withdraw(&self.shared);
-        let witness = &self.shared.witness;
-        let (id, ordered) =
-            ours.map_or((String::new(), at), |ours| (ours.id.to_string(), ours.created));
-        let line = format!(
-            "node {} made a payment for {hash} at {}, and this journal, whose open \
-             payments had changed last at {}, knows nothing of it: {id} was ordered here at {} and \
-             not sent. It is an old copy, or a second engine pays from another one: stop that \
-             engine, or put the newest journal back. Only when neither is so, and a person paid \
-             it by hand: `fulgurite serve --accept-paid-elsewhere {hash}`; see \
-             docs/exactly-once.md, \"Old copies\"",
-            node.name,
-            text(at),
-            text(witness.changed),
-            text(ordered),
-        );
-        end(EXIT_FENCED, &line)
     }
 }
 

@@ -9,10 +9,7 @@ use std::sync::Arc;
 use fulgurite_core::{
     amount::Msat,
     id::{PaymentHash, Preimage},
-    port::{
-        ChannelInfo, ListedPayment, ListedState, NodeInfo, PaymentReport, PaymentStatus,
-        SendPayment,
-    },
+    port::{ChannelInfo, NodeInfo, PaymentReport, PaymentStatus, SendPayment},
     time::UnixMs,
 };
 use fulgurite_proto::{
@@ -33,23 +30,6 @@ pub fn payment_report(payment: &lnrpc::Payment) -> PaymentReport {
         htlc_expiry_height: expiries.map(|route| route.total_time_lock).max().unwrap_or(0),
         created: UnixMs(payment.creation_time_ns / 1_000_000),
     }
-}
-
-/// A page of a node's payments; `None` when one of them has no hash that can be.
-pub fn listed(answer: &lnrpc::ListPaymentsResponse) -> Option<Vec<ListedPayment>> {
-    let listed = |payment: &lnrpc::Payment| {
-        Some(ListedPayment {
-            index: payment.payment_index,
-            payment_hash: PaymentHash(hex32(&payment.payment_hash)?),
-            state: match payment_status(payment) {
-                PaymentStatus::InFlight => ListedState::InFlight,
-                PaymentStatus::Succeeded { .. } => ListedState::Succeeded,
-                PaymentStatus::Failed(_) => ListedState::Failed,
-            },
-            created: UnixMs(payment.creation_time_ns / 1_000_000),
-        })
-    };
-    answer.payments.iter().map(listed).collect()
 }
 
 /// The channel by which an HTLC left; 0 when it is not said.
@@ -151,7 +131,8 @@ fn signed(amount: Msat) -> i64 {
     i64::try_from(amount.get()).expect("21 million bitcoin in msat are below 2^63")
 }
 
-fn hex32(text: &str) -> Option<[u8; 32]> {
+/// 32 bytes in hex; `None` for anything else.
+pub fn hex32(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     hex::decode_to_slice(text, &mut bytes).ok()?;
     Some(bytes)

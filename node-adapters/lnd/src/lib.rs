@@ -14,6 +14,7 @@ mod convert;
 pub mod grpc;
 mod guard;
 mod life;
+mod listed;
 pub mod macaroon;
 pub mod meaning;
 mod node;

@@ -24,6 +24,7 @@ use crate::{
     grpc::{Call, CallFault, KillSwitch, NotHandedOver},
     guard,
     life::{Shared, Task, live},
+    listed::Page,
     meaning,
     session::Fault,
 };
@@ -138,7 +139,7 @@ impl LndNode {
         spawn(async move {
             let page = match shared.session() {
                 Some(session) => session
-                    .read::<lnrpc::ListPaymentsResponse>(LIST_PAYMENTS, &request)
+                    .read::<Page>(LIST_PAYMENTS, &request)
                     .await
                     .map_err(|fault| {
                         if let Fault::Call(_, fault) = &fault {
@@ -147,7 +148,7 @@ impl LndNode {
                         fault.to_string()
                     })
                     .and_then(|page| {
-                        convert::listed(&page).ok_or_else(|| "a payment without a hash".to_owned())
+                        page.payments().ok_or_else(|| "a payment without a hash".to_owned())
                     }),
                 None => Err("no connection".to_owned()),
             };

@@ -1,6 +1,6 @@
 //! Every call but the payments': the node itself, its channels, its books, its macaroons.
 
-use std::rc::Rc;
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use bytes::BytesMut;
 use fulgurite_proto::lnrpc;
@@ -23,6 +23,9 @@ use crate::wire::{Reply, answer as answered, live, read, unary};
 
 /// lnd's default for `max_payments`.
 const LIST_MAX: u64 = 100;
+
+/// How often a call that is kept waiting looks whether it may go on.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 const ACTIVE: i32 = lnrpc::WalletState::ServerActive as i32;
 
@@ -67,10 +70,7 @@ pub(crate) async fn answer(method: Method, call: Call) -> Result<Response<Reply>
             let request: lnrpc::PayReqString = read(body, deadline).await?;
             decode(&request.pay_req).map(|decoded| unary(&decoded)).map_err(Some)
         }
-        Method::ListPayments => {
-            let request: lnrpc::ListPaymentsRequest = read(body, deadline).await?;
-            Ok(answered(Reply::Whole(list(&cell.borrow(), &request).freeze())))
-        }
+        Method::ListPayments => list_payments(&cell, read(body, deadline).await?).await,
         Method::BakeMacaroon => {
             let request: lnrpc::BakeMacaroonRequest = read(body, deadline).await?;
             bake_macaroon(&mut cell.borrow_mut(), &request).map(|baked| unary(&baked)).map_err(Some)
@@ -96,6 +96,18 @@ pub(crate) async fn answer(method: Method, call: Call) -> Result<Response<Reply>
             invoices::answer(method, Call { node: cell, body, deadline }).await
         }
     }
+}
+
+/// Keeps whoever asks waiting while the node hides its payments.
+async fn list_payments(
+    node: &RefCell<Node>,
+    request: lnrpc::ListPaymentsRequest,
+) -> Result<Response<Reply>, CallError> {
+    while node.borrow().knobs.hides_payments {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        alive(&node.borrow())?;
+    }
+    Ok(answered(Reply::Whole(list(&node.borrow(), &request).freeze())))
 }
 
 /// Says that the node is active, once.

@@ -126,6 +126,8 @@ pub struct Knobs {
     /// Streams that follow a payment are told nothing more than its state when they began (lnd: an
     /// error of its database ends its work on a payment without a word).
     pub is_mute: bool,
+    /// ListPayments is not answered.
+    pub hides_payments: bool,
     /// The first channels, so many, were closed by force: what is in flight there waits for the
     /// chain.
     pub closed_channels: u32,
@@ -162,6 +164,7 @@ impl Default for Knobs {
             peers_offline: false,
             recants: false,
             is_mute: false,
+            hides_payments: false,
             closed_channels: 0,
             resolved_channels: 0,
             fee_base_msat: 0,

@@ -39,7 +39,8 @@ fn read_all(reading: &mut Reading, books: &[ListedPayment]) -> (Vec<u64>, u32) {
             let behind = books.iter().filter(|listed| listed.index > call.index_offset);
             behind.take(max).copied().collect()
         };
-        let (alive, more) = reading.page(call, &page).expect("the answer is waited for");
+        let page = reading.page(call, &page).expect("the answer is waited for");
+        let (alive, more) = page.expect("it is where it was asked for");
         seen.extend(alive.iter().map(|listed| listed.index));
         if !more {
             return (seen, number);
@@ -53,7 +54,8 @@ fn a_million_old_payments_are_not_read() {
     let books = paid(1..=100_000);
     let mut reading = Reading::back_to(UnixMs(99_000_000));
     let (seen, pages) = read_all(&mut reading, &books);
-    assert_eq!((seen.len(), pages), (1_001, 3));
+    // A page more than holds them: only one on which all are older is the end.
+    assert_eq!((seen.len(), pages), (1_001, 4));
     assert!(seen.iter().all(|index| *index >= 99_000));
 }
 
@@ -75,6 +77,38 @@ fn a_node_without_payments_is_read_from_its_first_one_on() {
     assert_eq!(read_all(&mut reading, &[]), (vec![], 1));
     let (seen, _) = read_all(&mut reading, &paid(1..=2));
     assert_eq!(seen, [1, 2]);
+}
+
+/// Its clock was an hour ahead up to payment 2,100, and was set right.
+#[test]
+fn a_clock_that_was_set_back_hides_nothing() {
+    let mut books = paid(1..=2_600);
+    for listed in &mut books[..2_100] {
+        listed.created = listed.created.plus_ms(LATER);
+    }
+    // The newest page begins before the time that is looked for; what comes before it does not.
+    let (seen, _) = read_all(&mut Reading::back_to(UnixMs(2_400_000)), &books);
+    assert_eq!(seen.len(), 201 + 2_100);
+}
+
+#[test]
+fn a_page_that_is_not_where_it_was_asked_for_ends_the_reading() {
+    let mut reading = Reading::back_to(UnixMs(0));
+    let first = reading.ask(1);
+    let page = paid(501..=1_000);
+    assert!(reading.page(first, &page).expect("it is waited for").is_ok());
+    let back = reading.ask(2);
+    // The node lists its newest payments whatever it is asked for.
+    let misplaced = reading.page(back, &page).expect("it is waited for");
+    assert_eq!(misplaced, Err(Misplaced { call: back, index: 501 }));
+    assert!(!reading.waits());
+    let mut forward = Reading::back_to(UnixMs(5_000_000));
+    let first = forward.ask(1);
+    assert!(forward.page(first, &page).expect("it is waited for").is_ok());
+    let on = forward.ask(2);
+    assert!(!on.reversed);
+    let misplaced = forward.page(on, &page).expect("it is waited for").expect_err("again");
+    assert_eq!(misplaced.to_string(), "asked for payments after index 1000, it lists 501");
 }
 
 #[test]
@@ -190,16 +224,17 @@ fn what_a_person_was_asked_about_already_ends_no_start() {
 fn a_reading_is_level_after_a_short_page_that_was_asked_for_since() {
     let mut reading = Reading::back_to(UnixMs(0));
     let back = reading.ask(1);
-    reading.page(back, &paid(1..=2)).expect("it is waited for");
+    reading.page(back, &paid(1..=2)).expect("it is waited for").expect("well placed");
     let early = reading.ask(2);
     reading.level_from(2);
-    reading.page(early, &[]).expect("it is waited for");
+    reading.page(early, &[]).expect("it is waited for").expect("well placed");
     assert!(!reading.is_level(), "asked for before");
     let long = reading.ask(3);
-    assert_eq!(reading.page(long, &paid(3..=502)).map(|(_, more)| more), Some(true));
+    let (_, more) = reading.page(long, &paid(3..=502)).expect("waited for").expect("well placed");
+    assert!(more);
     assert!(!reading.is_level(), "there is more");
     let last = reading.ask(4);
-    reading.page(last, &paid(503..=504)).expect("it is waited for");
+    reading.page(last, &paid(503..=504)).expect("it is waited for").expect("well placed");
     assert!(reading.is_level());
 }
 
