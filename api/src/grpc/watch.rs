@@ -34,6 +34,8 @@ const HEARTBEAT: Duration = Duration::from_secs(12);
 const LOOKS_SHARE: u32 = 8;
 /// Changes gather at most this long.
 const GATHER_MAX: Duration = Duration::from_millis(20);
+/// A shorter wait is none: timers count whole milliseconds, and an idle engine looks this fast.
+const GATHER_MIN: Duration = Duration::from_millis(2);
 
 type Responses = BoxStream<'static, Result<WatchBatchResponse, Status>>;
 
@@ -185,7 +187,23 @@ impl Watch {
     }
 }
 
-/// How long after a look that took so long the next one may begin.
+/// How long after the beginning of a look that took so long the next one may begin.
 fn gather(took: Duration) -> Duration {
-    (took * LOOKS_SHARE).min(GATHER_MAX)
+    let rest = (took * LOOKS_SHARE).min(GATHER_MAX);
+    if rest < GATHER_MIN { Duration::ZERO } else { rest }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quick_look_is_followed_by_the_next_change_and_a_slow_one_gathers() {
+        for (took_us, rest_us) in
+            [(100, 0), (240, 0), (500, 4_000), (2_000, 16_000), (9_000, 20_000)]
+        {
+            let rest = gather(Duration::from_micros(took_us));
+            assert_eq!(rest, Duration::from_micros(rest_us), "{took_us} us");
+        }
+    }
 }
