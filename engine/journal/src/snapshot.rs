@@ -29,6 +29,9 @@ use crate::{
     views::{ViewFault, Views},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Takes snapshots, a chunk at a time.
 pub(crate) struct Snapshots {
     every_events: u64,
@@ -112,8 +115,7 @@ impl Snapshots {
             rows.extend(orders.iter().map(|(row, order)| Row::Upload(*batch, *row, order.clone())));
         }
         rows.extend(book.nodes.iter().map(|(name, at)| Row::Node(name.clone(), at.clone())));
-        let compared = book.compared.iter();
-        rows.extend(compared.map(|(node, seen)| Row::Compared(Arc::clone(node), *seen)));
+        rows.extend(book.compared.iter().map(|(node, seen)| Row::Compared(node.clone(), *seen)));
         rows.extend(book.not_alone.clone().map(Row::NotAlone));
         self.events = 0;
         self.job = Some(Job {

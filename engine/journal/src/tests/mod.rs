@@ -2,7 +2,7 @@
 
 mod codec;
 mod damage;
-mod history;
+pub(crate) mod history;
 mod lookups;
 mod recovery;
 
