@@ -180,7 +180,7 @@ pub struct SendId {
     pub attempt: AttemptId,
     /// Which send of the attempt, from 1; after a restart of the engine or an actor it goes on
     /// above every number that may have been used before.
-    pub number: u32,
+    pub number: u64,
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ pub enum Whose {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListCall {
     /// Which call.
-    pub number: u32,
+    pub number: u64,
     /// The index after which the page begins, or before which it ends; 0 is the end that fits.
     pub index_offset: u64,
     /// The newest before the offset, not the oldest behind it.
@@ -116,7 +116,7 @@ pub enum ListedState {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChannelsCall {
     /// Grows with every call: a reading that answers it began later.
-    pub number: u32,
+    pub number: u64,
     /// Channels that are no longer open are asked for, too.
     pub closed: bool,
 }
@@ -127,7 +127,7 @@ pub struct TrackCall {
     /// On whose behalf.
     pub attempt: AttemptId,
     /// Which call of the attempt: an answer is worth only as much as its call is late.
-    pub number: u32,
+    pub number: u64,
     /// What is asked for.
     pub payment_hash: PaymentHash,
     /// Whether changes are reported until the payment is final, or the first answer alone. Of an
@@ -237,7 +237,7 @@ pub struct ChannelReport {
     /// What became of the others; `None` when it was not asked for, or not said.
     pub closed: Option<ClosedChannels>,
     /// The last [`ChannelsCall`] that was made before the reading began; 0 for none.
-    pub number: u32,
+    pub number: u64,
 }
 
 impl ChannelReport {

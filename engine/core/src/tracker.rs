@@ -69,12 +69,12 @@ pub struct Tracker {
     earlier: Option<UnixMs>,
     /// The last number given when a `Payment` message was first seen: from then on the node knew
     /// the payment.
-    confirmed: Option<u32>,
+    confirmed: Option<u64>,
     /// The last number given when the fence accounted for a send: what answers an earlier send or
     /// call may have been true before that send started (rule E13 (3)).
-    fenced: u32,
+    fenced: u64,
     /// The send or call whose answer [`Phase::Permission`] rests on.
-    answer: u32,
+    answer: u64,
     /// The node said that it knew the hash at our very first send.
     existed: bool,
     /// Why the node refused the last send, when that refuses all further ones.
@@ -188,7 +188,7 @@ impl Tracker {
 
     fn on_send(
         &mut self,
-        number: u32,
+        number: u64,
         report: SendReport,
         context: &mut Context<'_>,
     ) -> Option<Action> {
@@ -257,7 +257,7 @@ impl Tracker {
 
     fn on_track(
         &mut self,
-        number: u32,
+        number: u64,
         report: TrackReport,
         context: &mut Context<'_>,
     ) -> Option<Action> {
@@ -297,7 +297,7 @@ impl Tracker {
 
     fn on_payment(
         &mut self,
-        number: u32,
+        number: u64,
         payment: &PaymentReport,
         context: &mut Context<'_>,
     ) -> Option<Action> {
@@ -318,7 +318,7 @@ impl Tracker {
     /// send or call with this number.
     fn not_started(
         &mut self,
-        number: u32,
+        number: u64,
         failed: Option<FailureReason>,
         context: &mut Context<'_>,
     ) -> Option<Action> {

@@ -41,7 +41,7 @@ pub struct Reading {
     /// The index before which the next page back ends; `None` when nothing is left there.
     back_from: Option<u64>,
     /// The number of the call that is to be answered.
-    asked: Option<u32>,
+    asked: Option<u64>,
     /// What the node listed since then makes the reading level with it.
     level: Level,
 }
@@ -52,7 +52,7 @@ enum Level {
     /// Nobody asked.
     Unasked,
     /// Calls up to the one with this number were made before.
-    After(u32),
+    After(u64),
     /// A forward page that was asked for since came short.
     Reached,
 }
@@ -65,7 +65,7 @@ impl Reading {
     }
 
     /// The next call, with a number of the caller's.
-    pub fn ask(&mut self, number: u32) -> ListCall {
+    pub fn ask(&mut self, number: u64) -> ListCall {
         self.asked = Some(number);
         let reversed = self.back_from.is_some();
         let index_offset = self.back_from.unwrap_or(self.newest.unwrap_or(0));
@@ -74,7 +74,7 @@ impl Reading {
 
     /// From now on a forward page that is asked for anew, and comes short, shows all that the node
     /// has made until now. `number` is the last one that a call has.
-    pub fn level_from(&mut self, number: u32) {
+    pub fn level_from(&mut self, number: u64) {
         self.level = Level::After(number);
     }
 
@@ -89,7 +89,7 @@ impl Reading {
     }
 
     /// The call with this number will not be answered, or could not be.
-    pub fn lost(&mut self, number: u32) -> bool {
+    pub fn lost(&mut self, number: u64) -> bool {
         let ours = self.asked == Some(number);
         if ours {
             self.asked = None;

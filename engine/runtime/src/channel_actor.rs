@@ -31,7 +31,7 @@ pub struct DeathNotice {
     /// Which channel.
     pub channel: u64,
     /// Which of its actors.
-    pub birth: u32,
+    pub birth: u64,
 }
 
 impl Drop for DeathNotice {

@@ -36,7 +36,7 @@ struct Known {
     /// It was in the node's last report: it is open.
     listed: bool,
     /// Tells this actor's death from its predecessors'.
-    birth: u32,
+    birth: u64,
 }
 
 impl Channels {
@@ -110,7 +110,7 @@ impl Channels {
     /// Builds the actor of a channel anew after its death, from what this node has reserved: also
     /// what its predecessor was asked to reserve and had not answered. False when that actor is not
     /// the one in charge any more.
-    pub fn rebuild(&mut self, id: u64, birth: u32) -> bool {
+    pub fn rebuild(&mut self, id: u64, birth: u64) -> bool {
         if self.known.get(&id).is_none_or(|known| known.birth != birth) {
             return false;
         }

@@ -190,7 +190,7 @@ pub enum NodeMessage {
     /// The engine ends: the node is to revoke its macaroon (rule E18).
     Withdraw,
     /// The payments that this call listed are no reason to end (rule E18).
-    Checked(u32),
+    Checked(u64),
     /// A channel has reserved, or not.
     Reserved {
         /// For which order.
@@ -207,7 +207,7 @@ pub enum NodeMessage {
         /// Which channel.
         channel: u64,
         /// Which of its actors.
-        birth: u32,
+        birth: u64,
     },
     /// Panics, to show that nothing is lost by it.
     #[cfg(test)]

@@ -31,9 +31,9 @@ enum Step {
     /// The fence must reach this time of the node's clock.
     Fence(UnixMs),
     /// The call with this number was made behind the fence.
-    Asked(u32),
+    Asked(u64),
     /// This was the answer; the channels are read, by the call with this number.
-    Reading(TrackReport, u32),
+    Reading(TrackReport, u64),
 }
 
 impl NodeWork {

@@ -33,7 +33,7 @@ pub(crate) enum Holds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Looking {
     /// The reading that answers this call, or a later one.
-    number: u32,
+    number: u64,
     /// When it was asked for: what a node said of a payment after it may not be in it.
     asked: UnixMs,
 }
@@ -70,7 +70,7 @@ impl NodeWork {
 
     /// Asks for the channels; the report with this number or a later one is the answer. Many who
     /// ask share one reading.
-    pub(crate) fn list_channels(&self, closed: bool) -> u32 {
+    pub(crate) fn list_channels(&self, closed: bool) -> u64 {
         let number = {
             let mut number = self.slot.number.lock();
             *number += 1;

@@ -32,7 +32,7 @@ pub(crate) struct Witnessing {
     /// What is started here and has not been listed yet, and before the last reading.
     started: [HashSet<PaymentHash>; 2],
     /// The page that is looked up, and whether there is more behind it.
-    checking: Option<(u32, bool)>,
+    checking: Option<(u64, bool)>,
     /// Older engines with this journal cannot send to the node any more.
     revoked: bool,
     /// The engine ends.
@@ -226,7 +226,7 @@ impl NodeWork {
     }
 
     /// What was handed over has been looked up, and is no reason to end.
-    pub(crate) fn checked(&mut self, number: u32, time: UnixMs) {
+    pub(crate) fn checked(&mut self, number: u64, time: UnixMs) {
         if let Some((_, more)) = self.witnessing.checking.take_if(|(asked, _)| *asked == number) {
             self.listed_is_ours(more, time);
         }

@@ -199,7 +199,7 @@ pub struct NodeSlot {
     /// Grows with every actor that is built on the slot (rule E8).
     pub incarnation: AtomicU32,
     /// The last number given to a send or another call: it goes on over rebuilt actors.
-    pub number: Mutex<u32>,
+    pub number: Mutex<u64>,
     /// How far its payments have been compared with the journal.
     pub compared: Mutex<Seen>,
 }

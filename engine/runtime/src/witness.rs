@@ -71,7 +71,7 @@ pub struct Check {
     /// Which node.
     pub node: Arc<NodeSlot>,
     /// The call that listed them.
-    pub number: u32,
+    pub number: u64,
     /// Their hashes, and when they were created, by the engine's clock.
     pub listed: Vec<(PaymentHash, UnixMs)>,
 }

@@ -18,7 +18,7 @@ const CLOSED_CHANNELS: &str = "/lnrpc.Lightning/ClosedChannels";
 /// The reading of the channels that is wanted. It outlives a session.
 #[derive(Default)]
 pub(crate) struct Wanted {
-    number: Cell<u32>,
+    number: Cell<u64>,
     closed: Cell<bool>,
     bell: Notify,
 }

@@ -53,7 +53,7 @@ pub(crate) struct Shared {
     /// This engine ends: it must leave no key behind.
     pub(crate) withdrawn: Cell<bool>,
     /// The Track call of each attempt that goes on.
-    pub(crate) tracks: RefCell<HashMap<AttemptId, (u32, Task)>>,
+    pub(crate) tracks: RefCell<HashMap<AttemptId, (u64, Task)>>,
 }
 
 impl Shared {

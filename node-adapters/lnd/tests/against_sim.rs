@@ -32,7 +32,7 @@ struct Rig {
     node: LndNode,
     events: mpsc::UnboundedReceiver<NodeEvent>,
     invoices: Vec<Invoice>,
-    sends: Cell<u32>,
+    sends: Cell<u64>,
     _dir: tempfile::TempDir,
 }
 
@@ -144,7 +144,7 @@ impl Rig {
     }
 
     /// The same with a number; it goes on when it is to `follow`.
-    async fn ask(&mut self, invoice: usize, number: u32, follow: bool) -> TrackReport {
+    async fn ask(&mut self, invoice: usize, number: u64, follow: bool) -> TrackReport {
         let payment_hash = PaymentHash(self.invoices[invoice].payment_hash);
         let attempt = AttemptId { payment: BatchId::from_uuid(0).payment(1), number: 1 };
         let asked = TrackCall { attempt, number, payment_hash, follow };

@@ -56,6 +56,8 @@ pub struct Work {
     /// Its actor died and waits for this barrier (rule E16).
     pub reborn_at: Option<Lsn>,
     pub outcomes: Vec<(AttemptId, Outcome)>,
+    /// Attempts that take long (rule E21), by their nodes' word.
+    pub long: Vec<AttemptId>,
     /// It was accepted by an earlier engine.
     pub recovered: bool,
     /// It runs since this event: durable before anything is sent again (rule E1).
@@ -88,8 +90,8 @@ pub struct Engine {
 impl Work {
     pub fn new(batch: Batch, retry: RetryPolicy, now: UnixMs) -> Work {
         let schedule = Schedule::new(&batch, retry, now);
-        let outcomes = Vec::new();
-        Work { batch, schedule, reborn_at: None, outcomes, recovered: false, resumed: 0 }
+        let (outcomes, long) = (Vec::new(), Vec::new());
+        Work { batch, schedule, reborn_at: None, outcomes, long, recovered: false, resumed: 0 }
     }
 
     /// Attempts that are open at their nodes.
@@ -125,7 +127,7 @@ impl Engine {
             })
             .collect();
         let mut nodes: Vec<NodeWork> =
-            (0..node_count).map(|_| NodeWork::new(epoch << 20, now, twin)).collect();
+            (0..node_count).map(|_| NodeWork::new(u64::from(epoch) << 40, now, twin)).collect();
         for (at, node) in nodes.iter_mut().enumerate() {
             node.standing = book.nodes.get(&NodeWork::name(at)).cloned().unwrap_or_default();
             node.allowed = disk.last();
@@ -264,6 +266,7 @@ impl Engine {
             self.expire(batch, now);
         }
         self.run_nodes(now);
+        self.leave_batch_windows();
         for &batch in &batches {
             self.place(batch, now);
         }
@@ -320,6 +323,10 @@ impl Engine {
             let batch = book.batches.remove(id).expect("the barrier follows the seal");
             let (outcomes, recovered) = (std::mem::take(&mut work.outcomes), work.recovered);
             *work = Work { outcomes, recovered, ..Work::new(batch, self.retry, now) };
+        }
+        let long = self.long_ones().into_iter();
+        for attempt in long.filter(|attempt| reborn.contains(&attempt.payment.batch())) {
+            self.tell_long(attempt);
         }
         for batch in reborn {
             self.follow_up(batch, now);

@@ -27,7 +27,7 @@ enum Step {
     /// The fence must reach this time of the node's clock.
     Fence(UnixMs),
     /// The call with this number was made behind the fence.
-    Asked(u32),
+    Asked(u64),
     /// This was the answer; the channels are read.
     Reading(TrackReport),
 }

@@ -18,7 +18,8 @@ use fulgurite_core::{
 };
 
 use crate::{
-    coverage::Kind, engine::Engine, engine_inspect::Looking, network::DEADLINE_MS, twin::Twin,
+    coverage::Kind, engine::Engine, engine_inspect::Looking, engine_watch::Holds,
+    network::DEADLINE_MS, twin::Twin,
 };
 
 /// A macaroon serves 5 s of sends and ends 10 s after them.
@@ -43,10 +44,12 @@ pub struct NodeWork {
     pub tracked: BTreeMap<AttemptId, Tracked>,
     /// Open attempts that wait for the node's clock to be known.
     pub resumed: Vec<(PaymentId, Arc<AttemptStarted>)>,
-    pub number: u32,
+    pub number: u64,
     pub asking: Vec<AttemptId>,
     /// When suspects were looked for last (rule E15).
     pub looked: UnixMs,
+    /// When silent and long attempts were seen to last.
+    pub watched: UnixMs,
     /// The next report of the channels is for them.
     pub looking: bool,
     /// Looks before a person's word is taken (rule E20).
@@ -64,12 +67,11 @@ pub struct NodeWork {
 /// An attempt at the node.
 pub struct Tracked {
     pub tracker: Tracker,
-    /// It has a place in the window and its channels.
-    pub holds: bool,
+    pub holds: Holds,
 }
 
 impl NodeWork {
-    pub fn new(number: u32, now: UnixMs, twin: Option<Twin>) -> NodeWork {
+    pub fn new(number: u64, now: UnixMs, twin: Option<Twin>) -> NodeWork {
         let limits = Limits {
             window: window::Limits { start: 4, min: 2, max: 10 },
             breaker: breaker::Limits { faults: 3, open_ms: 2_000, probes: 1 },
@@ -89,6 +91,7 @@ impl NodeWork {
             number,
             asking: Vec::new(),
             looked: now,
+            watched: now,
             looking: false,
             looks: Vec::new(),
             standing: Standing::default(),
@@ -155,7 +158,7 @@ impl NodeWork {
                 continue;
             }
             let mut channel = Channel::new(info.clone(), limits);
-            let holding = self.tracked.values().filter(|tracked| tracked.holds);
+            let holding = self.tracked.values().filter(|tracked| tracked.holds != Holds::Nothing);
             for tracker in holding.map(|tracked| &tracked.tracker) {
                 let parts = tracker.attempt().channels.iter().filter(|(part, _)| part == id);
                 parts.for_each(|(_, amount)| channel.restore(tracker.id(), *amount, now));

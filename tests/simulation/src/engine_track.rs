@@ -1,35 +1,29 @@
 //! The engine's attempts at their nodes: inputs to the trackers, and what comes of them.
 
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::btree_map::Entry, sync::Arc, time::Duration};
 
 use fulgurite_core::{
     AttemptId, UnixMs,
     event::{Contradiction, NeverSent},
     id::SendId,
     port::{
-        ChannelInfo, ChannelsCall, Command, FailureReason, NodeEvent, PaymentStatus, ProbeAnswer,
-        Refused, SendEnd, SendPayment, SendReport, TrackReport,
+        ChannelsCall, Command, FailureReason, NodeEvent, PaymentStatus, ProbeAnswer, Refused,
+        SendEnd, SendPayment, SendReport, TrackReport,
     },
     standing,
-    tracker::{Action, Input, Outcome, Phase, Tracker, may_live},
+    tracker::{Action, Input, Outcome, Phase, Tracker},
 };
 
 use crate::{
     coverage::Kind,
     engine::{Engine, index},
     engine_node::{SEND_BOUNDS, Tracked, breaker_name},
+    engine_watch::Holds,
     network::DEADLINE_MS,
     twin::Twin,
 };
 
 const CHANNELS_EACH_MS: i64 = 1_000;
-/// How often suspects are looked for, and from what age on.
-const LOOK_EACH_MS: i64 = 5_000;
-const STUCK_AFTER_MS: i64 = 5_000;
 
 impl Engine {
     /// A node reports something. A dead actor hears nothing but the state of its connection.
@@ -139,7 +133,8 @@ impl Engine {
                 }
             }
             self.seen.push((Kind::Moment, "an attempt was resumed"));
-            node.tracked.insert(tracker.id(), Tracked { tracker, holds: !stuck });
+            let holds = if stuck { Holds::Nothing } else { Holds::Everything };
+            node.tracked.insert(tracker.id(), Tracked { tracker, holds });
         }
         for attempt in resumed {
             self.believe_proofs_alone(at, attempt, now);
@@ -149,7 +144,7 @@ impl Engine {
         started.into_iter().for_each(|attempt| self.input(at, attempt, Input::Start, now));
     }
 
-    fn input(&mut self, at: usize, attempt: AttemptId, input: Input, now: UnixMs) {
+    pub fn input(&mut self, at: usize, attempt: AttemptId, input: Input, now: UnixMs) {
         let clocks = (now, self.steady(now));
         let Some(tracked) = self.nodes[at].tracked.get(&attempt) else {
             self.after_the_end(attempt, &input, now);
@@ -259,10 +254,12 @@ impl Engine {
         let Some(tracked) = node.tracked.get_mut(&attempt) else {
             return;
         };
-        if std::mem::take(&mut tracked.holds) {
-            node.release(attempt, matches!(outcome, Outcome::Settled { .. }));
-            node.node.ended(&outcome, now);
+        match std::mem::replace(&mut tracked.holds, Holds::Nothing) {
+            Holds::Everything => node.node.ended(&outcome, now),
+            Holds::Channels => node.node.ended_late(&outcome, now),
+            Holds::Nothing => return,
         }
+        node.release(attempt, matches!(outcome, Outcome::Settled { .. }));
     }
 
     /// An attempt is durable: its first send.
@@ -290,7 +287,7 @@ impl Engine {
         let node = &mut self.nodes[at];
         if let Entry::Vacant(free) = node.tracked.entry(attempt) {
             let tracker = Tracker::new(attempt.payment, hash, open, now);
-            free.insert(Tracked { tracker, holds: true });
+            free.insert(Tracked { tracker, holds: Holds::Everything });
             self.input(at, attempt, Input::Start, now);
         }
     }
@@ -321,6 +318,7 @@ impl Engine {
                 node.listed = now;
                 self.out.push((at, Command::ListChannels(ChannelsCall::default())));
             }
+            self.watch(at, now);
             self.look_for_suspects(at, now);
             self.confirm(at, now);
         }
@@ -344,43 +342,6 @@ impl Engine {
         }
         self.look_behind_fence(at);
         all.iter().for_each(|id| self.input(at, *id, Input::Tick, now));
-    }
-
-    /// Has the channels read anew when a payment is in flight for longer than it should be.
-    fn look_for_suspects(&mut self, at: usize, now: UnixMs) {
-        let node = &mut self.nodes[at];
-        if now.since(node.looked).abs() < LOOK_EACH_MS || !node.node.is_connected() {
-            return;
-        }
-        node.looked = now;
-        let suspect = |tracked: &Tracked| tracked.tracker.suspect(now, STUCK_AFTER_MS).is_some();
-        if node.tracked.values().any(suspect) {
-            node.looking = true;
-            self.out.push((at, Command::ListChannels(ChannelsCall::default())));
-        }
-    }
-
-    /// The channels were read: does any suspect have an HTLC there?
-    fn look(&mut self, at: usize, now: UnixMs) {
-        let peers_are_there = self.is(Twin::PeerAway);
-        let node = &mut self.nodes[at];
-        if !std::mem::take(&mut node.looking) {
-            return;
-        }
-        let seen = |info: &ChannelInfo| {
-            let active = info.active || peers_are_there;
-            ChannelInfo { active, ..info.clone() }
-        };
-        let infos: BTreeMap<u64, ChannelInfo> =
-            node.infos.iter().map(|(id, info)| (*id, seen(info))).collect();
-        let looked = node.tracked.iter().filter_map(|(attempt, tracked)| {
-            let first_hops = tracked.tracker.suspect(now, STUCK_AFTER_MS)?;
-            let hash = tracked.tracker.payment_hash();
-            Some((*attempt, may_live(hash, first_hops, |id| infos.get(&id).into())))
-        });
-        for (attempt, alive) in looked.collect::<Vec<_>>() {
-            self.input(at, attempt, Input::Look { alive }, now);
-        }
     }
 }
 

@@ -99,6 +99,8 @@ faults! {
     AnswerAtTheFence,   15_000, "an old answer came when a fence was up";
     UndrainedAtResend,  20_000, "a node was put back in use when an attempt asked to be sent again";
     ResumedAtResend,    20_000, "a batch went on when an attempt asked to be sent again";
+    // Of streams, again: the last, so that the dice of those before stay.
+    UpdateLost,          1_500, "an update was lost without a word";
 }
 
 /// A fault that struck.

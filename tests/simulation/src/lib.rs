@@ -16,6 +16,7 @@ mod engine_node;
 mod engine_standing;
 mod engine_track;
 mod engine_twin;
+mod engine_watch;
 mod faults;
 mod lnd;
 mod network;

@@ -27,7 +27,7 @@ pub struct SimNode {
     /// Streams of sends that the engine still reads.
     pub sends: BTreeMap<SendId, Stream>,
     /// Streams of Track calls that the engine still reads, by number.
-    pub tracks: BTreeMap<u32, (TrackCall, Stream)>,
+    pub tracks: BTreeMap<u64, (TrackCall, Stream)>,
     /// The life of the engine that asked for a hash last.
     pub asked: BTreeMap<PaymentHash, u32>,
 }

@@ -42,7 +42,7 @@ impl World {
     }
 
     /// A Track stream shows one payment up to its end; another run of the hash is not its matter.
-    pub fn ends_if_final(&mut self, at: usize, call: u32, is_final: bool) {
+    pub fn ends_if_final(&mut self, at: usize, call: u64, is_final: bool) {
         if let (true, Some((_, stream))) = (is_final, self.nodes[at].tracks.get_mut(&call)) {
             stream.shows = false;
         }
@@ -84,6 +84,10 @@ impl World {
     }
 
     fn says(&mut self, at: usize, ms: i64, event: NodeEvent) {
+        let tracked = matches!(event, NodeEvent::Track { .. });
+        if tracked && self.strikes(Fault::UpdateLost) {
+            return;
+        }
         if self.strikes(Fault::UpdateDoubled) {
             let late_ms = self.faults.size(Fault::UpdateDoubled, 1, 8_000);
             self.deliver_in(ms + late_ms, at, event.clone());

@@ -49,6 +49,7 @@ twins! {
     FenceOldAnswers, "fence-old-answers", "E13 (3): counts answers from before the fence";
     FenceJumps, "fence-jumps", "E13 (2): waits by a clock that can be set";
     PeerAway, "peer-away", "E15: takes a channel whose peer is away for one without the HTLC";
+    NoWatchdog, "no-watchdog", "E15: waits for ever for a node that says nothing";
     NoBarrier, "no-barrier", "E16: rebuilds an actor without a barrier";
     ForgetsSends, "forgets-sends", "E17: forgets at a restart that sends may be on their way";
     SendsAtRestart, "sends-at-restart", "E17: sends open attempts anew at a restart";

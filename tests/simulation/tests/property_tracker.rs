@@ -28,7 +28,7 @@ enum Truth {
 /// A send that was made, or one of a predecessor.
 #[derive(Debug)]
 struct Made {
-    number: u32,
+    number: u64,
     expiry: UnixMs,
     /// It may still start a payment.
     may_start: bool,
@@ -42,16 +42,16 @@ struct World {
     random: Random,
     tracker: Tracker,
     now: UnixMs,
-    number: u32,
+    number: u64,
     connected: bool,
     truth: Truth,
     /// In flight in the node's books only.
     zombie: bool,
     sends: Vec<Made>,
     /// Track calls that the node has not read yet.
-    calls: Vec<u32>,
+    calls: Vec<u64>,
     /// Track calls that follow the payment.
-    watching: Vec<u32>,
+    watching: Vec<u64>,
     /// What is on its way to the tracker.
     mail: Vec<Input>,
     asked: bool,

@@ -14,9 +14,9 @@ pub enum Phase {
     /// The stream of the last send.
     Sending,
     /// The first answer to this Track call.
-    Asking(u32),
+    Asking(u64),
     /// The end of the payment, seen by this Track call.
-    Watching(u32),
+    Watching(u64),
     /// The node, or a moment: ask then.
     Waiting {
         /// Ask again at this time.
@@ -39,9 +39,9 @@ pub enum Input {
     /// The attempt is durable: send it for the first time.
     Start,
     /// Something came of a send.
-    Send(u32, SendReport),
+    Send(u64, SendReport),
     /// Something came of a Track call.
-    Track(u32, TrackReport),
+    Track(u64, TrackReport),
     /// The batch's word on sending again.
     Permission(bool),
     /// The fence is up to this time of the node's clock.
@@ -67,7 +67,7 @@ pub struct Context<'a> {
     /// The node can be asked now.
     pub connected: bool,
     /// The last number given to a send or call at this node; each gets a new one.
-    pub number: &'a mut u32,
+    pub number: &'a mut u64,
 }
 
 /// What to do.

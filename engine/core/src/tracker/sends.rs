@@ -5,7 +5,7 @@ use crate::{port::SendEnd, time::UnixMs};
 /// One send of the attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Send {
-    pub(super) number: u32,
+    pub(super) number: u64,
     pub(super) expiry: UnixMs,
     pub(super) account: Account,
 }

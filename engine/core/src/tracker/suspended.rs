@@ -118,7 +118,7 @@ impl Tracker {
         Some(self.done(Outcome::Settled { preimage, amount, fee_paid }))
     }
 
-    fn account(&mut self, number: u32, report: &SendReport) {
+    fn account(&mut self, number: u64, report: &SendReport) {
         let Some(send) = self.sends.iter_mut().find(|send| send.number == number) else {
             return;
         };

@@ -24,7 +24,7 @@ fn paid(indexes: impl IntoIterator<Item = u64>) -> Vec<ListedPayment> {
 }
 
 /// Answers as lnd does, until the reading is done; returns the indexes to be looked at.
-fn read_all(reading: &mut Reading, books: &[ListedPayment]) -> (Vec<u64>, u32) {
+fn read_all(reading: &mut Reading, books: &[ListedPayment]) -> (Vec<u64>, u64) {
     let mut seen = Vec::new();
     for number in 1..1_000 {
         let call = reading.ask(number);

@@ -234,3 +234,17 @@ fn a_clock_that_is_set_back_delays_no_question() {
         );
     }
 }
+
+#[test]
+fn numbers_go_on_beyond_32_bits() {
+    let mut number = u64::from(u32::MAX);
+    let mut tracker = Tracker::new(batch_id().payment(1), hash(1), attempt(1), NOW);
+    let mut context = Context { now: NOW, expiry: NOW, connected: true, number: &mut number };
+    let Some(Action::Send(send, _)) = tracker.step(Input::Start, &mut context) else {
+        panic!("it is sent");
+    };
+    assert_eq!(send.number, u64::from(u32::MAX) + 1);
+    let lost = SendReport::Ended(SendEnd::Lost("cut".into()));
+    let asks = tracker.step(Input::Send(send.number, lost), &mut context);
+    assert!(matches!(asks, Some(Action::Track(call)) if call.number > send.number), "{asks:?}");
+}

@@ -11,13 +11,17 @@ use crate::{
 
 struct Scene {
     tracker: Tracker,
-    number: u32,
+    number: u64,
     now: UnixMs,
     connected: bool,
 }
 
-fn second(number: u32) -> UnixMs {
-    NOW.plus_ms(1_000 * i64::from(number))
+fn ms(seconds: u64) -> i64 {
+    1_000 * i64::try_from(seconds).expect("few seconds")
+}
+
+fn second(number: u64) -> UnixMs {
+    NOW.plus_ms(ms(number))
 }
 
 fn payment(status: PaymentStatus) -> PaymentReport {
@@ -91,13 +95,13 @@ impl Scene {
         let mut words = what.splitn(3, ' ');
         let (kind, number) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
         let rest = words.next().unwrap_or("");
-        let number: u32 = number.parse().unwrap_or(0);
+        let number: u64 = number.parse().unwrap_or(0);
         match kind {
             "start" => self.step(Input::Start),
             "tick" => self.step(Input::Tick),
             "yes" => self.step(Input::Permission(true)),
             "no" => self.step(Input::Permission(false)),
-            "silence" => self.step(Input::Silence(1_000 * i64::from(number))),
+            "silence" => self.step(Input::Silence(ms(number))),
             "look" => self.step(Input::Look { alive: rest == "alive" }),
             "fence" => self.step(Input::Fence(second(number))),
             "connection" => {
@@ -105,7 +109,7 @@ impl Scene {
                 "-".into()
             }
             "later" => {
-                self.now = self.now.plus_ms(1_000 * i64::from(number.max(1)));
+                self.now = self.now.plus_ms(ms(number.max(1)));
                 self.step(Input::Tick)
             }
             "send" => self.step(Input::Send(

@@ -6,12 +6,12 @@ use crate::{
     testing::{AMOUNT, NOW, attempt, batch_id, hash, preimage},
 };
 
-fn context(number: &mut u32) -> Context<'_> {
+fn context(number: &mut u64) -> Context<'_> {
     Context { now: NOW, expiry: NOW, connected: true, number }
 }
 
 /// An attempt of before a restart that its node had shown, asked for by call 1.
-fn asked(why: Quarantine, number: &mut u32) -> Tracker {
+fn asked(why: Quarantine, number: &mut u64) -> Tracker {
     let payment = batch_id().payment(1);
     let tracker = Tracker::new(payment, hash(1), attempt(1), NOW).resumed(NOW).shown();
     let mut tracker = tracker;
