@@ -159,6 +159,42 @@ fn alive(page: &[ListedPayment], from: UnixMs) -> Vec<ListedPayment> {
     page.iter().filter(wanted).copied().collect()
 }
 
+/// When an engine started, and how its clock was set since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Started {
+    at: UnixMs,
+    back_ms: i64,
+    forward_ms: i64,
+}
+
+impl From<UnixMs> for Started {
+    /// By a clock that was not set since.
+    fn from(at: UnixMs) -> Started {
+        Started { at, back_ms: 0, forward_ms: 0 }
+    }
+}
+
+impl Started {
+    /// The clock is so many milliseconds ahead of one that nobody has set since the start.
+    pub fn clock_is_ahead(&mut self, ms: i64) {
+        self.back_ms = self.back_ms.max(-ms);
+        self.forward_ms = self.forward_ms.max(ms);
+    }
+
+    /// By how many milliseconds the clock was set back since the start, at most: so much later a
+    /// time of before looks by the clock as it is.
+    pub fn set_back_ms(&self) -> i64 {
+        self.back_ms
+    }
+
+    /// An attempt that ended at `ended` may have been alive when this engine asked its node, and
+    /// be what the node created at `created`.
+    fn may_have_asked(&self, ended: UnixMs, created: UnixMs) -> bool {
+        let set_ms = self.back_ms + self.forward_ms;
+        ended >= self.at.plus_ms(-self.back_ms) && created <= ended.plus_ms(INEXACT_MS + set_ms)
+    }
+}
+
 /// Who made a payment that a node shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -187,15 +223,16 @@ pub fn origin(
     is_here: impl Fn(&str) -> bool,
     created: UnixMs,
     ours: &[Payment],
-    started: UnixMs,
+    started: impl Into<Started>,
 ) -> Origin {
+    let started = started.into();
     let mut origin = Origin::Elsewhere;
     for payment in ours {
         let tried_here = payment.attempts.iter().any(|attempt| is_here(&attempt.node));
         let mut here = payment.attempts.iter().filter(|attempt| is_here(&attempt.node));
         let makes = |attempt: &Attempt| match (attempt.end, attempt.ended) {
             (AttemptEnd::Failed(_) | AttemptEnd::NeverSent(_), Some(ended)) => {
-                ended >= started && created <= ended.plus_ms(INEXACT_MS)
+                started.may_have_asked(ended, created)
             }
             _ => true,
         };

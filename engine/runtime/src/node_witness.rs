@@ -68,9 +68,9 @@ impl Witnessing {
 impl NodeWork {
     /// The node can be asked: what has it paid since it was last compared?
     fn witness_begins(&mut self, time: UnixMs) {
-        let margin_ms = self.shared.witness.policy.margin_ms;
         let until = self.slot.compared.lock().until;
-        let back_to = until.plus_ms(self.clock_offset_ms(time) - margin_ms);
+        let read_back_ms = self.shared.witness.read_back_ms();
+        let back_to = until.plus_ms(self.clock_offset_ms(time) - read_back_ms);
         self.witnessing.reading = Some(Reading::back_to(back_to));
         self.witnessing.checking = None;
         self.witnessing.problem.clear();
@@ -92,6 +92,7 @@ impl NodeWork {
 
     /// Begins to read, reads on, or stops, as the node is.
     pub(crate) fn witness_tick(&mut self, time: UnixMs) {
+        self.shared.witness.see_clock(time);
         if self.node.is_connected() && !self.witnessing.withdraws {
             match (self.is_the_one_that_was_believed(), self.witnessing.reading.is_some()) {
                 (true, true) => {}

@@ -9,11 +9,13 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use fulgurite_core::{BatchId, Event, PaymentHash, UnixMs, book::Book, port::Journal};
+use fulgurite_core::{
+    BatchId, Event, PaymentHash, UnixMs, book::Book, port::Journal, witness::Started,
+};
 use parking_lot::Mutex;
 
 use crate::{
-    clock::now,
+    clock::{now, steady},
     engine::Engine,
     slot::{NodeSlot, Shared},
 };
@@ -59,8 +61,10 @@ pub struct Witness {
     looked_up: Mutex<HashSet<usize>>,
     /// Batches that were open at the start.
     old: HashSet<BatchId>,
-    /// When this engine started.
-    pub(crate) started: UnixMs,
+    /// When this engine started, and how its clock was set since.
+    pub(crate) started: Mutex<Started>,
+    /// How far the clock was ahead of the steady one then, in milliseconds.
+    ahead_ms: i64,
     /// When a payment that was open at the start had changed last; the start itself if none was.
     pub(crate) changed: UnixMs,
     checks: Sender<Check>,
@@ -91,11 +95,23 @@ impl Witness {
             first_joined: nodes,
             looked_up: Mutex::default(),
             old: book.batches.keys().copied().collect(),
-            started,
+            started: Mutex::new(started.into()),
+            ahead_ms: started.since(steady()),
             changed: changed.unwrap_or(started),
             checks,
         };
         (witness, receiver)
+    }
+
+    /// Looks whether the clock was set.
+    pub fn see_clock(&self, time: UnixMs) {
+        self.started.lock().clock_is_ahead(time.since(steady()) - self.ahead_ms);
+    }
+
+    /// How much further back than the journal says a node is read, in milliseconds: the clock may
+    /// have been set back since.
+    pub fn read_back_ms(&self) -> i64 {
+        self.policy.margin_ms + self.started.lock().set_back_ms()
     }
 
     /// True while any node may have paid an order of before the start that we do not know of.

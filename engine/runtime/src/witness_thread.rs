@@ -97,7 +97,7 @@ impl Checker {
         for _ in 0..LOOKS_MAX {
             let ours = self.payments(hash);
             let is_here = |name: &str| names.contains(name);
-            match origin(is_here, created, &ours, self.shared.witness.started) {
+            match origin(is_here, created, &ours, *self.shared.witness.started.lock()) {
                 Origin::Ours => return false,
                 Origin::AfterAll(payment) => {
                     node.inbox.deliver(NodeMessage::PaidAfterAll(payment));

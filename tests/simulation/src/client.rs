@@ -79,6 +79,9 @@ impl World {
         let ms = self.random.between(20, if self.faults.calm { 1_000 } else { 2_500 });
         self.after(ms, Happening::Client);
         self.others_pay();
+        if self.is_copy() {
+            return;
+        }
         let plans = &self.client.plans;
         let open: Vec<usize> = (0..plans.len()).filter(|at| plans[*at].answer.is_none()).collect();
         let answered: Vec<usize> = (0..plans.len()).filter(|at| !open.contains(at)).collect();

@@ -28,6 +28,12 @@ pub struct Left {
 }
 
 impl Disk {
+    /// A copy of its first events, all of them durable.
+    pub fn copy(&self, kept: Lsn) -> Disk {
+        let events = self.events.borrow()[..position(kept)].to_vec();
+        Disk { events: RefCell::new(events), durable: Cell::new(kept), ..Disk::default() }
+    }
+
     /// Starts a sync when there is something to sync and none runs.
     pub fn start_sync(&self, random: &mut Random) -> bool {
         if !self.syncing.borrow().is_empty() || self.last() == self.durable() {

@@ -1,7 +1,7 @@
 //! A small engine in one thread: the real rules, wired as the runtime's actors wire them.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     rc::Rc,
     sync::Arc,
 };
@@ -17,6 +17,7 @@ use fulgurite_core::{
     retry::RetryPolicy,
     schedule::Schedule,
     tracker::Outcome,
+    witness::{Compared, Started},
 };
 
 use crate::{
@@ -81,6 +82,12 @@ pub struct Engine {
     pub seen: Vec<(Kind, &'static str)>,
     /// The latest time in the journal, or the start: no send was made after it.
     pub recovered: UnixMs,
+    /// When it started, and how its clock was set since.
+    pub started_at: Started,
+    /// A hash that an engine with a newer journal paid: this one must end (rule E18).
+    pub fenced: Option<PaymentHash>,
+    /// Hashes that somebody paid and that are of no order here.
+    pub elsewhere: BTreeSet<PaymentHash>,
     /// By how much the machine's clock was set since the engine started.
     pub set_ms: i64,
     /// Of a twin: sends that a dead actor left, and when they are made.
@@ -104,8 +111,9 @@ impl Work {
 
 impl Engine {
     /// An engine on what the disk kept: asks for every open attempt, sends nothing new for it.
-    pub fn start(machine: Machine, book: Book, node_count: usize, now: UnixMs) -> Engine {
+    pub fn start(machine: Machine, mut book: Book, node_count: usize, now: UnixMs) -> Engine {
         let Machine { disk, twin } = machine;
+        let elsewhere = disk.all().iter().flat_map(hashes_elsewhere).collect();
         let epoch = book.epoch + 1;
         // A small margin, so that invoices expire between two sends.
         let retry = RetryPolicy {
@@ -113,7 +121,9 @@ impl Engine {
             expiry_margin_ms: 1_000,
             ..RetryPolicy::default()
         };
-        let started = disk.append(Event::EngineStarted { epoch, time: now, version: "sim".into() });
+        let event = Event::EngineStarted { epoch, time: now, version: "sim".into() };
+        let started = disk.append(event.clone());
+        book.apply(&event, started);
         if book.send_bounds != SEND_BOUNDS {
             disk.append(Event::SendBounds(SEND_BOUNDS));
         }
@@ -131,6 +141,9 @@ impl Engine {
         for (at, node) in nodes.iter_mut().enumerate() {
             node.standing = book.nodes.get(&NodeWork::name(at)).cloned().unwrap_or_default();
             node.allowed = disk.last();
+            let compared = book.compared.get(&NodeWork::name(at)).copied();
+            node.witnessing.seen = compared.unwrap_or(Compared { until: book.born, live: false });
+            node.witnessing.waits = twin != Some(Twin::NoWitness);
         }
         for (payment, attempt) in batches.values().flat_map(Work::open) {
             let at = index(&attempt);
@@ -149,6 +162,9 @@ impl Engine {
             replies: Vec::new(),
             seen: Vec::new(),
             recovered,
+            started_at: now.into(),
+            fenced: None,
+            elsewhere,
             set_ms: 0,
             left: Vec::new(),
         };
@@ -341,8 +357,10 @@ impl Engine {
     fn node_reborn(&mut self, at: usize, now: UnixMs) {
         let old = &self.nodes[at];
         let (offset, number, standing) = (old.offset, old.number, old.standing.clone());
+        let witnessing = old.witnessing.reborn();
         self.nodes[at] = NodeWork::new(number, now, self.twin);
         self.nodes[at].standing = standing;
+        self.nodes[at].witnessing = witnessing;
         self.nodes[at].allowed = self.disk.last();
         let open = self.batches.values().flat_map(Work::open);
         let open: Vec<_> = open.filter(|(_, attempt)| index(attempt) == at).collect();
@@ -359,6 +377,13 @@ impl Engine {
         if let Some(offset) = offset {
             self.connected(at, offset, now);
         }
+    }
+}
+
+fn hashes_elsewhere(event: &Event) -> Vec<PaymentHash> {
+    match event {
+        Event::PaidElsewhere { hashes, .. } => hashes.to_vec(),
+        _ => Vec::new(),
     }
 }
 

@@ -144,10 +144,12 @@ impl Engine {
     }
 
     pub fn place(&mut self, batch: BatchId, now: UnixMs) {
+        let comparing = self.is_comparing();
         let Some(work) = self.batches.get_mut(&batch) else {
             return;
         };
-        if !work.batch.is_running() || work.reborn_at.is_some() {
+        let held = work.recovered && comparing;
+        if !work.batch.is_running() || work.reborn_at.is_some() || held {
             return;
         }
         while let Some(position) = work.schedule.take(&work.batch.payments, now) {
@@ -200,7 +202,8 @@ impl Engine {
         let open = self.payment(attempt.payment).state.open_attempt()?;
         let granted = self.is(Twin::IgnoresWithdrawal);
         let durable = work.resumed <= self.disk.durable() || self.is(Twin::ResendsEarly);
-        let same = open.attempt == attempt.number && work.reborn_at.is_none() && durable;
+        let held = work.recovered && self.is_comparing();
+        let same = open.attempt == attempt.number && work.reborn_at.is_none() && durable && !held;
         same.then_some(granted || (work.batch.is_running() && now <= open.send_until))
     }
 }

@@ -19,7 +19,7 @@ use fulgurite_core::{
 
 use crate::{
     coverage::Kind, engine::Engine, engine_inspect::Looking, engine_watch::Holds,
-    network::DEADLINE_MS, twin::Twin,
+    engine_witness::Witnessing, network::DEADLINE_MS, twin::Twin,
 };
 
 /// A macaroon serves 5 s of sends and ends 10 s after them.
@@ -60,6 +60,8 @@ pub struct NodeWork {
     pub allowed: Lsn,
     /// When attempts that take long were looked for last.
     pub confirmed: UnixMs,
+    /// How far its payments are compared with the journal (rule E18).
+    pub witnessing: Witnessing,
     /// Its actor died and waits for this barrier.
     pub reborn_at: Option<u64>,
 }
@@ -97,6 +99,7 @@ impl NodeWork {
             standing: Standing::default(),
             allowed: 0,
             confirmed: now,
+            witnessing: Witnessing::default(),
             reborn_at: None,
         }
     }
@@ -110,11 +113,16 @@ impl NodeWork {
         let idle = self.channels.values().map(|channel| channel.room().idle);
         let alive = self.reborn_at.is_none() && self.any_active();
         Candidate {
-            usable: alive && self.node.is_usable(now) && self.standing.may_send(),
+            usable: alive && self.node.is_usable(now) && self.may_send(),
             load: self.node.in_flight() + queued,
             window: self.node.window(),
             carries: idle.fold(Msat::ZERO, Msat::saturating_add) >= needed,
         }
+    }
+
+    /// Payments may be sent there.
+    pub fn may_send(&self) -> bool {
+        self.standing.may_send() && !self.witnessing.waits
     }
 
     fn any_active(&self) -> bool {
@@ -199,7 +207,7 @@ impl Engine {
         for at in 0..self.nodes.len() {
             let node = &self.nodes[at];
             let known = !node.infos.is_empty();
-            let may_send = node.standing.may_send() && !node.node.breaker().is_open();
+            let may_send = node.may_send() && !node.node.breaker().is_open();
             if !may_send || (known && !node.any_active()) {
                 // They can still move: another node may take them.
                 self.return_queued(at);

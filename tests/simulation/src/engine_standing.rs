@@ -54,7 +54,7 @@ impl Engine {
             return true;
         }
         let durable = node.allowed <= self.disk.durable() || self.is(Twin::ResendsEarly);
-        node.standing.may_send() && durable
+        node.may_send() && durable
     }
 
     /// Whatever waits at the node without an attempt moves.

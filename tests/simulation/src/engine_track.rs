@@ -40,6 +40,7 @@ impl Engine {
             NodeEvent::Disconnected { .. } => {
                 self.nodes[at].offset = None;
                 self.nodes[at].looks.clear();
+                self.witness_disconnected(at);
                 self.nodes[at].node.connection(false);
                 for payment in self.nodes[at].take_queued() {
                     self.give_back(payment);
@@ -70,7 +71,8 @@ impl Engine {
                 let time = self.fence_time(now);
                 self.nodes[at].fence.answered(expiry, answer, time);
             }
-            NodeEvent::Payments { .. } | NodeEvent::Fenced { .. } | NodeEvent::Revoked(_) => {}
+            NodeEvent::Payments { call, page } => self.listed(at, call, page, now),
+            NodeEvent::Fenced { .. } | NodeEvent::Revoked(_) => {}
         }
     }
 
@@ -318,6 +320,7 @@ impl Engine {
                 node.listed = now;
                 self.out.push((at, Command::ListChannels(ChannelsCall::default())));
             }
+            self.witness(at, now);
             self.watch(at, now);
             self.look_for_suspects(at, now);
             self.confirm(at, now);

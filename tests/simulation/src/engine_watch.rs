@@ -81,8 +81,9 @@ impl Engine {
         for work in self.batches.values_mut().filter(|work| work.reborn_at.is_none()) {
             for attempt in std::mem::take(&mut work.long) {
                 let payment = work.batch.payment(attempt.payment).expect("a payment of its batch");
-                let same = |open: &State| matches!(open, State::InFlight(it) if it.attempt == attempt.number);
-                if same(&payment.state) {
+                if let State::InFlight(open) = &payment.state
+                    && open.attempt == attempt.number
+                {
                     work.schedule.left_window(payment);
                 }
             }

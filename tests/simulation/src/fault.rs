@@ -101,6 +101,8 @@ faults! {
     ResumedAtResend,    20_000, "a batch went on when an attempt asked to be sent again";
     // Of streams, again: the last, so that the dice of those before stay.
     UpdateLost,          1_500, "an update was lost without a word";
+    // At each start.
+    OldCopy,            10_000, "an old copy of the journal was started";
 }
 
 /// A fault that struck.

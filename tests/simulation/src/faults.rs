@@ -92,7 +92,10 @@ impl World {
         self.node_faults(node);
         self.channel_faults(node);
         self.clock_faults();
-        if self.failed_for_good().is_some() && self.strikes(Fault::SucceededAfterFailed) {
+        if !self.is_copy()
+            && self.failed_for_good().is_some()
+            && self.strikes(Fault::SucceededAfterFailed)
+        {
             self.succeeds_after_all();
         }
     }

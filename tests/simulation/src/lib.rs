@@ -8,6 +8,7 @@
 mod aimed;
 mod checks;
 mod client;
+mod copies;
 mod disk;
 mod engine;
 mod engine_batch;
@@ -17,6 +18,7 @@ mod engine_standing;
 mod engine_track;
 mod engine_twin;
 mod engine_watch;
+mod engine_witness;
 mod faults;
 mod lnd;
 mod network;

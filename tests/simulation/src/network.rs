@@ -5,8 +5,8 @@ use std::time::Duration;
 use fulgurite_core::{
     UnixMs,
     port::{
-        ChannelReport, Command, NodeEvent, NodeInfo, ProbeAnswer, SendEnd, SendPayment, SendReport,
-        TrackCall, TrackReport,
+        ChannelReport, Command, ListCall, NodeEvent, NodeInfo, ProbeAnswer, SendEnd, SendPayment,
+        SendReport, TrackCall, TrackReport,
     },
 };
 
@@ -52,8 +52,12 @@ impl World {
                 let report = ChannelReport { open, closed: None, number: call.number };
                 self.deliver_in(5, node, NodeEvent::Channels(report));
             }
-            // Nobody asks yet.
-            Command::ListPayments(_) | Command::Revoke(_) => {}
+            Command::ListPayments(call) => {
+                let ms = self.way(3_000);
+                self.after(ms, Happening::ListArrives { node, connection, call });
+            }
+            // There is no guard to revoke anything.
+            Command::Revoke(_) => {}
         }
     }
 
@@ -69,7 +73,8 @@ impl World {
             Command::ProbeExpiry { expiry } => {
                 NodeEvent::ExpiryProbe { expiry, answer: ProbeAnswer::Unreachable }
             }
-            Command::ListChannels(_) | Command::ListPayments(_) | Command::Revoke(_) => return,
+            Command::ListPayments(call) => NodeEvent::Payments { call, page: Err("down".into()) },
+            Command::ListChannels(_) | Command::Revoke(_) => return,
         };
         self.tell(node, event);
     }
@@ -143,6 +148,16 @@ impl World {
             stream.shows = is_open;
         }
         self.track_says(at, call, report);
+    }
+
+    /// A ListPayments call.
+    pub fn list_arrives(&mut self, at: usize, connection: u32, call: ListCall) {
+        let node = &self.nodes[at];
+        if node.connection == Some(connection) {
+            let page = Ok(node.payments(call));
+            let ms = self.way(3_000);
+            self.deliver_in(ms, at, NodeEvent::Payments { call, page });
+        }
     }
 
     /// An expiry probe: lnd looks at the macaroon by its own clock.

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fulgurite_core::{
     AttemptId, Msat, PaymentHash, Preimage, SendId, UnixMs,
-    port::{ChannelInfo, FailureReason, PaymentReport, PaymentStatus, TrackCall},
+    port::{
+        ChannelInfo, FailureReason, ListCall, ListedPayment, ListedState, PaymentReport,
+        PaymentStatus, TrackCall,
+    },
 };
 
 /// One lnd and the engine's connection to it.
@@ -176,6 +179,28 @@ impl SimNode {
             dust_limit: Msat::ZERO,
             outgoing: outgoing.into(),
         }
+    }
+
+    /// A page of its payments, by their places.
+    pub fn payments(&self, call: ListCall) -> Vec<ListedPayment> {
+        let listed = |(hash, entry): (&PaymentHash, &Entry)| ListedPayment {
+            index: entry.run,
+            payment_hash: *hash,
+            state: match entry.status {
+                Status::Initiated | Status::InFlight => ListedState::InFlight,
+                Status::Succeeded(_) => ListedState::Succeeded,
+                Status::Failed(_) => ListedState::Failed,
+            },
+            created: entry.created,
+        };
+        let in_page = |listed: &ListedPayment| match (call.reversed, call.index_offset) {
+            (true, 0) => true,
+            (true, before) => listed.index < before,
+            (false, after) => listed.index > after,
+        };
+        // What others paid long ago has no place.
+        let placed = self.books.iter().filter(|(_, entry)| entry.run > 0);
+        placed.map(listed).filter(in_page).collect()
     }
 
     /// The channel by which an HTLC leaves: one that the request allows, its peer there.

@@ -53,6 +53,7 @@ twins! {
     NoBarrier, "no-barrier", "E16: rebuilds an actor without a barrier";
     ForgetsSends, "forgets-sends", "E17: forgets at a restart that sends may be on their way";
     SendsAtRestart, "sends-at-restart", "E17: sends open attempts anew at a restart";
+    NoWitness, "no-witness", "E18: does not compare the nodes' payments with its journal";
     IgnoresStanding, "ignores-standing", "E19, E22: sends on to a node that is not in use";
 }
 

@@ -10,12 +10,13 @@ use fulgurite_core::{
     book::{Book, Changed},
     id::SendId,
     payment::State,
-    port::{Journal, NodeEvent, TrackCall},
+    port::{Journal, ListCall, NodeEvent, TrackCall},
 };
 
 use crate::{
     checks,
     client::Client,
+    copies::Newest,
     coverage::{Coverage, Kind},
     disk::Disk,
     engine::{Engine, Machine},
@@ -53,6 +54,8 @@ pub enum Happening {
     Move { node: usize, hash: PaymentHash, run: u64 },
     /// A Track call reaches its node.
     TrackArrives { node: usize, connection: u32, call: TrackCall },
+    /// A ListPayments call reaches its node.
+    ListArrives { node: usize, connection: u32, call: ListCall },
     /// An expiry probe reaches its node.
     ProbeArrives { node: usize, connection: u32, expiry: UnixMs },
     /// The `grpc-timeout` of a send, at the engine.
@@ -92,6 +95,8 @@ pub struct World {
     pub life: u32,
     pub nodes: Vec<SimNode>,
     pub client: Client,
+    /// The newest journal, while an old copy of it runs.
+    pub newest: Option<Newest>,
     /// What clients see: the journal up to its durable end.
     pub visible: Book,
     /// How often each hash was paid, over all nodes.
@@ -122,7 +127,7 @@ impl World {
             world.happen(happening);
             world.settle();
             world.check();
-            if world.faults.calm && world.is_over() {
+            if world.faults.calm && !world.is_copy() && world.is_over() {
                 world.finish();
                 return world.coverage;
             }
@@ -157,6 +162,7 @@ impl World {
             life: 0,
             nodes,
             client,
+            newest: None,
             visible: Book::default(),
             paid: BTreeMap::new(),
             excused: BTreeMap::new(),
@@ -217,6 +223,9 @@ impl World {
             Happening::TrackArrives { node, connection, call } => {
                 self.track_arrives(node, connection, call);
             }
+            Happening::ListArrives { node, connection, call } => {
+                self.list_arrives(node, connection, call);
+            }
             Happening::ProbeArrives { node, connection, expiry } => {
                 self.probe_arrives(node, connection, expiry);
             }
@@ -244,6 +253,12 @@ impl World {
             engine.use_all_nodes(now);
         }
         engine.run(now);
+        if self.witnessed() {
+            return;
+        }
+        let Some(engine) = &mut self.engine else {
+            return;
+        };
         let commands = std::mem::take(&mut engine.out);
         let replies = std::mem::take(&mut engine.replies);
         let seen = std::mem::take(&mut engine.seen);
@@ -302,11 +317,12 @@ impl World {
             return;
         }
         self.life += 1;
+        self.see();
+        self.start_old_copy();
         let mut book = Book::default();
         for (lsn, event) in (1..).zip(self.disk.all()) {
             book.apply(&event, lsn);
         }
-        self.see();
         assert_eq!(book, self.visible, "replay equals what clients saw");
         let machine = Machine { disk: Rc::clone(&self.disk), twin: self.twin };
         let engine = Engine::start(machine, book, self.nodes.len(), self.now());

@@ -266,6 +266,22 @@ fn a_hash_that_is_free_again_is_anybodys() {
     assert_eq!(origin(|node| node == "a", far, &again, far), other, "the open one counts");
 }
 
+#[test]
+fn a_clock_that_was_set_since_the_start_makes_nobody_else_of_us() {
+    let ours = [payment(&[started(), failed(Next::Retry { not_before: NOW })])];
+    let (ended, hour_ms) = (NOW.plus_ms(LATER), 3_600_000);
+    for (at, created, ahead_ms) in [
+        // It was set back before the attempt ended, or forward after that.
+        (ended.plus_ms(hour_ms), NOW.plus_ms(1), -hour_ms),
+        (NOW, ended.plus_ms(hour_ms), hour_ms),
+    ] {
+        let mut began = Started::from(at);
+        assert_ne!(origin(|node| node == "a", created, &ours, began), Origin::Ours);
+        began.clock_is_ahead(ahead_ms);
+        assert_eq!(origin(|node| node == "a", created, &ours, began), Origin::Ours, "{ahead_ms}");
+    }
+}
+
 /// The copy was made between two attempts: what the newer journal paid with the second is not the
 /// first.
 #[test]
