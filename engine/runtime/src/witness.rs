@@ -65,6 +65,8 @@ pub struct Witness {
     pub(crate) started: Mutex<Started>,
     /// How far the clock was ahead of the steady one then, in milliseconds.
     ahead_ms: i64,
+    /// How far it was behind the journal then, in milliseconds: so far it had been set back.
+    behind_ms: i64,
     /// When a payment that was open at the start had changed last; the start itself if none was.
     pub(crate) changed: UnixMs,
     checks: Sender<Check>,
@@ -97,6 +99,7 @@ impl Witness {
             old: book.batches.keys().copied().collect(),
             started: Mutex::new(started.into()),
             ahead_ms: started.since(steady()),
+            behind_ms: book.time.since(started).max(0),
             changed: changed.unwrap_or(started),
             checks,
         };
@@ -111,7 +114,7 @@ impl Witness {
     /// How much further back than the journal says a node is read, in milliseconds: the clock may
     /// have been set back since.
     pub fn read_back_ms(&self) -> i64 {
-        self.policy.margin_ms + self.started.lock().set_back_ms()
+        self.policy.margin_ms + self.behind_ms + self.started.lock().set_back_ms()
     }
 
     /// True while any node may have paid an order of before the start that we do not know of.

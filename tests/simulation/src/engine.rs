@@ -84,6 +84,8 @@ pub struct Engine {
     pub recovered: UnixMs,
     /// When it started, and how its clock was set since.
     pub started_at: Started,
+    /// How far its clock was behind the journal then, in milliseconds.
+    pub behind_ms: i64,
     /// A hash that an engine with a newer journal paid: this one must end (rule E18).
     pub fenced: Option<PaymentHash>,
     /// Hashes that somebody paid and that are of no order here.
@@ -163,6 +165,7 @@ impl Engine {
             seen: Vec::new(),
             recovered,
             started_at: now.into(),
+            behind_ms: recovered.since(now).max(0),
             fenced: None,
             elsewhere,
             set_ms: 0,

@@ -69,7 +69,8 @@ impl Engine {
             let witnessing = &mut node.witnessing;
             let begins = witnessing.reading.is_none();
             if begins {
-                let read_back_ms = MARGIN_MS + self.started_at.set_back_ms();
+                let set_back_ms = self.behind_ms + self.started_at.set_back_ms();
+                let read_back_ms = MARGIN_MS + set_back_ms;
                 let back_to = witnessing.seen.until.plus_ms(offset_ms - read_back_ms);
                 witnessing.reading = Some(Reading::back_to(back_to));
                 witnessing.levels = false;

@@ -189,7 +189,9 @@ impl World {
             self.clock_ms += self.faults.size(Fault::ClockForward, 1_000, 300_000);
         }
         if self.strikes(Fault::ClockBack) {
-            self.clock_ms -= self.faults.size(Fault::ClockBack, 1_000, 300_000);
+            let ms = self.faults.size(Fault::ClockBack, 1_000, 300_000);
+            self.clock_ms -= ms;
+            self.set_back_ms += ms;
         }
         if let Some(engine) = &mut self.engine {
             engine.set_ms += self.clock_ms - before;
