@@ -15,7 +15,7 @@ use crate::{coverage::Kind, engine::Engine, engine_node::Tracked, twin::Twin};
 /// How often silent and long attempts are seen to, in milliseconds.
 const WATCH_EACH_MS: i64 = 1_000;
 /// An attempt of which its node says nothing for so long is asked for, in milliseconds.
-const SILENCE_MS: i64 = 15_000;
+const SILENCE_MS: i64 = 60_000;
 /// An attempt that takes longer leaves the windows, in milliseconds.
 const LONG_AFTER_MS: i64 = 20_000;
 
