@@ -129,9 +129,10 @@ impl Engine {
             }
             return;
         };
-        let Some((alive, more)) = reading.page(call, &page) else {
+        let Some(read) = reading.page(call, &page) else {
             return;
         };
+        let (alive, more) = read.expect("a page of where it was asked for");
         for listed in alive {
             self.compare(at, listed.payment_hash, listed.created.plus_ms(-offset_ms), now);
         }

@@ -193,14 +193,9 @@ impl SimNode {
             },
             created: entry.created,
         };
-        let in_page = |listed: &ListedPayment| match (call.reversed, call.index_offset) {
-            (true, 0) => true,
-            (true, before) => listed.index < before,
-            (false, after) => listed.index > after,
-        };
         // What others paid long ago has no place.
         let placed = self.books.iter().filter(|(_, entry)| entry.run > 0);
-        placed.map(listed).filter(in_page).collect()
+        placed.map(listed).filter(|listed| call.covers(listed.index)).collect()
     }
 
     /// The channel by which an HTLC leaves: one that the request allows, its peer there.
