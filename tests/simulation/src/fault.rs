@@ -96,7 +96,7 @@ faults! {
     // Aimed at what a rule is there for.
     MessageAtTheEnd,     5_000, "a request came just before its macaroon's end, its message after";
     InvoiceAtTheEnd,    25_000, "a request waited for the database while its invoice expired";
-    AnswerAtTheFence,   15_000, "an old answer came when a fence was up";
+    AnswerAtTheFence,   60_000, "an old answer came when a fence was up";
     UndrainedAtResend,  20_000, "a node was put back in use when an attempt asked to be sent again";
     ResumedAtResend,    20_000, "a batch went on when an attempt asked to be sent again";
     // Of streams, again: the last, so that the dice of those before stay.
