@@ -80,7 +80,7 @@ async fn perform(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ingest(args) => interruptible(ingest::run(args)).await?,
         Command::Restart(args) => interruptible(restart::run(args)).await?,
         Command::Lnd(args) => interruptible(lnd::run(args)).await?,
-        Command::Bench(args) => interruptible(bench::run(args)).await?,
+        Command::Bench(args) => return interruptible(bench::run(args)).await,
         Command::Plan(args) => plan::run(&args)?,
         Command::PlanCheck(args) => interruptible(plan::check::run(args)).await?,
         Command::History(args) => interruptible(history::run(args)).await?,
@@ -89,7 +89,7 @@ async fn perform(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 /// Ends at Ctrl-C: processes and folders go with the future that owns them.
-async fn interruptible(run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+async fn interruptible<T>(run: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::select! {
         done = run => done,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),

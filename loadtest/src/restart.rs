@@ -217,6 +217,26 @@ fn in_flight_at_nodes(dir: &Path) -> Result<usize> {
 
 /// Fails unless the nodes' own books have paid `count` payments, each once.
 pub(crate) fn paid_once(dir: &Path, count: u32) -> Result<()> {
+    let Books { paid, twice } = books(dir)?;
+    ensure!(twice == 0, "{twice} payments were paid twice");
+    ensure!(paid == u64::from(count), "{paid} of {count} payments were paid");
+    Ok(())
+}
+
+/// What the simulated nodes' own books say, by payment hash.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Books {
+    /// Paid at least once.
+    pub paid: u64,
+    /// Paid more than once.
+    pub twice: u64,
+}
+
+/// Reads them.
+///
+/// # Errors
+/// When they cannot be read.
+pub(crate) fn books(dir: &Path) -> Result<Books> {
     let mut paid: HashMap<[u8; 32], u32> = HashMap::new();
     for entry in fulgurite_sim::read_books(dir)? {
         if entry.status == Status::Succeeded {
@@ -224,9 +244,7 @@ pub(crate) fn paid_once(dir: &Path, count: u32) -> Result<()> {
         }
     }
     let twice = paid.values().filter(|times| **times > 1).count();
-    ensure!(twice == 0, "{twice} payments were paid twice");
-    ensure!(paid.len() == count as usize, "{} of {count} payments were paid", paid.len());
-    Ok(())
+    Ok(Books { paid: paid.len() as u64, twice: twice as u64 })
 }
 
 fn text(report: &Report) -> String {

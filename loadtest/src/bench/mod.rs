@@ -1,25 +1,19 @@
 //! `fulgurite-loadtest bench`: every goal of docs/performance.md that this machine can measure, in
 //! one table.
 
+mod facts;
 mod goals;
+mod keep;
 mod large;
 mod steps;
 
-use std::{
-    path::{Path, PathBuf},
-    time::{Instant, SystemTime},
-};
+use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::Args;
-use serde::Serialize;
 
-use crate::{
-    report::{self, Machine},
-    result::Report,
-    run::scenario::Scenario,
-};
-use goals::Line;
+use crate::report;
+use keep::{Keeper, Kept};
 use steps::Bench;
 
 /// How much is measured.
@@ -36,7 +30,8 @@ pub struct BenchArgs {
     /// Only one goal with its parts, such as P2; it may be one that only --full measures.
     #[arg(long, value_name = "GOAL")]
     only: Option<String>,
-    /// The folder for DATE-COMMIT.json; made when it is missing.
+    /// The folder for DATE-COMMIT.json, with a number when there is one already; made when it is
+    /// missing.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Prints one JSON object.
@@ -44,56 +39,31 @@ pub struct BenchArgs {
     json: bool,
 }
 
-/// What is kept: a report that `compare` reads, and the goals.
-#[derive(Debug, Serialize)]
-struct Kept {
-    #[serde(flatten)]
-    report: Report,
-    goals: Vec<Line>,
-    took_s: f64,
-}
+/// What exit code says that it could not be run.
+const NOT_RUN: u8 = 2;
 
 /// Measures, prints and keeps.
 ///
 /// # Errors
 /// When a payment is not paid or a process does not do its part; never for a time.
-pub async fn run(args: BenchArgs) -> Result<()> {
-    let (machine, commit) = (Machine::now(), report::commit());
-    let started = Instant::now();
-    if let Some(only) = &args.only {
-        ensure!(goals::is_known(only), "--only {only}: one of {}", goals::names().join(", "));
+pub async fn run(args: BenchArgs) -> Result<ExitCode> {
+    if let Some(only) = args.only.as_ref().filter(|only| !goals::is_known(only)) {
+        eprintln!("error: --only {only}: one of {}", goals::names().join(", "));
+        return Ok(ExitCode::from(NOT_RUN));
     }
     let rounds = args.rounds.unwrap_or(if args.full { 5 } else { 1 });
     let once = args.full || args.only.is_some();
-    let mut bench = Bench::new(args.full, args.only);
-    let done = bench.all(rounds, once).await;
-    let Bench { measured, runs, .. } = bench;
-    let scenario = Scenario {
-        name: "bench".into(),
-        description: "The goals of docs/performance.md; each run has a load of its own.".into(),
-        ..Scenario::default()
-    };
-    let report = Report { machine, commit, scenario, runs };
-    let kept = Kept { report, goals: measured.lines(), took_s: started.elapsed().as_secs_f64() };
-    if let Some(out) = &args.out {
-        keep(out, &kept)?;
+    let mut bench = Bench::new(args.full, args.only, Keeper::new(args.out));
+    if let Err(error) = bench.available(once) {
+        let names = goals::names().join(", ");
+        eprintln!("error: {error:#}\n--only GOAL measures another one of {names}");
+        return Ok(ExitCode::from(NOT_RUN));
     }
+    let done = bench.all(rounds, once).await;
+    let kept = bench.keep()?;
     report::print(args.json, &kept, &text(&kept))?;
     // What was measured before it is told and kept all the same.
-    done
-}
-
-/// Writes `DATE-COMMIT.json`.
-fn keep(out: &Path, kept: &Kept) -> Result<()> {
-    std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
-    let today = report::utc(SystemTime::now());
-    let day = today.split('T').next().unwrap_or_default();
-    let commit = kept.report.commit.as_deref().unwrap_or("unknown");
-    let path = out.join(format!("{day}-{commit}.json"));
-    let text = serde_json::to_string_pretty(kept)?;
-    std::fs::write(&path, text + "\n").with_context(|| path.display().to_string())?;
-    eprintln!("kept in {}", path.display());
-    Ok(())
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn text(kept: &Kept) -> String {
@@ -105,7 +75,8 @@ fn text(kept: &Kept) -> String {
     let invalid = report.runs.iter().filter(|run| !run.valid).count();
     text += &format!("\n{} runs in {took_s:.0} s", report.runs.len());
     if invalid > 0 {
-        text += &format!("; in {invalid} of them the generator itself lagged: they say less");
+        text +=
+            &format!("; in {invalid} of them the generator itself lagged: their goals are INVALID");
     }
     text + "\n\n" + &goals::table(goals)
 }

@@ -3,10 +3,15 @@
 use anyhow::{Context, Result, bail, ensure};
 use fulgurite_tests::regtest::Binaries;
 
-use super::{goals::Measured, large};
+use super::{
+    facts::{memory_within, not_paid, p95_ms},
+    goals::Measured,
+    keep::{Keeper, Kept},
+    large,
+};
 use crate::{
     history, lnd, plan,
-    result::{RunResult, Stage},
+    result::{Quantiles, RunResult, Stage, limits},
     run::{
         self, Live,
         rig::Running,
@@ -28,6 +33,9 @@ const LND_ROUNDS: u32 = 5;
 /// What the nodes of the scenario `overload` can start, payments a second.
 const OVERLOAD_PEAK: f64 = 1_000.0;
 
+/// Why a latency is not known.
+const NO_OUTCOME: &str = "no payment had an outcome";
+
 /// What is measured, and what was.
 pub(super) struct Bench {
     pub measured: Measured,
@@ -36,12 +44,28 @@ pub(super) struct Bench {
     full: bool,
     only: Option<String>,
     live: Live,
+    keeper: Keeper,
 }
 
 impl Bench {
-    pub fn new(full: bool, only: Option<String>) -> Bench {
+    pub fn new(full: bool, only: Option<String>, keeper: Keeper) -> Bench {
         let (measured, runs) = (Measured::default(), Vec::new());
-        Bench { measured, runs, full, only, live: Live::new(false) }
+        Bench { measured, runs, full, only, live: Live::new(false), keeper }
+    }
+
+    /// Says now, and not after hours, what is missing.
+    ///
+    /// # Errors
+    /// What the goals that are measured `once` need and this machine lacks.
+    pub fn available(&self, once: bool) -> Result<()> {
+        if once && self.wants("P4") {
+            Binaries::find().context("P4 needs real lnd")?;
+        }
+        if once && self.wants("P7") {
+            let connections = Scenario::load("connections-10k")?.load.idle_connections;
+            run::prepare(None, connections).context("P7 opens 9,990 connections")?;
+        }
+        Ok(())
     }
 
     /// The goals that are measured several times, and those that are measured `once`.
@@ -50,13 +74,6 @@ impl Bench {
     /// When a payment is not paid or a process does not do its part; what was measured before
     /// stays.
     pub async fn all(&mut self, rounds: u32, once: bool) -> Result<()> {
-        // What is missing is said now, and not after hours.
-        if once && self.wants("P4") {
-            Binaries::find()?;
-        }
-        if once && self.wants("P7") {
-            run::prepare(None, Scenario::load("connections-10k")?.load.idle_connections)?;
-        }
         for round in 1..=rounds {
             self.round(round).await?;
         }
@@ -66,21 +83,34 @@ impl Bench {
         Ok(())
     }
 
+    /// What is known so far is kept: hours of work end with whatever goes wrong after it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep(&mut self) -> Result<Kept> {
+        self.keeper.keep(&self.measured, &self.runs)
+    }
+
     async fn round(&mut self, round: u32) -> Result<()> {
         if self.wants("P1") {
             self.held(round).await?;
+            self.keep()?;
         }
         if self.wants("P1") || self.wants("P3") {
             self.paired().await?;
+            self.keep()?;
         }
         if self.wants("P2") {
             self.steady(round).await?;
+            self.keep()?;
         }
         if self.wants("P3") {
             self.over_http(round).await?;
+            self.keep()?;
         }
         if self.wants("P6") {
             self.overload(round).await?;
+            self.keep()?;
         }
         Ok(())
     }
@@ -88,6 +118,7 @@ impl Bench {
     async fn once(&mut self) -> Result<()> {
         if self.wants("P4") {
             self.real_lnd().await?;
+            self.keep()?;
         }
         if self.wants("P5") {
             let mut least = f64::INFINITY;
@@ -97,15 +128,19 @@ impl Bench {
                 least = least.min(share);
             }
             self.measured.add("P5", least);
+            self.keep()?;
         }
         if self.wants("P7") {
             self.connections().await?;
+            self.keep()?;
         }
         if self.wants("P8") {
             self.history().await?;
+            self.keep()?;
         }
         if self.wants("P10") {
             large::pay(&mut self.measured).await?;
+            self.keep()?;
         }
         Ok(())
     }
@@ -117,6 +152,7 @@ impl Bench {
     /// One run; it is kept.
     async fn run(
         &mut self,
+        goal: &str,
         (name, target, round): (&str, Target, u32),
         change: impl FnOnce(&mut Scenario),
     ) -> Result<RunResult> {
@@ -127,12 +163,34 @@ impl Bench {
         run::prepare(None, scenario.load.idle_connections)?;
         let running = Running::default();
         let done = run::one(&scenario, (target, round), &running, None, &mut self.live).await?;
-        let done = done.filter(|done| !done.interrupted).context("interrupted")?;
+        let mut done = done.filter(|done| !done.interrupted).context("interrupted")?;
+        done.goal = Some(goal.to_owned());
         let counts = &done.counts;
         let wrong = counts.unresolved + counts.errors;
         ensure!(wrong == 0, "{name}: {wrong} payments without a certain outcome: {counts:?}");
         self.runs.push(done.clone());
         Ok(done)
+    }
+
+    /// A run counts for these goals only when its generator kept up.
+    fn judge(&mut self, ids: &[&'static str], run: &RunResult) {
+        if !run.valid {
+            let (lag, limit) = (run.latency(Stage::Lag).p99_ms, run.lag_limit_ms);
+            let why = format!(
+                "round {}, {}: the generator itself lagged {lag:.1} ms at P99, allowed {limit} ms",
+                run.round, run.target
+            );
+            ids.iter().for_each(|id| self.measured.invalid(id, why.clone()));
+        }
+    }
+
+    /// As [`Bench::judge`]; and whoever refuses or loses payments has met nothing.
+    fn judge_all_paid(&mut self, ids: &[&'static str], run: &RunResult) {
+        self.judge(ids, run);
+        if let Some(ends) = not_paid(&run.counts) {
+            let why = format!("round {}, {}: {ends}", run.round, run.target);
+            ids.iter().for_each(|id| self.measured.spoil(id, why.clone()));
+        }
     }
 
     fn seconds(&self) -> f64 {
@@ -141,7 +199,7 @@ impl Bench {
 
     async fn held(&mut self, round: u32) -> Result<()> {
         let seconds = self.seconds();
-        let done = self.run(("steady", Target::Batches, round), |scenario| {
+        let done = self.run("P1", ("steady", Target::Batches, round), |scenario| {
             // A little more than the goal: what is due at the end becomes final after it.
             one_stage(scenario, 12_200.0, seconds);
             scenario.load.spacing = Spacing::Constant;
@@ -149,7 +207,8 @@ impl Bench {
             scenario.load.saturation = true;
         });
         let done = done.await?;
-        self.measured.add("P1a", done.achieved_per_s);
+        self.measured.add("P1a", done.paid_per_s);
+        self.judge_all_paid(&["P1a"], &done);
         Ok(())
     }
 
@@ -162,54 +221,69 @@ impl Bench {
 
     async fn steady(&mut self, round: u32) -> Result<()> {
         let seconds = self.seconds();
-        let done = self.run(("steady", Target::Batches, round), |scenario| {
+        let done = self.run("P2", ("steady", Target::Batches, round), |scenario| {
             one_stage(scenario, 1_000.0, seconds);
         });
         let done = done.await?;
         let (outcome, ack) = (done.latency(Stage::Outcome), done.latency(Stage::Ack));
-        self.measured.add("P2a", outcome.p50_ms);
-        self.measured.add("P2b", outcome.p99_ms);
-        self.measured.add("P2c", ack.p99_ms);
+        let of = |times: &Quantiles, value: f64| (times.count > 0).then_some(value);
+        self.measured.add_or("P2a", of(&outcome, outcome.p50_ms), NO_OUTCOME);
+        self.measured.add_or("P2b", of(&outcome, outcome.p99_ms), NO_OUTCOME);
+        self.measured.add_or("P2c", of(&ack, ack.p99_ms), "nothing was acknowledged");
         self.measured.add("P2d", done.latency(Stage::Lag).p99_ms);
+        self.judge_all_paid(&["P2a", "P2b", "P2c"], &done);
         Ok(())
     }
 
     /// More is due than gets through: the mode's peak, and what a payment costs there.
     async fn over_http(&mut self, round: u32) -> Result<()> {
         let seconds = self.seconds();
-        let done = self.run(("steady", Target::Http, round), |scenario| {
+        let done = self.run("P3", ("steady", Target::Http, round), |scenario| {
             one_stage(scenario, 4_000.0, seconds);
             scenario.engine.verify_signatures = "node".into();
             (scenario.load.connections, scenario.load.in_flight_max) = (64, 256);
             scenario.load.saturation = true;
         });
         let done = done.await?;
-        self.measured.add("P3b", done.usage.engine_us.context("no engine of its own")?);
+        self.measured.add_or("P3b", done.usage.engine_us, NO_OUTCOME);
+        self.judge(&["P3b"], &done);
         Ok(())
     }
 
     async fn overload(&mut self, round: u32) -> Result<()> {
         let (before_s, during_s, after_s) = if self.full { (10, 30, 15) } else { (5, 12, 8) };
-        let done = self.run(("overload", Target::Grpc, round), |scenario| {
+        let stages = |scenario: &mut Scenario| {
             let stages = scenario.load.stages.iter_mut();
             for (stage, seconds) in stages.zip([before_s, during_s, after_s]) {
                 stage.seconds = f64::from(seconds);
             }
-        });
-        let done = done.await?;
+        };
+        let done = self.run("P6", ("overload", Target::Grpc, round), stages).await?;
         // The first two seconds fill what may be open.
         let during = done.timeline.iter().skip(before_s as usize + 2);
         let during: Vec<_> = during.take(during_s as usize - 2).collect();
-        let goodput = during.iter().map(|second| second.done).sum::<u64>() as f64;
-        self.measured.add("P6a", goodput / during.len().max(1) as f64 / OVERLOAD_PEAK);
-        self.measured.add("P6b", done.latency(Stage::Refusal).p99_ms);
+        let goodput = during.iter().map(|second| second.paid).sum::<u64>() as f64;
+        let seconds = during.len() as f64;
+        let goodput = (seconds > 0.0).then(|| goodput / seconds / OVERLOAD_PEAK);
+        self.measured.add_or("P6a", goodput, "the run ended before the overload");
+        let refusal = done.latency(Stage::Refusal);
+        let refusal_ms = (refusal.count > 0).then_some(refusal.p99_ms);
+        self.measured.add_or("P6b", refusal_ms, "nothing was refused");
         let third = f64::from(during_s) / 3.0;
         let from = f64::from(before_s);
         let (first, last) = (from..from + third, from + 2.0 * third..from + 3.0 * third);
-        let (first, last) = (memory_within(&done, first), memory_within(&done, last));
-        self.measured.add("P6c", last / first.max(f64::MIN_POSITIVE));
-        let recovers = done.checks.iter().find(|check| check.name == "recovers, s");
-        self.measured.add("P6d", recovers.context("overload has no such limit")?.measured);
+        let memory = memory_within(&done, first).zip(memory_within(&done, last));
+        let grown = memory.map(|(first, last)| last / first);
+        self.measured.add_or("P6c", grown, "the engine's memory was not seen");
+        let mut scenario = Scenario::load("overload")?;
+        stages(&mut scenario);
+        let (seconds, recovered) = limits::recovery_s(&scenario, &done);
+        self.measured.add("P6d", seconds);
+        if !recovered {
+            let why = format!("round {round}: not normal in the {seconds:.0} s that were watched");
+            self.measured.spoil("P6d", why);
+        }
+        self.judge(&["P6a", "P6b", "P6c", "P6d"], &done);
         Ok(())
     }
 
@@ -225,14 +299,23 @@ impl Bench {
 
     /// The same load with and without 9,990 connections that say nothing.
     async fn connections(&mut self) -> Result<()> {
-        let without = self.run(("connections-10k", Target::Batches, 1), |scenario| {
+        let alone = ("connections-10k", Target::Batches, 1);
+        let without = self.run("P7 without connections", alone, |scenario| {
             scenario.load.idle_connections = 0;
         });
         let without = without.await?;
-        let with = self.run(("connections-10k", Target::Batches, 1), |_| {}).await?;
-        let rss = with.usage.engine_rss_mib.context("no engine of its own")?;
-        self.measured.add("P7a", rss);
-        self.measured.add("P7b", p95_ms(&with) / p95_ms(&without));
+        let with = self.run("P7", ("connections-10k", Target::Batches, 1), |_| {}).await?;
+        let memory = with.usage.engine_rss_mib;
+        self.measured.add_or("P7a", memory, "the engine's memory was not seen");
+        let ratio = p95_ms(&with).zip(p95_ms(&without)).map(|(with, without)| with / without);
+        self.measured.add_or("P7b", ratio, NO_OUTCOME);
+        self.judge_all_paid(&["P7a", "P7b"], &with);
+        self.judge_all_paid(&["P7b"], &without);
+        if with.idle_closed > 0 {
+            let why = format!("{} of the connections were closed", with.idle_closed);
+            self.measured.spoil("P7a", why.clone());
+            self.measured.spoil("P7b", why);
+        }
         Ok(())
     }
 
@@ -255,14 +338,26 @@ fn one_stage(scenario: &mut Scenario, rate: f64, seconds: f64) {
     scenario.load.stages = vec![schedule::Stage { rate, to: None, seconds }];
 }
 
-/// The engine's most resident memory in that time, in MiB.
-fn memory_within(run: &RunResult, seconds: std::ops::Range<f64>) -> f64 {
-    let within = run.memory_mib.iter().filter(|(second, _)| seconds.contains(second));
-    within.map(|(_, rss)| *rss).fold(0.0, f64::max)
-}
+#[cfg(test)]
+mod tests {
+    use super::{super::goals::Verdict, *};
+    use crate::result::Counts;
 
-/// Of the outcomes.
-fn p95_ms(run: &RunResult) -> f64 {
-    let reached = run.curve.iter().find(|(quantile, _)| *quantile >= 0.95);
-    reached.map_or(0.0, |(_, value)| *value)
+    #[test]
+    fn only_a_run_in_which_everything_was_paid_meets_a_goal() {
+        let mut bench = Bench::new(false, None, Keeper::new(None));
+        let counts = Counts { offered: 10, succeeded: 10, ..Counts::default() };
+        let mut run = RunResult { valid: true, counts, ..RunResult::default() };
+        bench.measured.add("P1a", 20_000.0);
+        bench.judge_all_paid(&["P1a"], &run);
+        assert_eq!(bench.measured.lines()[0].verdict, Verdict::Met);
+        (run.counts.succeeded, run.counts.refused, run.counts.unsent) = (7, 2, 1);
+        bench.judge_all_paid(&["P1a"], &run);
+        let line = &bench.measured.lines()[0];
+        assert_eq!(line.verdict, Verdict::Missed);
+        assert!(line.why[0].contains("2 refused, 1 unsent of 10"), "{:?}", line.why);
+        run.valid = false;
+        bench.judge(&["P1a"], &run);
+        assert_eq!(bench.measured.lines()[0].verdict, Verdict::Invalid);
+    }
 }

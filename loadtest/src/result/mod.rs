@@ -134,6 +134,8 @@ pub(crate) struct Second {
     pub offered: u64,
     /// Payments whose final state was received in it.
     pub done: u64,
+    /// Those of them that were paid.
+    pub paid: u64,
     /// Payments that were refused or whose call broke in it.
     pub refused: u64,
     /// Payments that were open at its end.
@@ -200,6 +202,8 @@ pub(crate) struct RunResult {
     pub in_flight_max: u32,
     /// Its round, from 1.
     pub round: u32,
+    /// What `bench` measured with it, such as `P2`.
+    pub goal: Option<String>,
     /// When the clock started, UTC.
     pub started: String,
     /// How long arrivals were due.
@@ -210,6 +214,8 @@ pub(crate) struct RunResult {
     pub offered_per_s: f64,
     /// Payments that became final within the time that arrivals were due, a second of it.
     pub achieved_per_s: f64,
+    /// Payments that were paid within that time, a second of it.
+    pub paid_per_s: f64,
     /// The lag at P99 that makes the run invalid.
     pub lag_limit_ms: f64,
     pub valid: bool,

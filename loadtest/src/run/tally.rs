@@ -74,6 +74,8 @@ pub(crate) struct Tally {
     last_final: Option<Instant>,
     /// Final states that came while arrivals were due.
     final_in_time: u64,
+    /// Those of them that were paid.
+    paid_in_time: u64,
     due_until: Instant,
 }
 
@@ -98,6 +100,7 @@ impl Tally {
             recent: Histogram::new_with_bounds(1, MICROS_MAX, DIGITS).expect("good bounds"),
             last_final: None,
             final_in_time: 0,
+            paid_in_time: 0,
             due_until: start + lasts,
         }
     }
@@ -135,9 +138,13 @@ impl Tally {
             self.record(Stage::Outcome, planned, now.saturating_duration_since(planned), 1);
             self.record(Stage::Service, planned, now.saturating_duration_since(sent), 1);
             let second = self.number(now);
-            self.second(second).done += 1;
+            let (in_time, paid) = (now <= self.due_until, end == End::Succeeded);
+            let second = self.second(second);
+            second.done += 1;
+            second.paid += u64::from(paid);
             self.last_final = Some(now);
-            self.final_in_time += u64::from(now <= self.due_until);
+            self.final_in_time += u64::from(in_time);
+            self.paid_in_time += u64::from(in_time && paid);
         }
         self.end(planned, 1);
     }
@@ -236,6 +243,7 @@ impl Tally {
             outcome,
             took: took.unwrap_or_default(),
             final_in_time: self.final_in_time,
+            paid_in_time: self.paid_in_time,
         })
     }
 
@@ -299,6 +307,8 @@ pub(crate) struct Books {
     pub took: Duration,
     /// Final states that came while arrivals were due.
     pub final_in_time: u64,
+    /// Those of them that were paid.
+    pub paid_in_time: u64,
 }
 
 #[cfg(test)]
@@ -331,6 +341,9 @@ mod tests {
         let books = tally.finish().unwrap();
         assert_eq!((books.counts.offered, books.counts.ended()), (10, 10));
         assert_eq!((books.counts.refused, books.counts.errors, books.counts.unsent), (2, 1, 1));
+        // What failed is final, and nobody was paid.
+        assert_eq!((books.final_in_time, books.paid_in_time), (2, 1));
+        assert_eq!((books.seconds[0].done, books.seconds[0].paid), (2, 1));
         // Two outcomes, and three that are counted at their deadline.
         let outcome = &books.latency["outcome"];
         assert_eq!(outcome.count, 5);
