@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
@@ -33,13 +33,24 @@ pub struct CompareArgs {
     json: bool,
 }
 
-/// What is compared.
+/// What is compared: of two reports of `bench` each goal's runs, else all runs.
 #[derive(Debug, Serialize)]
 struct Comparison {
+    groups: Vec<Group>,
+}
+
+/// Runs of one kind.
+#[derive(Debug, Serialize)]
+struct Group {
+    goal: Option<String>,
     /// `runs` or `seconds`.
     pairs_of: &'static str,
     rows: Vec<Row>,
+    /// Runs that have no pair, or one that is invalid.
+    left_out: Vec<String>,
 }
+
+type Pair<'a> = (&'a RunResult, &'a RunResult);
 
 #[derive(Debug, Serialize)]
 struct Row {
@@ -79,38 +90,104 @@ pub fn run(args: &CompareArgs) -> Result<()> {
         let wanted = |run: &&RunResult| args.target.as_ref().is_none_or(|name| run.target == *name);
         let runs: Vec<RunResult> = report.runs.iter().filter(wanted).cloned().collect();
         ensure!(!runs.is_empty(), "{} holds no such run", path.display());
-        let valid = runs.iter().all(|run| run.valid) || args.with_invalid;
-        ensure!(valid, "{} holds an invalid run; --with-invalid takes it", path.display());
         Ok(runs)
     };
     let (runs_a, runs_b) = (pick(&a, &args.a)?, pick(&b, &args.b)?);
-    let targets =
-        |runs: &[RunResult]| runs.iter().map(|run| run.target.clone()).collect::<Vec<_>>();
-    let same = targets(&runs_a) == targets(&runs_b);
-    ensure!(same, "the two did not run the same targets in the same order; --target picks one");
-    let one_target = runs_a.iter().all(|run| run.target == runs_a[0].target);
-    ensure!(one_target, "several targets: --target picks one");
-    let comparison = compare(&runs_a, &runs_b);
+    let is_bench = |runs: &[RunResult]| runs.iter().all(|run| run.goal.is_some());
+    let groups = match (is_bench(&runs_a), is_bench(&runs_b)) {
+        (true, true) => by_goal(&runs_a, &runs_b, args.with_invalid)?,
+        (false, false) => vec![in_order((&runs_a, &args.a), (&runs_b, &args.b), args)?],
+        _ => bail!("one of the two is of bench, and the other is not"),
+    };
+    let comparison = Comparison { groups };
     report::print(args.json, &comparison, &text(&comparison, (&args.a, &args.b)))
 }
 
-/// Pairs the runs, or the seconds of the only run.
-fn compare(a: &[RunResult], b: &[RunResult]) -> Comparison {
-    let rows = |name, more_is_better, pairs: Vec<(f64, f64)>, block| {
+/// The runs of one target, each with the one that has its place.
+fn in_order(
+    (a, path_a): (&[RunResult], &Path),
+    (b, path_b): (&[RunResult], &Path),
+    args: &CompareArgs,
+) -> Result<Group> {
+    for (runs, path) in [(a, path_a), (b, path_b)] {
+        let valid = runs.iter().all(|run| run.valid) || args.with_invalid;
+        ensure!(valid, "{} holds an invalid run; --with-invalid takes it", path.display());
+    }
+    let targets = |runs: &[RunResult]| runs.iter().map(|run| run.target.clone()).collect();
+    let (of_a, of_b): (Vec<String>, Vec<String>) = (targets(a), targets(b));
+    let same = of_a == of_b;
+    ensure!(same, "the two did not run the same targets in the same order; --target picks one");
+    let one_target = of_a.iter().all(|target| *target == of_a[0]);
+    ensure!(one_target, "several targets: --target picks one");
+    Ok(compare(None, &a.iter().zip(b).collect::<Vec<_>>(), Vec::new()))
+}
+
+/// A group for each goal, its runs paired by their rounds.
+fn by_goal(a: &[RunResult], b: &[RunResult], with_invalid: bool) -> Result<Vec<Group>> {
+    let mut goals: Vec<&String> = a.iter().chain(b).filter_map(|run| run.goal.as_ref()).collect();
+    goals.sort();
+    goals.dedup();
+    let mut any = false;
+    let groups: Vec<Group> = goals
+        .into_iter()
+        .map(|goal| {
+            let of = |run: &&RunResult| run.goal.as_ref() == Some(goal);
+            let (mut pairs, mut left_out) = (Vec::new(), Vec::new());
+            for run in a.iter().filter(of) {
+                let round = run.round;
+                let Some(other) = b.iter().filter(of).find(|other| other.round == round) else {
+                    left_out.push(format!("round {round} is only in A"));
+                    continue;
+                };
+                match (run.valid, other.valid) {
+                    _ if with_invalid => pairs.push((run, other)),
+                    (true, true) => pairs.push((run, other)),
+                    (false, true) => left_out.push(format!("round {round} is invalid in A")),
+                    (true, false) => left_out.push(format!("round {round} is invalid in B")),
+                    (false, false) => left_out.push(format!("round {round} is invalid in both")),
+                }
+            }
+            let alone = |run: &&RunResult| !a.iter().filter(of).any(|of| of.round == run.round);
+            let alone = b.iter().filter(of).filter(alone);
+            left_out.extend(alone.map(|run| format!("round {} is only in B", run.round)));
+            any |= !pairs.is_empty();
+            compare(Some(goal), &pairs, left_out)
+        })
+        .collect();
+    let why = || groups.iter().flat_map(|group| told(group.goal.as_deref(), &group.left_out));
+    ensure!(
+        any,
+        "no run of the one has a valid run of the other beside it ({}); --with-invalid takes \
+         invalid ones",
+        why().collect::<Vec<_>>().join(", ")
+    );
+    Ok(groups)
+}
+
+fn told(goal: Option<&str>, left_out: &[String]) -> Vec<String> {
+    left_out.iter().map(|why| format!("{} {why}", goal.unwrap_or_default())).collect()
+}
+
+/// Compares the runs, or the seconds of the only pair.
+fn compare(goal: Option<&str>, pairs: &[Pair], left_out: Vec<String>) -> Group {
+    let row = |name, more_is_better, pairs: Vec<(f64, f64)>, block| {
         let ratio = stats::paired(&pairs, block)?;
         Some(Row { name, more_is_better, ratio, verdict: verdict(&ratio, more_is_better) })
     };
-    if a.len() > 1 {
-        let pairs = |value: OfRun| a.iter().map(value).zip(b.iter().map(value)).collect();
-        let all = RUN_VALUES.iter();
-        let all = all.filter_map(|(name, more, value)| rows(name, *more, pairs(*value), 1));
-        return Comparison { pairs_of: "runs", rows: all.collect() };
-    }
-    let (a, b) = (&a[0].timeline, &b[0].timeline);
-    let pairs = |value: OfSecond| a.iter().map(value).zip(b.iter().map(value)).collect();
-    let all = SECOND_VALUES.iter();
-    let all = all.filter_map(|(name, more, value)| rows(name, *more, pairs(*value), BLOCK_S));
-    Comparison { pairs_of: "seconds", rows: all.collect() }
+    let goal = goal.map(str::to_owned);
+    let [(a, b)] = pairs else {
+        let values = |of: OfRun| pairs.iter().map(|(a, b)| (of(a), of(b))).collect();
+        let rows = RUN_VALUES.iter().filter(|_| !pairs.is_empty());
+        let rows = rows.filter_map(|(name, more, value)| row(name, *more, values(*value), 1));
+        return Group { goal, pairs_of: "runs", rows: rows.collect(), left_out };
+    };
+    let seconds = |of: OfSecond| {
+        let (a, b) = (a.timeline.iter().map(of), b.timeline.iter().map(of));
+        a.zip(b).collect()
+    };
+    let rows = SECOND_VALUES.iter();
+    let rows = rows.filter_map(|(name, more, value)| row(name, *more, seconds(*value), BLOCK_S));
+    Group { goal, pairs_of: "seconds", rows: rows.collect(), left_out }
 }
 
 fn verdict(ratio: &Ratio, more_is_better: bool) -> &'static str {
@@ -124,20 +201,32 @@ fn verdict(ratio: &Ratio, more_is_better: bool) -> &'static str {
 
 fn text(comparison: &Comparison, (a, b): (&Path, &Path)) -> String {
     let mut text = format!(
-        "B over A, with the interval that holds it in 95 of 100 cases\n  A {}\n  B {}\n\n",
+        "B over A, with the interval that holds it in 95 of 100 cases\n  A {}\n  B {}\n",
         a.display(),
         b.display()
     );
-    for Row { name, ratio, verdict, .. } in &comparison.rows {
+    for group in &comparison.groups {
+        text += &group_text(group);
+    }
+    text
+}
+
+fn group_text(group: &Group) -> String {
+    let mut text = group.goal.as_ref().map(|goal| format!("\n{goal}")).unwrap_or_default();
+    text += "\n";
+    for Row { name, ratio, verdict, .. } in &group.rows {
         let Ratio { middle, low, high, .. } = ratio;
         text += &format!("  {name:<22}{middle:>7.3}  [{low:.3}, {high:.3}]  {verdict}\n");
     }
-    let pairs = comparison.rows.first().map_or(0, |row| row.ratio.pairs);
-    text += &match comparison.pairs_of {
-        "runs" => format!("\n{pairs} pairs of runs"),
+    for why in &group.left_out {
+        text += &format!("  left out: {why}\n");
+    }
+    let Some(pairs) = group.rows.first().map(|row| row.ratio.pairs) else { return text };
+    text += &match group.pairs_of {
+        "runs" => format!("  {pairs} pairs of runs\n"),
         _ => format!(
-            "\n{pairs} pairs of seconds of one run each: what differs from run to run is not seen. \
-             Use --rounds 5 or more, the two in turns."
+            "  {pairs} pairs of seconds of one run each: what differs from run to run is not \
+             seen.\n  Use --rounds 5 or more, the two in turns.\n"
         ),
     };
     text
@@ -156,5 +245,48 @@ mod tests {
         assert_eq!(verdict(&ratio(0.8), false), "better");
         assert_eq!(verdict(&ratio(1.02), true), "no difference");
         assert_eq!(verdict(&Ratio { pairs: 3, ..ratio(2.0) }, true), "too few pairs to say");
+    }
+
+    /// Of the goals P1 and P2, two rounds each; P2's first is invalid in one of them.
+    fn bench(p2_valid: bool) -> Vec<RunResult> {
+        let run = |goal: &str, target: &str, round, valid| RunResult {
+            goal: Some(goal.to_owned()),
+            target: target.to_owned(),
+            round,
+            valid,
+            achieved_per_s: 100.0,
+            ..RunResult::default()
+        };
+        vec![
+            run("P1", "batches", 1, true),
+            run("P2", "http", 1, p2_valid),
+            run("P1", "batches", 2, true),
+            run("P2", "http", 2, true),
+        ]
+    }
+
+    #[test]
+    fn the_runs_of_a_bench_are_paired_by_goal_and_round_and_only_invalid_pairs_are_left_out() {
+        let (a, mut b) = (bench(true), bench(false));
+        // Another order, and a run more.
+        b.reverse();
+        b.push(RunResult { round: 3, ..b[0].clone() });
+        let groups = by_goal(&a, &b, false).unwrap();
+        let goals: Vec<_> = groups.iter().map(|group| group.goal.as_deref()).collect();
+        assert_eq!(goals, [Some("P1"), Some("P2")]);
+        assert_eq!((groups[0].pairs_of, groups[0].rows[0].ratio.pairs), ("runs", 2));
+        assert!(groups[0].left_out.is_empty());
+        assert_eq!(groups[1].left_out, ["round 1 is invalid in B", "round 3 is only in B"]);
+        let text = text(&Comparison { groups }, (Path::new("a"), Path::new("b")));
+        assert!(text.contains("P2\n"), "{text}");
+        assert!(text.contains("left out: round 1 is invalid in B"), "{text}");
+        let all = by_goal(&a, &b, true).unwrap();
+        assert_eq!(all[1].left_out, ["round 3 is only in B"]);
+    }
+
+    #[test]
+    fn without_any_valid_pair_nothing_is_compared() {
+        let error = by_goal(&bench(true)[1..2], &bench(false)[1..2], false).unwrap_err();
+        assert!(error.to_string().contains("P2 round 1 is invalid in B"), "{error}");
     }
 }

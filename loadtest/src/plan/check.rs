@@ -3,7 +3,10 @@
 //! The fleets are simulated: what limits each is known, and the engine must reach it. A batch that
 //! is larger than what can be paid meanwhile keeps every fleet at its limit.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -118,11 +121,11 @@ struct Report {
     shapes: Vec<Checked>,
 }
 
-/// Measures and prints.
+/// Measures and prints; 1 when a rate is not what was planned.
 ///
 /// # Errors
-/// When a payment is not paid or a process does not do its part; never for a rate.
-pub async fn run(args: CheckArgs) -> Result<()> {
+/// When a payment is not paid or a process does not do its part.
+pub async fn run(args: CheckArgs) -> Result<ExitCode> {
     let (machine, commit) = (Machine::now(), report::commit());
     let mut shapes = Vec::new();
     for shape in SHAPES {
@@ -130,7 +133,13 @@ pub async fn run(args: CheckArgs) -> Result<()> {
         shapes.push(shape.check().await?);
     }
     let report = Report { machine, commit, shapes };
-    report::print(args.json, &report, &text(&report))
+    report::print(args.json, &report, &text(&report))?;
+    Ok(verdict(&report))
+}
+
+fn verdict(report: &Report) -> ExitCode {
+    let within = report.shapes.iter().all(|shape| shape.within);
+    if within { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// What the engine makes of so many nodes that each start `node_rate` attempts a second: the share
@@ -260,6 +269,26 @@ mod tests {
             let rounds = if latency_s > 0.0 { MEASURED_S / latency_s } else { 1.0 };
             assert!(rounds.fract() < 1e-9, "{}: {rounds} latencies", shape.name);
         }
+    }
+
+    #[test]
+    fn a_plan_that_is_missed_is_no_success() {
+        let checked = |measured_per_s: f64| Checked {
+            shape: "a fleet",
+            bottleneck: "node rate",
+            predicted_per_s: 100.0,
+            measured_per_s,
+            ratio: measured_per_s / 100.0,
+            within: (measured_per_s / 100.0 - 1.0).abs() <= WITHIN,
+        };
+        let report = |rates: &[f64]| Report {
+            machine: Machine::now(),
+            commit: None,
+            shapes: rates.iter().copied().map(checked).collect(),
+        };
+        assert_eq!(verdict(&report(&[95.0, 105.0])), ExitCode::SUCCESS);
+        assert_eq!(verdict(&report(&[95.0, 80.0])), ExitCode::FAILURE);
+        assert!(text(&report(&[95.0, 80.0])).contains("MISSED"));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct PlanArgs {
     rate: f64,
     /// What a report of `fulgurite-loadtest run` says of your nodes: latency, success, attempts a
     /// second, and the engine's processor time; a flag beside it counts more. A folder of
-    /// `run --out`.
+    /// `run --out`; its invalid runs and those of the target bare are not used.
     #[arg(long, value_name = "DIR")]
     measured: Option<PathBuf>,
     /// How many nodes that report is of.
@@ -60,7 +60,7 @@ pub struct PlanArgs {
     #[arg(long, default_value_t = 1.0, value_name = "SIGMA")]
     amount_sigma: f64,
     /// Attempts a second that one node makes; 0: it is not the limit. Default 50. Measure yours:
-    /// `fulgurite-loadtest run --target bare --node ...`.
+    /// `fulgurite-loadtest run --engine ... --engine-admin ... --out DIR`, and --measured DIR.
     #[arg(long, value_name = "N")]
     node_rate: Option<f64>,
     /// How many nodes there are; without it, as many as are needed.
