@@ -3,11 +3,18 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use fulgurite_loadtest::{bench, compare, history, ingest, lnd, plan, restart, run, search, smoke};
+use fulgurite_loadtest::{
+    bench, compare, history, ingest, lnd, plan, report, restart, run, search, smoke,
+};
+use fulgurite_tests::version::version;
+
+/// The commit that was built, as `scripts/env` finds it. Here, so that a new commit compiles
+/// nothing else again.
+const COMMIT: Option<&str> = option_env!("FULGURITE_COMMIT");
 
 /// Measures Fulgurite. Numbers go to standard output, everything else to standard error.
 #[derive(Debug, Parser)]
-#[command(name = "fulgurite-loadtest", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "fulgurite-loadtest", version = version(COMMIT), max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -49,6 +56,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    report::built_from(COMMIT);
     let command = Cli::parse().command;
     let is_closed = match &command {
         Command::Run(_) | Command::Search(_) | Command::Compare(_) => false,
@@ -79,7 +87,7 @@ async fn perform(command: Command) -> anyhow::Result<ExitCode> {
         Command::Smoke(args) => interruptible(smoke::run(args)).await?,
         Command::Ingest(args) => interruptible(ingest::run(args)).await?,
         Command::Restart(args) => interruptible(restart::run(args)).await?,
-        Command::Lnd(args) => interruptible(lnd::run(args)).await?,
+        Command::Lnd(args) => return interruptible(lnd::run(args)).await,
         Command::Bench(args) => return interruptible(bench::run(args)).await,
         Command::Plan(args) => plan::run(&args)?,
         Command::PlanCheck(args) => return interruptible(plan::check::run(args)).await,

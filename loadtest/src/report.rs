@@ -1,6 +1,6 @@
 //! What every report begins with: the machine that it was measured on.
 
-use std::{fs, num::NonZeroUsize, time::SystemTime};
+use std::{fs, num::NonZeroUsize, sync::OnceLock, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,17 +42,20 @@ impl Machine {
     }
 }
 
-/// The commit of the folder that the command was given in, `+` when files differ from it; `None`
-/// outside of a repository or without git.
+/// What the program was built from.
+static COMMIT: OnceLock<String> = OnceLock::new();
+
+/// The program says what it was built from; the first word counts.
+pub fn built_from(commit: Option<&str>) {
+    if let Some(commit) = commit.filter(|commit| !["", "unknown"].contains(commit)) {
+        COMMIT.get_or_init(|| commit.to_owned());
+    }
+}
+
+/// The commit that was built, `+` when files differed from it; `None` for a build outside of git.
+/// That of the folder in which somebody measures says nothing of the program.
 pub(crate) fn commit() -> Option<String> {
-    let git = |arguments: &[&str]| {
-        let output = std::process::Command::new("git").args(arguments).output().ok()?;
-        let text = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then(|| text.trim().to_owned())
-    };
-    let commit = git(&["rev-parse", "--short", "HEAD"])?;
-    let differs = git(&["status", "--porcelain", "--untracked-files=no"])?;
-    Some(if differs.is_empty() { commit } else { format!("{commit}+") })
+    COMMIT.get().cloned()
 }
 
 /// A time as people and programs read it.

@@ -25,6 +25,7 @@ pub mod scenarios_nodes;
 pub mod scenarios_operator;
 pub mod scenarios_witness;
 pub mod upload;
+pub mod version;
 pub mod world;
 pub mod written;
 

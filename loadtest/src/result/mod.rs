@@ -265,7 +265,7 @@ impl RunResult {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub machine: Machine,
-    /// The commit of the folder that the command was given in, when it is a clone of a repository.
+    /// The commit that the load tester was built from; `None` outside of git.
     pub commit: Option<String>,
     pub scenario: Scenario,
     pub runs: Vec<RunResult>,

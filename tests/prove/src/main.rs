@@ -7,10 +7,14 @@ use fulgurite_prove::{
     bit_flips, crash, disk_errors, power_loss, recording, simulation,
     workers::{self, Share},
 };
+use fulgurite_tests::version::version;
+
+/// The commit that was built, as `scripts/env` finds it.
+const COMMIT: Option<&str> = option_env!("FULGURITE_COMMIT");
 
 /// Proves on this machine what Fulgurite promises.
 #[derive(Debug, Parser)]
-#[command(name = "fulgurite-prove", version, max_term_width = 100, after_help = EXITS)]
+#[command(name = "fulgurite-prove", version = version(COMMIT), max_term_width = 100, after_help = EXITS)]
 struct Cli {
     /// Prints one JSON object in place of the page.
     #[arg(long, global = true)]
