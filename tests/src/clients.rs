@@ -52,7 +52,7 @@ pub fn program(name: &str) -> Result<Command> {
 /// # Errors
 /// When it fails; what it said is on the standard error by then.
 pub fn script(name: &str) -> Result<PathBuf> {
-    let script = crate::root().join("scripts").join(name);
+    let script = crate::find_root()?.join("scripts").join(name);
     let output = Command::new(&script)
         .stderr(Stdio::inherit())
         .output()

@@ -29,15 +29,31 @@ pub mod version;
 pub mod world;
 pub mod written;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
 
 /// The root of the clone that is tested. Asked at run time: clones share compiled tests.
 ///
 /// # Panics
-/// Outside of `cargo test`.
+/// Outside of a clone.
 pub fn root() -> PathBuf {
-    let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs the tests");
-    let package = PathBuf::from(package);
-    let root = package.ancestors().find(|folder| folder.join("Cargo.lock").exists());
-    root.expect("packages lie below the root").to_owned()
+    find_root().expect("cargo runs the tests in a clone")
+}
+
+/// The root of the clone around cargo's package, or for a program that a user started, around the
+/// current folder.
+///
+/// # Errors
+/// Outside of a clone.
+pub fn find_root() -> Result<PathBuf> {
+    let start = match std::env::var_os("CARGO_MANIFEST_DIR") {
+        Some(package) => PathBuf::from(package),
+        None => std::env::current_dir()?,
+    };
+    let root = start.ancestors().find(|folder| folder.join("Cargo.lock").exists());
+    let root = root.with_context(|| {
+        format!("{} is not in a clone of the project, which has its scripts", start.display())
+    });
+    root.map(Path::to_owned)
 }

@@ -83,6 +83,7 @@ fn what_cannot_be_run_is_said_in_a_line_with_its_exit_code() {
         (&["run", "stall", "--engine", "127.0.0.1:1"], "faults and history need nodes"),
         (&["run", "steady", "--engine", "127.0.0.1:1", "--target", "bare"], "needs nodes"),
         (&["search", "steady", "--from", "9", "--to", "3"], "--to is above --from"),
+        (&["bench", "--only", "P9"], "--only P9: one of P1, P2, P3, P4, P5, P6, P7, P8, P10"),
         (&["compare", "/nowhere/a", "/nowhere/b"], "/nowhere/a"),
     ] {
         let output = loadtest(arguments).output().expect("it starts");

@@ -25,7 +25,8 @@ impl Binaries {
     pub fn find() -> Result<Self> {
         let folder = match std::env::var_os(FOLDER_VARIABLE) {
             Some(folder) => PathBuf::from(folder),
-            None => crate::clients::script("lnd")?,
+            None => crate::clients::script("lnd")
+                .with_context(|| format!("real lnd: {FOLDER_VARIABLE} is not set"))?,
         };
         for program in PROGRAMS {
             if !folder.join(program).is_file() {
