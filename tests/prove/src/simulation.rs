@@ -14,7 +14,7 @@ use std::{
 use anyhow::Result;
 use fulgurite_simulation::{
     coverage::{Coverage, Kind},
-    run::{Scenario, Violation},
+    run::{Finder, Scenario, Violation},
     shrink::shrink,
     twin::Twin,
 };
@@ -181,7 +181,11 @@ fn tell(page: &mut Page, args: &Args, broken: &Broken) {
     let repeat = format!("fulgurite-prove simulation --seed {}{twin}", broken.seed);
     let numbers: Vec<String> = small.only.iter().flatten().map(u32::to_string).collect();
     let rows = small.rows_max.map(|rows| format!(" --rows {rows}")).unwrap_or_default();
-    page.wrong(format!("seed {} breaks a rule: {}", broken.seed, what(&broken.violation)));
+    let how = match broken.violation.finder {
+        Finder::Check => "breaks a rule",
+        Finder::Panic => "panics",
+    };
+    page.wrong(format!("seed {} {how}: {}", broken.seed, what(&broken.violation)));
     page.wrong(format!("repeat it with: {repeat}"));
     page.wrong(format!(
         "repeat the shortest schedule found with: {repeat}{rows} --only {}",
@@ -209,14 +213,6 @@ fn what(violation: &Violation) -> String {
     format!("{} ({place})", words.join(", "))
 }
 
-/// The lowest seed that finds a twin, and how.
-fn find(twin: Twin) -> Option<(u64, Violation)> {
-    (1..=SEEDS_FOR_TWIN).find_map(|seed| {
-        let scenario = Scenario { twin: Some(twin), ..Scenario::new(seed) };
-        scenario.run().err().map(|violation| (seed, violation))
-    })
-}
-
 fn twins(args: &Args) -> Page {
     let next = AtomicU64::new(0);
     let found = Mutex::new(Vec::new());
@@ -226,8 +222,8 @@ fn twins(args: &Args) -> Page {
             let Some(twin) = Twin::ALL.get(at) else {
                 break;
             };
-            let result = find(*twin);
-            found.lock().unwrap_or_else(PoisonError::into_inner).push((at, *twin, result));
+            let search = twin.find(SEEDS_FOR_TWIN);
+            found.lock().unwrap_or_else(PoisonError::into_inner).push((at, *twin, search));
         }
     };
     thread::scope(|scope| {
@@ -238,16 +234,28 @@ fn twins(args: &Args) -> Page {
     let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     found.sort_by_key(|(at, _, _)| *at);
     let mut page = Page::new("Twins: engines with one deliberate bug each, and who finds them");
-    let seeds =
-        found.iter().map(|(_, twin, result)| (twin.name(), result.as_ref().map(|(seed, _)| *seed)));
+    let seeds = found
+        .iter()
+        .map(|(_, twin, search)| (twin.name(), search.found.as_ref().map(|(seed, _)| *seed)));
     page.table("seeds to find", seeds);
     page.table("bug", found.iter().map(|(_, twin, _)| (twin.name(), twin.bug())));
-    let how = found.iter().map(|(_, twin, result)| {
-        (twin.name(), result.as_ref().map(|(_, violation)| what(violation)))
+    let how = found.iter().map(|(_, twin, search)| {
+        (twin.name(), search.found.as_ref().map(|(_, violation)| what(violation)))
     });
-    page.table("found as", how);
-    for (_, twin, _) in found.iter().filter(|(_, _, result)| result.is_none()) {
-        page.wrong(format!("{} was not found within {SEEDS_FOR_TWIN} seeds", twin.name()));
+    page.table("found by a check, as", how);
+    for (_, twin, search) in &found {
+        if let Some((seed, panic)) = search.panics.first() {
+            page.note(format!(
+                "{} panicked in {} worlds, which do not count; in seed {seed}: {}",
+                twin.name(),
+                search.panics.len(),
+                what(panic)
+            ));
+        }
+        if search.found.is_none() {
+            let name = twin.name();
+            page.wrong(format!("{name} was not found by a check within {SEEDS_FOR_TWIN} seeds"));
+        }
     }
     page
 }

@@ -10,7 +10,14 @@ use fulgurite_core::{
     port::SendPayment,
 };
 
-use crate::{coverage::Kind, engine::Engine, sim_node::Status, twin::Twin, world::World};
+use crate::{
+    coverage::Kind,
+    engine::Engine,
+    rule::{broken, rule},
+    sim_node::Status,
+    twin::Twin,
+    world::World,
+};
 
 impl World {
     /// No hash is paid twice or alive twice, nothing runs that is not on disk, and no state
@@ -18,7 +25,7 @@ impl World {
     pub fn check(&self) {
         for (hash, times) in &self.paid {
             let excused = self.excused.contains_key(hash);
-            assert!(*times <= 1 || excused, "{hash} was paid {times} times");
+            rule!(*times <= 1 || excused, "{hash} was paid {times} times");
         }
         if self.is_copy() {
             return;
@@ -26,7 +33,7 @@ impl World {
         self.check_alive();
         for plan in &self.client.plans {
             if let Some(batch) = plan.batch() {
-                assert!(self.visible.batches.contains_key(&batch), "{batch} was acknowledged");
+                rule!(self.visible.batches.contains_key(&batch), "{batch} was acknowledged");
             }
         }
         let mut owners: BTreeMap<PaymentHash, PaymentId> = BTreeMap::new();
@@ -34,16 +41,16 @@ impl World {
             let hash = payment.order.payment_hash;
             if let State::Succeeded { fee_paid, .. } = payment.state {
                 let known = self.excused.contains_key(&hash) || self.client.invoice(hash).foreign;
-                assert!(known || self.paid.get(&hash) == Some(&1), "{hash} is not paid");
-                assert!(fee_paid <= payment.order.fee_limit, "{hash} cost too much");
+                rule!(known || self.paid.get(&hash) == Some(&1), "{hash} is not paid");
+                rule!(fee_paid <= payment.order.fee_limit, "{hash} cost too much");
             }
             if payment.state == State::Failed(Failure::OperatorDecision) {
                 let excused = self.excused.contains_key(&hash);
-                assert!(excused || !self.paid.contains_key(&hash), "{hash} was called not paid");
+                rule!(excused || !self.paid.contains_key(&hash), "{hash} was called not paid");
             }
             if payment.claims_hash() && !self.excused.contains_key(&hash) {
                 let other = owners.insert(hash, payment.id);
-                assert!(other.is_none(), "{hash} belongs to {} and {other:?}", payment.id);
+                rule!(other.is_none(), "{hash} belongs to {} and {other:?}", payment.id);
             }
         }
     }
@@ -58,19 +65,19 @@ impl World {
                 continue;
             }
             if let Some(other) = seen.insert(*hash, entry.run) {
-                panic!("{hash} is alive twice: as run {other} and as run {}", entry.run);
+                broken!("{hash} is alive twice: as run {other} and as run {}", entry.run);
             }
             let id = attempt.payment;
             let Some(batch) = self.visible.batches.get(&id.batch()) else {
-                panic!("{id} is alive at a node and its batch is not durable");
+                broken!("{id} is alive at a node and its batch is not durable");
             };
             let payment = batch.payment(id).expect("a payment of its batch");
             let made = payment.attempts.iter().any(|made| made.number == attempt.number);
-            assert!(made, "{id}: attempt {} is alive and not durable", attempt.number);
+            rule!(made, "{id}: attempt {} is alive and not durable", attempt.number);
             // A person may end what its node only shows (rule E20).
             let shown = payment.state == State::Failed(Failure::OperatorDecision) && entry.lost;
             let not_paid = matches!(payment.state, State::Failed(_) | State::Cancelled) && !shown;
-            assert!(!not_paid, "{id} was reported {} and is alive", payment.state.name());
+            rule!(!not_paid, "{id} was reported {} and is alive", payment.state.name());
         }
     }
 
@@ -79,24 +86,24 @@ impl World {
     pub fn check_send(&mut self, send: &SendPayment) {
         let attempt = send.send.attempt;
         let copy = self.is_copy() && !self.is(Twin::NoWitness);
-        assert!(!copy, "{} is sent from an old copy of the journal", attempt.payment);
+        rule!(!copy, "{} is sent from an old copy of the journal", attempt.payment);
         let batch = self.visible.batches.get(&attempt.payment.batch());
         let payment = batch.and_then(|batch| batch.payment(attempt.payment));
         let open = payment.and_then(|payment| payment.state.open_attempt());
         let open = open.filter(|open| open.attempt == attempt.number);
         let Some((batch, open)) = batch.zip(open) else {
-            panic!("{}: attempt {} is sent and not open", attempt.payment, attempt.number);
+            broken!("{}: attempt {} is sent and not open", attempt.payment, attempt.number);
         };
         let standing = self.visible.nodes.get(&open.node);
         let in_use = standing.is_none_or(|standing| standing.may_send());
-        assert!(in_use, "{} is sent to {}: {standing:?}", attempt.payment, open.node);
+        rule!(in_use, "{} is sent to {}: {standing:?}", attempt.payment, open.node);
         if !self.sent.insert(attempt) {
             let cancelling = batch.summary.state == batch::State::Cancelling;
-            assert!(!cancelling, "{} is sent again after its cancel", attempt.payment);
+            rule!(!cancelling, "{} is sent again after its cancel", attempt.payment);
             let paused = matches!(batch.summary.state, batch::State::Paused(_));
-            assert!(!paused, "{} is sent again while its batch is paused", attempt.payment);
+            rule!(!paused, "{} is sent again while its batch is paused", attempt.payment);
             let late = self.now() > open.send_until;
-            assert!(!late, "{} is sent again after its time", attempt.payment);
+            rule!(!late, "{} is sent again after its time", attempt.payment);
         }
     }
 
@@ -111,7 +118,7 @@ impl World {
         let entries = self.nodes.iter().filter_map(|node| node.books.get(&hash));
         // One that began after the look is another run.
         let mut old = entries.filter(|entry| entry.began < self.now - 20_000);
-        assert!(!old.any(|entry| entry.has_htlc()), "{} is called stuck and lives", payment.id);
+        rule!(!old.any(|entry| entry.has_htlc()), "{} is called stuck and lives", payment.id);
     }
 
     pub fn payments(&self) -> impl Iterator<Item = &Payment> {
@@ -125,7 +132,8 @@ impl World {
             book.apply(&event, lsn);
         }
         for (id, work) in &engine.batches {
-            assert_eq!(book.batches.get(id), Some(&work.batch), "replay equals the original");
+            let replayed = book.batches.get(id);
+            rule!(replayed == Some(&work.batch), "{id}: replay differs from the original");
         }
     }
 
@@ -194,10 +202,10 @@ impl World {
                     let suspended = payment.attempts.last().map(|last| last.end);
                     let suspended = matches!(suspended, Some(AttemptEnd::Suspended { .. }));
                     let excused = suspended || self.is_lost(hash) || self.is_a_persons(payment);
-                    assert!(excused, "{} is stuck", payment.id);
+                    rule!(excused, "{} is stuck", payment.id);
                 }
                 State::Unresolved { contradiction, .. } => {
-                    assert!(excused, "{} is unresolved: {contradiction:?}", payment.id);
+                    rule!(excused, "{} is unresolved: {contradiction:?}", payment.id);
                 }
                 _ => {}
             }

@@ -9,6 +9,7 @@ use crate::{
     fault::{Fault, Faults},
     plan::{Answer, Invoice, Plan, Upload},
     random::Random,
+    rule::{broken, rule},
     sim_node::{Entry, Status},
     world::{BEGIN, Happening, World},
 };
@@ -185,16 +186,18 @@ impl World {
     /// that was given before.
     pub fn client_hears(&mut self, reply: Reply) {
         if let Answer::Accepted(accepted) = &reply.answer {
-            assert_eq!(accepted.fingerprint, reply.fingerprint, "answered as another request");
+            let same = accepted.fingerprint == reply.fingerprint;
+            rule!(same, "{} is answered as another request", accepted.batch);
             let batch = self.visible.batches.get(&accepted.batch);
             let batch = batch.unwrap_or_else(|| {
-                panic!("{} was acknowledged and is not on disk", accepted.batch)
+                broken!("{} was acknowledged and is not on disk", accepted.batch)
             });
-            assert_eq!(batch.summary.accepted, *accepted, "the answer is what is on disk");
+            let same = batch.summary.accepted == *accepted;
+            rule!(same, "{}: the answer is not what is on disk", accepted.batch);
             for owner in accepted.refused.iter().filter_map(|refused| refused.payment) {
                 let known = self.visible.batches.get(&owner.batch());
                 let known = known.is_some_and(|batch| batch.payment(owner).is_some());
-                assert!(known, "a refusal rests on {owner}, which is not on disk");
+                rule!(known, "a refusal rests on {owner}, which is not on disk");
             }
         }
         if self.strikes(Fault::AnswerLost) {
@@ -206,6 +209,6 @@ impl World {
             .find(|plan| plan.key == reply.key && plan.fingerprint == reply.fingerprint);
         let plan = plan.expect("an answer to a plan");
         let before = plan.answer.get_or_insert_with(|| reply.answer.clone());
-        assert_eq!(*before, reply.answer, "same key, same answer");
+        rule!(*before == reply.answer, "{}: same key, another answer", reply.key);
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     engine::Engine,
     engine_node::NodeWork,
     fault::Fault,
+    rule::rule,
     twin::Twin,
     world::{Happening, World},
 };
@@ -59,7 +60,7 @@ impl World {
         let Some(newest) = &self.newest else {
             let taken = engine.fenced.or(engine.elsewhere.first().copied());
             let taken = taken.filter(|hash| !self.excused.contains_key(hash));
-            assert!(taken.is_none(), "{taken:?} is ours, and taken for another engine's");
+            rule!(taken.is_none(), "{taken:?} is ours, and taken for another engine's");
             return false;
         };
         let what = if engine.fenced.is_some() {
@@ -92,7 +93,7 @@ impl World {
                         || !payment.is_queued()
                 });
                 let claimed = engine.elsewhere.contains(hash);
-                assert!(known || claimed, "an old copy may pay {hash}, which node {at} has paid");
+                rule!(known || claimed, "an old copy may pay {hash}, which node {at} has paid");
             }
         }
     }

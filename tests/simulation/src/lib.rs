@@ -24,6 +24,7 @@ mod lnd;
 mod network;
 mod operator;
 mod plan;
+mod rule;
 mod sim_node;
 mod streams;
 mod world;

@@ -12,6 +12,7 @@ use fulgurite_core::{
 
 use crate::{
     fault::Fault,
+    rule::rule,
     sim_node::{Request, Stream},
     twin::Twin,
     world::{Happening, World},
@@ -89,7 +90,8 @@ impl World {
 
     fn send(&mut self, node: usize, send: &SendPayment) {
         self.check_send(send);
-        assert_eq!(send.deadline, Duration::from_millis(DEADLINE_MS.unsigned_abs()));
+        let deadline = Duration::from_millis(DEADLINE_MS.unsigned_abs());
+        rule!(send.deadline == deadline, "{:?} is sent with another deadline", send.send);
         self.nodes[node].sends.insert(send.send, Stream::default());
         self.after(DEADLINE_MS, Happening::Deadline { node, send: send.send });
         let invoice = self.client.invoice(send.payment_hash);

@@ -3,7 +3,8 @@
 use fulgurite_core::{BatchId, Preimage, batch, event::Verdict, payment::State, standing::Input};
 
 use crate::{
-    engine_inspect::resolve, engine_standing::text, fault::Fault, plan::Plan, world::World,
+    engine_inspect::resolve, engine_standing::text, fault::Fault, plan::Plan, rule::rule,
+    world::World,
 };
 
 impl World {
@@ -79,7 +80,7 @@ impl World {
             return;
         }
         let wrong = engine.decide(id, &resolve(Verdict::Paid(Preimage([0xdd; 32]))), now);
-        assert!(wrong.is_err(), "{id}: a wrong preimage was taken for a proof");
+        rule!(wrong.is_err(), "{id}: a wrong preimage was taken for a proof");
         match proof {
             Some(proof) => {
                 let said = engine.decide(id, &resolve(Verdict::Paid(proof)), now);

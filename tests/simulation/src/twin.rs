@@ -3,6 +3,8 @@
 //! The bugs are in the simulation's own wiring of the rules, never in the rules: what is shipped
 //! does not depend on this crate, so no shipped binary can contain one.
 
+use crate::run::{Finder, Scenario, Violation};
+
 // A macro, because an enum, its list and its words would be three copies of one table.
 macro_rules! twins {
     ($($name:ident, $word:literal, $text:literal;)*) => {
@@ -57,7 +59,34 @@ twins! {
     IgnoresStanding, "ignores-standing", "E19, E22: sends on to a node that is not in use";
 }
 
+/// What came of the search for a twin.
+#[derive(Clone, Debug, Default)]
+pub struct Search {
+    /// The lowest seed in which a check finds it, and how.
+    pub found: Option<(u64, Violation)>,
+    /// Seeds below, or all, in which it panicked.
+    pub panics: Vec<(u64, Violation)>,
+}
+
 impl Twin {
+    /// Runs worlds with this twin, from seed 1 on and at most so many, until a check finds it. A
+    /// panic of the twin's own code is kept, and is none.
+    pub fn find(self, seeds_max: u64) -> Search {
+        let mut search = Search::default();
+        for seed in 1..=seeds_max {
+            let scenario = Scenario { twin: Some(self), ..Scenario::new(seed) };
+            match scenario.run() {
+                Ok(_) => {}
+                Err(violation) if violation.finder == Finder::Check => {
+                    search.found = Some((seed, violation));
+                    break;
+                }
+                Err(violation) => search.panics.push((seed, violation)),
+            }
+        }
+        search
+    }
+
     /// The twin with this name.
     pub fn by_name(name: &str) -> Option<Twin> {
         Twin::ALL.iter().copied().find(|twin| twin.name() == name)

@@ -22,6 +22,7 @@ use crate::{
     engine::{Engine, Machine},
     fault::{Fault, Faults},
     random::Random,
+    rule::{broken, rule},
     run::Scenario,
     sim_node::{Request, SimNode},
     twin::Twin,
@@ -133,13 +134,10 @@ impl World {
                 world.finish();
                 return world.coverage;
             }
-            assert!(
-                at < END + world.set_back_ms,
-                "not everything became final: {}",
-                world.open_payments()
-            );
+            let in_time = at < END + world.set_back_ms;
+            rule!(in_time, "not everything became final: {}", world.open_payments());
         }
-        panic!("nothing happens any more: {}", world.open_payments());
+        broken!("nothing happens any more: {}", world.open_payments());
     }
 
     fn new(scenario: &Scenario, mut faults: Faults) -> World {
@@ -330,7 +328,7 @@ impl World {
         for (lsn, event) in (1..).zip(self.disk.all()) {
             book.apply(&event, lsn);
         }
-        assert_eq!(book, self.visible, "replay equals what clients saw");
+        rule!(book == self.visible, "replay differs from what clients saw");
         let machine = Machine { disk: Rc::clone(&self.disk), twin: self.twin };
         let engine = Engine::start(machine, book, self.nodes.len(), self.now());
         self.engine = Some(engine);

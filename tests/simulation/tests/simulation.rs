@@ -6,7 +6,7 @@ use fulgurite_simulation::{
     coverage::Coverage,
     fault::{Fault, Strike},
     random::seeds,
-    run::{Scenario, Violation},
+    run::{Finder, Scenario},
     shrink::shrink,
     twin::Twin,
 };
@@ -46,32 +46,31 @@ fn a_seed_that_broke_a_rule_breaks_none_now() {
     }
 }
 
-fn find(twin: Twin) -> Option<(u64, Violation)> {
-    (1..=2_000).find_map(|seed| {
-        let scenario = Scenario { twin: Some(twin), ..Scenario::new(seed) };
-        scenario.run().err().map(|violation| (seed, violation))
-    })
-}
-
 #[test]
 fn each_engine_with_a_deliberate_bug_is_found_within_2000_seeds() {
-    let found: Vec<_> = Twin::ALL.iter().map(|twin| (twin.name(), find(*twin))).collect();
-    for (twin, result) in &found {
-        println!("{twin:<20} {:?}", result.as_ref().map(|(seed, _)| seed));
+    let searches: Vec<_> = Twin::ALL.iter().map(|twin| (twin.name(), twin.find(2_000))).collect();
+    for (twin, search) in &searches {
+        let seed = search.found.as_ref().map(|(seed, _)| seed);
+        println!("{twin:<20} {seed:?}, panicked before {} times", search.panics.len());
+        for (seed, panic) in search.panics.iter().take(3) {
+            println!("    seed {seed}: {}", panic.message);
+        }
     }
-    let missed: Vec<_> = found.iter().filter(|(_, result)| result.is_none()).collect();
-    assert!(missed.is_empty(), "not found: {missed:?}");
+    let missed: Vec<_> = searches.iter().filter(|(_, search)| search.found.is_none()).collect();
+    assert!(missed.is_empty(), "no check found: {missed:?}");
 }
 
 #[test]
 fn a_failing_schedule_is_shrunk_to_one_that_fails_too() {
-    let (seed, violation) = find(Twin::PeerAway).expect("a twin that is found soon");
+    let search = Twin::PeerAway.find(2_000);
+    let (seed, violation) = search.found.expect("a twin that is found soon");
     let scenario = Scenario { twin: Some(Twin::PeerAway), ..Scenario::new(seed) };
     let all = violation.strikes.len();
     let (small, violation) = shrink(&scenario, violation, 1_000);
     assert!(violation.strikes.len() < all, "{} of {all}", violation.strikes.len());
     let again = small.run().expect_err("it fails again");
     assert_eq!(again.strikes, violation.strikes, "the same schedule");
+    assert_eq!(again.finder, Finder::Check);
     assert_eq!(again.message, violation.message);
     let numbers: BTreeSet<u32> = again.strikes.iter().map(|strike| strike.number).collect();
     assert_eq!(small.only, Some(numbers), "the command that is printed names all of it");
