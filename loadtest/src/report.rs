@@ -1,6 +1,12 @@
 //! What every report begins with: the machine that it was measured on.
 
-use std::{fs, num::NonZeroUsize, sync::OnceLock, time::SystemTime};
+use std::{
+    fs,
+    io::{self, Write},
+    num::NonZeroUsize,
+    sync::OnceLock,
+    time::SystemTime,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -72,12 +78,12 @@ pub fn mib(bytes: u64) -> f64 {
 /// Prints a report: `text` for a person or `value` as one JSON object.
 ///
 /// # Errors
-/// When the value cannot be written as JSON.
+/// When it cannot be written.
 pub fn print(json: bool, value: &impl Serialize, text: &str) -> anyhow::Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(value)?);
-    } else {
-        println!("{text}");
+    let text = if json { serde_json::to_string(value)? } else { text.to_owned() };
+    match writeln!(io::stdout(), "{text}") {
+        // Whoever reads it has seen enough, as `head` has.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
     }
-    Ok(())
 }
