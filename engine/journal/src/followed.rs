@@ -4,8 +4,8 @@
 //! every commit would wake every watcher, whatever it is about.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Weak},
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
 };
 
 use fulgurite_core::{BatchId, Lsn, PaymentId};
@@ -17,7 +17,16 @@ pub(crate) type Subject = (BatchId, u32);
 
 /// What is followed now.
 #[derive(Debug, Default)]
-pub(crate) struct Followed(Mutex<HashMap<Subject, Weak<Watermark>>>);
+pub(crate) struct Followed(Mutex<HashMap<Subject, Known>>);
+
+/// A subject that is followed.
+#[derive(Debug)]
+struct Known {
+    /// How many [`Follow`]s there are of it. The watermark's own count says more: whoever
+    /// publishes holds it, too.
+    followers: usize,
+    changed: Arc<Watermark>,
+}
 
 /// Follows one batch or one payment until it is dropped.
 #[derive(Debug)]
@@ -42,9 +51,11 @@ impl Follow {
 impl Drop for Follow {
     fn drop(&mut self) {
         let mut followed = self.followed.0.lock();
-        // Under the lock nobody joins: one holder is this one.
-        if Arc::strong_count(&self.changed) == 1 {
-            followed.remove(&self.subject);
+        if let Entry::Occupied(mut known) = followed.entry(self.subject) {
+            known.get_mut().followers -= 1;
+            if known.get().followers == 0 {
+                known.remove();
+            }
         }
     }
 }
@@ -62,13 +73,13 @@ impl Followed {
 
     fn follow(self: &Arc<Followed>, subject: Subject, projected: &Watermark) -> Follow {
         let mut followed = self.0.lock();
-        let known = followed.get(&subject).and_then(Weak::upgrade);
-        let changed = known.unwrap_or_else(|| {
+        let known = followed.entry(subject).or_insert_with(|| {
             // Changes up to here can be read; what is published later finds the entry.
             let changed = Arc::new(Watermark::new(projected.get()));
-            followed.insert(subject, Arc::downgrade(&changed));
-            changed
+            Known { followers: 0, changed }
         });
+        known.followers += 1;
+        let changed = Arc::clone(&known.changed);
         Follow { followed: Arc::clone(self), subject, changed }
     }
 
@@ -88,7 +99,7 @@ impl Followed {
         let concerned: Vec<Arc<Watermark>> = {
             let followed = self.0.lock();
             let known = subjects.drain(..).filter_map(|subject| followed.get(&subject));
-            known.filter_map(Weak::upgrade).collect()
+            known.map(|known| Arc::clone(&known.changed)).collect()
         };
         concerned.iter().for_each(|changed| changed.publish(lsn));
     }
@@ -97,8 +108,8 @@ impl Followed {
 #[cfg(test)]
 mod tests {
     use std::{
-        pin::pin,
-        task::{Context, Waker},
+        pin::{Pin, pin},
+        task::{Context, Wake, Waker},
     };
 
     use super::*;
@@ -133,6 +144,33 @@ mod tests {
         assert_eq!(again.seen(), 11);
         assert!(!followed.is_empty());
         drop(again);
+        assert!(followed.is_empty());
+    }
+
+    /// A long poll: woken, it answers at once and is gone.
+    struct LongPoll(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
+
+    impl Wake for LongPoll {
+        fn wake(self: Arc<LongPoll>) {
+            drop(self.0.lock().take());
+        }
+    }
+
+    #[test]
+    fn long_polls_that_end_while_they_are_woken_leave_nothing_behind() {
+        let (followed, projected) = (Arc::new(Followed::default()), Watermark::new(7));
+        let one = BatchId::from_uuid(1 << 80);
+        for _ in 0..2 {
+            let follow = followed.batch(one, &projected);
+            let changed = Box::pin(async move { follow.changed_after(7).await });
+            let poll = Arc::new(LongPoll(Mutex::new(Some(changed))));
+            let waker = Waker::from(Arc::clone(&poll));
+            let mut changed = poll.0.lock().take().expect("it was just made");
+            assert!(changed.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            *poll.0.lock() = Some(changed);
+        }
+        projected.publish(8);
+        followed.publish(&mut vec![(one, 0)], 8);
         assert!(followed.is_empty());
     }
 }
