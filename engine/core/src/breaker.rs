@@ -57,7 +57,7 @@ impl Breaker {
     /// nothing about the node now and does not count.
     pub fn room(&mut self, now: UnixMs) -> u32 {
         if let State::Open { until } = self.state
-            && until <= now
+            && until.has_come(now, self.limits.open_ms)
         {
             self.state = State::HalfOpen { probes: self.limits.probes.max(1) };
         }
@@ -144,5 +144,15 @@ mod tests {
         assert_eq!(breaker.room(UnixMs(2_000)), 1);
         breaker.answered();
         assert_eq!(breaker.room(UnixMs(2_000)), u32::MAX);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_it_open_for_no_longer() {
+        for (now, room) in [(10_999, 0), (11_000, 1), (10_000, 0), (9_999, 1), (0, 1)] {
+            let mut breaker = Breaker::new(LIMITS);
+            breaker.fault(UnixMs(10_000));
+            breaker.fault(UnixMs(10_000));
+            assert_eq!(breaker.room(UnixMs(now)), room, "at {now}");
+        }
     }
 }

@@ -113,7 +113,9 @@ impl Payment {
     ) -> Result<PaymentChange, Refusal> {
         let (start_until, too_late) = terms.start_until(&self.order);
         match input {
-            Input::Start(_) if now < not_before => Err(Refusal::TooEarly),
+            Input::Start(_) if !not_before.has_come(now, terms.retry.backoff_ms_max) => {
+                Err(Refusal::TooEarly)
+            }
             Input::Start(_) if now > start_until || terms.cancelling => Err(Refusal::TooLate),
             Input::Start(attempt) if !self.fits(attempt) => Err(Refusal::DoesNotFit),
             Input::Start(attempt) => Ok(PaymentChange::AttemptStarted(Arc::clone(attempt))),

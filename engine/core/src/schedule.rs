@@ -12,6 +12,7 @@ use std::{
 use crate::{
     batch::Batch,
     id::PaymentId,
+    moments::Moments,
     order::BatchOptions,
     payment::{Payment, State},
     retry::{RetryPolicy, Terms},
@@ -24,7 +25,7 @@ type Payee = [u8; 33];
 #[derive(Clone, Debug)]
 pub struct Schedule {
     ready: VecDeque<u32>,
-    waiting: BinaryHeap<Reverse<(UnixMs, u32)>>,
+    waiting: Moments<u32>,
     /// The last moment at which each queued payment may start.
     ends: BinaryHeap<Reverse<(UnixMs, u32)>>,
     active: u32,
@@ -101,7 +102,7 @@ impl Schedule {
         let options: &BatchOptions = &batch.summary.accepted.options;
         let mut schedule = Schedule {
             ready: VecDeque::with_capacity(batch.payments.len()),
-            waiting: BinaryHeap::new(),
+            waiting: Moments::new(retry.backoff_ms_max),
             ends: BinaryHeap::with_capacity(batch.payments.len()),
             active: 0,
             long: HashSet::new(),
@@ -136,7 +137,7 @@ impl Schedule {
         if not_before <= now {
             self.ready.push_back(position);
         } else {
-            self.waiting.push(Reverse((not_before, position)));
+            self.waiting.set(position, not_before);
         }
     }
 
@@ -157,11 +158,7 @@ impl Schedule {
     /// The next payment that may be placed at a node now. It counts as active from here on.
     /// `payments` are the batch's.
     pub fn take(&mut self, payments: &[Payment], now: UnixMs) -> Option<u32> {
-        while let Some(&Reverse((not_before, position))) = self.waiting.peek() {
-            if not_before > now {
-                break;
-            }
-            self.waiting.pop();
+        while let Some(position) = self.waiting.take_due(now) {
             self.ready.push_back(position);
         }
         while self.active < self.in_flight_max && self.rate.allows(now) {
@@ -238,13 +235,18 @@ impl Schedule {
         Some(position)
     }
 
-    /// When something may be possible that is not now, nodes apart.
-    pub fn wake_at(&self) -> Option<UnixMs> {
-        let retry = self.waiting.peek().map(|Reverse((at, _))| *at);
-        let end = self.ends.peek().map(|Reverse((until, _))| until.plus_ms(1));
+    /// When something may be possible that was not when [`Schedule::take`] gave nothing: for one
+    /// that may place payments and has found room for all that it was given.
+    pub fn wake_at(&self, now: UnixMs) -> Option<UnixMs> {
         // With a full window the rate is not in the way: an end is no matter of time.
         let rate = if self.has_ready() { self.rate.next() } else { None };
-        [retry, end, rate].into_iter().flatten().min()
+        [self.waiting.next(now), self.end_at(), rate].into_iter().flatten().min()
+    }
+
+    /// When [`Schedule::expired`] gives the next payment: all that time brings to a batch that is
+    /// paused, or has no room at any node.
+    pub fn end_at(&self) -> Option<UnixMs> {
+        self.ends.peek().map(|Reverse((until, _))| until.plus_ms(1))
     }
 
     /// Payments that are placed or in flight, without those that left the window.

@@ -20,6 +20,13 @@ impl UnixMs {
     pub fn since(self, earlier: UnixMs) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
+
+    /// True when this moment has come for one who waits for at most `longest_ms` milliseconds. One
+    /// that is further ahead is by a clock that was set back since, and says nothing about how
+    /// long it is.
+    pub fn has_come(self, now: UnixMs, longest_ms: i64) -> bool {
+        self <= now || self.since(now) > longest_ms
+    }
 }
 
 impl fmt::Display for UnixMs {

@@ -29,6 +29,7 @@ use std::sync::Arc;
 
 pub use self::{
     inputs::{Action, Context, Input, Outcome, Phase},
+    moves::WAIT_MS_MAX,
     stuck::{FirstHop, LOOKS_APART_MS, may_live},
 };
 use self::{

@@ -81,9 +81,7 @@ impl BatchWork {
             }
             if finished {
                 if let Some(work) = self.batches.remove(&batch) {
-                    if let Some(at) = work.wake_at {
-                        self.wakes.remove(&(at, batch));
-                    }
+                    self.wakes.remove(batch);
                     summary = Some(work.batch.summary);
                 }
                 if self.slot.batch.is_none() {
@@ -175,16 +173,22 @@ impl BatchWork {
             work.hungry = true;
             self.hungry[work.priority().lane()].push_back(batch);
         }
-        // What is due already waits for a node or the window, not for a moment.
-        let soonest = self.now.plus_ms(10);
-        let wake_at = work.schedule.wake_at().map(|at| at.max(soonest));
-        if let Some(at) = wake_at
-            && work.wake_at.is_none_or(|earlier| at < earlier)
-        {
-            if let Some(later) = work.wake_at.replace(at) {
-                self.wakes.remove(&(later, batch));
-            }
-            self.wakes.insert((at, batch));
+        self.set_wake(batch);
+    }
+
+    /// Has the batch looked at when time brings what no message tells of.
+    fn set_wake(&mut self, batch: BatchId) {
+        let Some(work) = self.batches.get(&batch) else {
+            return;
+        };
+        // A request resumes it, a node tells of room, and what is held is looked at by itself:
+        // until then what is due would only wake it again and again.
+        let held = self.held.batches.contains(&batch);
+        let places = work.batch.is_running() && !work.hungry && !held;
+        let schedule = &work.schedule;
+        match if places { schedule.wake_at(self.now) } else { schedule.end_at() } {
+            Some(at) => self.wakes.set(batch, at.max(self.now.plus_ms(WAKE_MS_MIN))),
+            None => self.wakes.remove(batch),
         }
     }
 
@@ -213,6 +217,8 @@ impl BatchWork {
                     if let Some(work) = self.batches.get_mut(&batch) {
                         work.hungry = false;
                     }
+                    // Its next moment depends on what it has just placed: the rate's does.
+                    self.set_wake(batch);
                 } else {
                     passed.push(batch);
                 }
@@ -331,6 +337,8 @@ impl BatchWork {
 
 /// How many payments and batches that find no node are looked past for one that does.
 const LOOK_PAST: usize = 16;
+/// No batch is looked at again for time alone before so many milliseconds.
+const WAKE_MS_MIN: i64 = 10;
 
 /// A node as it stood when the batch actor looked, and what it has placed there since.
 pub(crate) struct Seat {

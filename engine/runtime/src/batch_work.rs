@@ -1,7 +1,7 @@
 //! What a batch actor does: decide, write down, hand on. All rules are in `fulgurite_core`.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -10,6 +10,7 @@ use fulgurite_core::{
     AttemptId, BatchId, Event, Lsn, PaymentId, UnixMs,
     batch::{self, Batch},
     event::AttemptStarted,
+    moments::Moments,
     order::Priority,
     payment::{Effect, Input, State},
     port::Journal,
@@ -42,7 +43,7 @@ pub struct BatchWork {
     /// The time of the last drain.
     pub(crate) now: UnixMs,
     /// When batches have something to do by themselves.
-    pub(crate) wakes: BTreeSet<(UnixMs, BatchId)>,
+    pub(crate) wakes: Moments<BatchId>,
     /// What waits until every node was compared with the journal (rule E18).
     pub(crate) held: Held,
 }
@@ -51,7 +52,6 @@ pub(crate) struct Work {
     pub(crate) batch: Batch,
     pub(crate) schedule: Schedule,
     pub(crate) hungry: bool,
-    pub(crate) wake_at: Option<UnixMs>,
     /// It runs since this event: durable before anything is sent again (rule E1).
     pub(crate) resumed: Lsn,
 }
@@ -82,7 +82,8 @@ impl BatchWork {
             hungry: Default::default(),
             in_line: [false; 3],
             now: now(),
-            wakes: BTreeSet::new(),
+            // Some are ends of invoices, in a year for all that is known.
+            wakes: Moments::new(i64::MAX),
             held: Held::default(),
         }
     }
@@ -105,19 +106,17 @@ impl BatchWork {
     /// Takes everything that waited in the inbox, and does what is due by now.
     pub fn drain(&mut self, messages: Vec<BatchMessage>) {
         let time = now();
-        self.now = time;
+        let set_back = time < std::mem::replace(&mut self.now, time);
         for message in messages {
             self.step(message, time);
         }
         self.release_held(time);
-        while let Some(&(at, batch)) = self.wakes.first() {
-            if at > time {
-                break;
-            }
-            self.wakes.pop_first();
-            if let Some(work) = self.batches.get_mut(&batch) {
-                work.wake_at = None;
-            }
+        if set_back {
+            // Their moments are by the clock that was.
+            let all: Vec<BatchId> = self.batches.keys().copied().collect();
+            all.into_iter().for_each(|batch| self.feed(batch));
+        }
+        while let Some(batch) = self.wakes.take_due(time) {
             self.expire(batch, time);
             self.feed(batch);
         }
@@ -126,7 +125,7 @@ impl BatchWork {
 
     /// When there is something to do that no message tells of.
     pub fn wake_at(&self) -> Option<UnixMs> {
-        let due = self.wakes.first().map(|(at, _)| *at);
+        let due = self.wakes.next(self.now);
         let held = self.held.is_any().then(|| self.now.plus_ms(HELD_AGAIN_MS));
         [due, held].into_iter().flatten().min()
     }
@@ -183,7 +182,7 @@ impl BatchWork {
             }
         }
         // What is known of it is durable: its seal, or what was behind a barrier.
-        let work = Work { batch, schedule, hungry: false, wake_at: None, resumed: 0 };
+        let work = Work { batch, schedule, hungry: false, resumed: 0 };
         self.batches.insert(id, work);
         self.follow_up(id, time);
         self.feed(id);

@@ -52,6 +52,8 @@ pub mod start;
 pub mod status;
 pub mod supervisor;
 pub mod upload;
+#[cfg(test)]
+mod wake_ups;
 pub mod watcher;
 pub mod witness;
 mod witness_thread;

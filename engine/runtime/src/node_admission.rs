@@ -42,6 +42,7 @@ impl NodeWork {
     }
 
     fn start_queued(&mut self, time: UnixMs) {
+        self.start_at = None;
         if self.queue.is_empty() {
             return;
         }
@@ -71,6 +72,10 @@ impl NodeWork {
                 }
                 Pick::Busy => passed.push(place),
             }
+        }
+        // While the window is full its rate is not in the way: an end is no matter of time.
+        if !self.queue.is_empty() && self.node.room(time) > 0 {
+            self.start_at = self.node.rate_next();
         }
         if !passed.is_empty() {
             self.channels.want_room();

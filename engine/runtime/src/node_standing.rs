@@ -112,6 +112,7 @@ impl NodeWork {
     /// A person decided: it is watched no more.
     pub(crate) fn forget(&mut self, attempt: AttemptId) {
         self.tracked.remove(&attempt);
+        self.waiting.remove(attempt);
         self.resumed.retain(|start| {
             (start.payment, start.attempt.attempt) != (attempt.payment, attempt.number)
         });
@@ -182,8 +183,7 @@ impl NodeWork {
             let was_stuck = tracked.tracker.is_stuck();
             !tracked.tracker.suspend(why, &context) || was_stuck
         };
-        self.waiting.insert(attempt);
-        self.ask_at = Some(time);
+        self.waiting.set(attempt, time);
         self.let_go(attempt, Outcome::Suspended, time);
         if let Some(tracked) = self.tracked.get(&attempt).filter(|_| !known) {
             let message = BatchMessage::Outcome(attempt, Outcome::Suspended);
@@ -214,8 +214,7 @@ impl NodeWork {
             let context = Context { now: time, expiry: time, connected, number: &mut number };
             tracked.tracker.believe_proofs_alone(&context);
         }
-        self.waiting.insert(attempt);
-        self.ask_at = Some(time);
+        self.waiting.set(attempt, time);
         self.let_go(attempt, Outcome::Suspended, time);
         if let Some(tracked) = self.tracked.get(&attempt).filter(|_| !known) {
             let message = BatchMessage::Outcome(attempt, Outcome::Suspended);
@@ -236,7 +235,7 @@ impl NodeWork {
             let mut number = self.slot.number.lock();
             let context = Context { now: time, expiry: time, connected, number: &mut number };
             tracked.tracker.trust(&context);
-            self.waiting.insert(attempt);
+            self.waiting.set(attempt, time);
         }
         self.tick_waiting(time);
     }

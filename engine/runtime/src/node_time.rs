@@ -21,7 +21,6 @@ impl NodeWork {
             self.fence_is_up(time);
             self.inspect_behind_fence();
         }
-        // Not by `ask_at`: a clock that was set back delays no question.
         self.tick_waiting(time);
         self.watch(time);
         self.look_for_suspects(time);
@@ -38,9 +37,8 @@ impl NodeWork {
         let time = now();
         let by_wall = |at: UnixMs| time.plus_ms(at.since(steady()));
         let fence = self.fence.wake_at().map(by_wall);
-        let asks = self.ask_at.filter(|_| self.node.is_connected());
-        let rate = if self.queue.is_empty() { None } else { self.node.rate_next() };
-        let moments = [fence, asks, rate, self.witness_at()];
+        let asks = self.waiting.next(time).filter(|_| self.node.is_connected());
+        let moments = [fence, asks, self.start_at, self.witness_at()];
         let soonest = time.plus_ms(1);
         moments.into_iter().flatten().min().map(|at| at.max(soonest))
     }

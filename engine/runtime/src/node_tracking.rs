@@ -61,8 +61,7 @@ impl NodeWork {
             self.shared.metrics.resent(&self.slot.name);
         }
         if let Phase::Waiting { until } = tracked.tracker.phase() {
-            self.waiting.insert(attempt);
-            self.ask_at = Some(self.ask_at.map_or(until, |at| at.min(until)));
+            self.waiting.set(attempt, until);
         }
         if let Some(action) = action {
             self.act(attempt, action, time);
@@ -121,6 +120,7 @@ impl NodeWork {
 
     fn done(&mut self, attempt: AttemptId, outcome: Outcome, time: UnixMs) {
         self.let_go(attempt, outcome, time);
+        self.waiting.remove(attempt);
         let Some(Tracked { start, sent, tracker, .. }) = self.tracked.remove(&attempt) else {
             return;
         };
@@ -142,8 +142,9 @@ impl NodeWork {
         if !self.node.is_connected() {
             return;
         }
-        self.ask_at = None;
-        for attempt in std::mem::take(&mut self.waiting) {
+        // What they do now may have them wait again.
+        let due: Vec<_> = std::iter::from_fn(|| self.waiting.take_due(time)).collect();
+        for attempt in due {
             self.input(attempt, Input::Tick, time);
         }
     }

@@ -113,8 +113,7 @@ impl NodeWork {
         let waits = |reading: &Reading| !reading.waits();
         let idle = self.witnessing.reading.as_ref().is_some_and(waits);
         let (at, every_ms) = (self.witnessing.at, self.shared.witness.policy.every_ms);
-        // What is far ahead is by a clock that was set back since.
-        let is_due = at <= time || at.since(time) > every_ms.max(AGAIN_MS);
+        let is_due = at.has_come(time, every_ms.max(AGAIN_MS));
         if idle && self.witnessing.checking.is_none() && is_due {
             self.list(time);
         }

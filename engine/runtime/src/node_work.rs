@@ -4,7 +4,7 @@
 //! moves data between them.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::Instant,
@@ -14,10 +14,11 @@ use fulgurite_core::{
     AttemptId, Lsn, Msat, UnixMs,
     event::NeverSent,
     fence::Fence,
+    moments::Moments,
     node::Node,
     port::{self, Journal, NodeEvent, NodeInfo},
     queue::Queue,
-    tracker::{Outcome, Phase, Tracker},
+    tracker::{Outcome, Phase, Tracker, WAIT_MS_MAX},
 };
 use fulgurite_journal::Views;
 
@@ -51,10 +52,8 @@ pub struct NodeWork {
     pub(crate) steady_offset_ms: i64,
     pub(crate) channels: Channels,
     pub(crate) tracked: HashMap<AttemptId, Tracked>,
-    /// Trackers that wait for the node or a moment.
-    pub(crate) waiting: HashSet<AttemptId>,
-    /// The first moment of them; `None` when they wait for the node alone.
-    pub(crate) ask_at: Option<UnixMs>,
+    /// Trackers that wait for the node and a moment.
+    pub(crate) waiting: Moments<AttemptId>,
     /// Trackers that wait for the fence.
     pub(crate) fencing: Vec<AttemptId>,
     /// When suspects were looked for last (rule E15), by the steady clock.
@@ -74,6 +73,8 @@ pub struct NodeWork {
     /// Attempts from before a restart that wait for the node's clock to be known.
     pub(crate) resumed: Vec<Start>,
     pub(crate) queue: Queue<Place>,
+    /// When the rate lets the next order start; `None` when the rate is not what it waits for.
+    pub(crate) start_at: Option<UnixMs>,
     pub(crate) reserving: HashMap<Placed, Reserving>,
     pub(crate) granted: HashMap<AttemptId, Granted>,
     /// The incarnation that counts of each batch slot that was rebuilt (rule E8).
@@ -125,8 +126,7 @@ impl NodeWork {
             steady_offset_ms: 0,
             channels: Channels::new(Arc::clone(&slot), shared.channels),
             tracked: HashMap::new(),
-            waiting: HashSet::new(),
-            ask_at: None,
+            waiting: Moments::new(WAIT_MS_MAX),
             fencing: Vec::new(),
             confirmed: now(),
             looked: steady(),
@@ -137,6 +137,7 @@ impl NodeWork {
             quiet: Quiet::default(),
             resumed: Vec::new(),
             queue: Queue::default(),
+            start_at: None,
             reserving: HashMap::new(),
             granted: HashMap::new(),
             incarnations: HashMap::new(),

@@ -37,7 +37,7 @@ use crate::{
 
 /// What was asked of the node.
 #[derive(Default)]
-struct Heard(RefCell<Vec<Command>>);
+pub(crate) struct Heard(RefCell<Vec<Command>>);
 
 impl port::Node for Heard {
     fn command(&self, command: Command) {
@@ -45,25 +45,30 @@ impl port::Node for Heard {
     }
 }
 
-/// One node and one batch of one order, without their actors.
-struct Bench {
-    shared: Arc<Shared>,
+/// One node and one batch, without their actors.
+pub(crate) struct Bench {
+    pub(crate) shared: Arc<Shared>,
     views: Views,
     running: Option<Running>,
-    node: Arc<NodeSlot>,
-    slot: Arc<BatchSlot>,
+    pub(crate) node: Arc<NodeSlot>,
+    pub(crate) slot: Arc<BatchSlot>,
     _folder: tempfile::TempDir,
 }
 
 impl Bench {
-    fn new() -> Bench {
+    pub(crate) fn new() -> Bench {
+        Bench::with(5, 0)
+    }
+
+    /// A node with this window and this rate.
+    pub(crate) fn with(window: u32, payments_per_second_max: u32) -> Bench {
         let folder = tempfile::tempdir().expect("a folder");
         let opened = fulgurite_journal::open(JournalOptions::new(folder.path()), now());
         let Opened { book, epoch, journal, views, running } = opened.expect("a journal");
         let limits = node::Limits {
-            window: window::Limits { start: 5, min: 1, max: 5 },
+            window: window::Limits { start: window, min: 1, max: window },
             breaker: breaker::Limits { faults: 20, open_ms: 200, probes: 2 },
-            payments_per_second_max: 0,
+            payments_per_second_max,
         };
         let named = (Arc::from("a"), standing::Standing::default());
         let node = Arc::new(NodeSlot::new(0, named, limits, String::new(), now()));
@@ -86,7 +91,8 @@ impl Bench {
             rooms: Default::default(),
             intake: Intake::new(intake, 1),
             metrics: Arc::default(),
-            retry: RetryPolicy::default(),
+            // No test takes so long that a retry comes by itself.
+            retry: RetryPolicy { backoff_ms_first: 30_000, ..RetryPolicy::default() },
             sends,
             send_bounds: sends.bounds(),
             channels: channel::Limits { slots_reserve: 0, fee_exposure_max: Msat::MAX },
@@ -113,12 +119,14 @@ impl Bench {
         self.journal().watermark().block_until(self.journal().last());
     }
 
-    fn batch_work(&self, options: BatchOptions) -> BatchWork {
+    /// The work of a batch of so many orders.
+    pub(crate) fn batch_work(&self, options: BatchOptions, rows: u32) -> BatchWork {
         let metrics = Arc::clone(&self.shared.metrics);
         let releases = ReleaseList::new(Arc::clone(self.journal().watermark()), metrics);
         let (shared, slot) = (Arc::clone(&self.shared), Arc::clone(&self.slot));
         let mut work = BatchWork::new(shared, slot, releases, 0);
-        let (rows, accepted) = (vec![(1, Arc::new(order()))], Arc::new(accepted(options)));
+        let rows: Vec<_> = (1..=rows).map(|row| (row, Arc::new(order()))).collect();
+        let accepted = Arc::new(accepted(options));
         let orders = Arc::new(rows.clone());
         self.journal().append(Event::OrdersAdded { batch: batch_id(), orders });
         let lsn = self.journal().append(Event::BatchAccepted(Arc::clone(&accepted)));
@@ -127,8 +135,24 @@ impl Bench {
         work
     }
 
+    /// A node actor's work that has heard of its node.
+    pub(crate) fn node_work(&self, heard: &Rc<Heard>) -> NodeWork {
+        let fleet = (Arc::clone(&self.shared), self.views.clone());
+        let adapter: Rc<dyn port::Node> = Rc::<Heard>::clone(heard);
+        let mut work = NodeWork::new(fleet, Arc::clone(&self.node), adapter);
+        let info = NodeInfo {
+            identity_pubkey: vec![2; 33],
+            alias: String::new(),
+            version: String::new(),
+            block_height: 1,
+            clock_offset_ms: 0,
+        };
+        work.drain(vec![NodeMessage::Event(NodeEvent::Connected(info))]);
+        work
+    }
+
     /// What the node's actor would find in its inbox.
-    fn told(&self) -> Vec<NodeMessage> {
+    pub(crate) fn told(&self) -> Vec<NodeMessage> {
         let mut messages = Vec::new();
         let mut context = Context::from_waker(Waker::noop());
         let _ = self.node.inbox.poll_batch(&mut context, &mut messages);
@@ -143,7 +167,7 @@ impl Drop for Bench {
     }
 }
 
-fn batch_id() -> BatchId {
+pub(crate) fn batch_id() -> BatchId {
     BatchId::from_uuid(0x0199_aaaa_bbbb_7ccc_8ddd << 48)
 }
 
@@ -151,7 +175,7 @@ fn attempt_id() -> AttemptId {
     AttemptId { payment: batch_id().payment(1), number: 1 }
 }
 
-fn order() -> Order {
+pub(crate) fn order() -> Order {
     Order {
         invoice: "lnbcrt1".into(),
         payment_hash: PaymentHash([7; 32]),
@@ -200,16 +224,7 @@ fn started() -> Arc<AttemptStarted> {
 
 /// A node actor whose attempt waits for leave to be sent again.
 fn asking(bench: &Bench, heard: &Rc<Heard>) -> NodeWork {
-    let fleet = (Arc::clone(&bench.shared), bench.views.clone());
-    let adapter: Rc<dyn port::Node> = Rc::<Heard>::clone(heard);
-    let mut work = NodeWork::new(fleet, Arc::clone(&bench.node), adapter);
-    let info = NodeInfo {
-        identity_pubkey: vec![2; 33],
-        alias: String::new(),
-        version: String::new(),
-        block_height: 1,
-        clock_offset_ms: 0,
-    };
+    let mut work = bench.node_work(heard);
     let start = Start {
         payment: batch_id().payment(1),
         attempt: started(),
@@ -220,8 +235,7 @@ fn asking(bench: &Bench, heard: &Rc<Heard>) -> NodeWork {
         stuck: false,
         confirmed: false,
     };
-    let resume = NodeMessage::Resume(Box::new(start));
-    work.drain(vec![NodeMessage::Event(NodeEvent::Connected(info)), resume]);
+    work.drain(vec![NodeMessage::Resume(Box::new(start))]);
     let asked = |command: &Command| match command {
         Command::Track(call) => Some(*call),
         _ => None,
@@ -264,7 +278,7 @@ fn an_attempt_is_sent_again_only_once_what_allows_it_at_its_node_is_durable() {
 fn an_attempt_is_sent_again_only_once_it_is_durable_that_its_batch_goes_on() {
     for durable in [true, false] {
         let mut bench = Bench::new();
-        let mut work = bench.batch_work(BatchOptions { start_paused: true, ..batch_options() });
+        let mut work = bench.batch_work(BatchOptions { start_paused: true, ..batch_options() }, 1);
         bench.wait_durable();
         if !durable {
             bench.stop_writing();
@@ -286,7 +300,7 @@ fn an_attempt_is_sent_again_only_once_it_is_durable_that_its_batch_goes_on() {
 fn what_a_node_actor_granted_that_died_meanwhile_is_placed_again() {
     for dies in [false, true] {
         let bench = Bench::new();
-        let mut work = bench.batch_work(batch_options());
+        let mut work = bench.batch_work(batch_options(), 1);
         *bench.node.board.lock() =
             Board { usable: true, window: 5, idle: Msat::MAX, ..Board::default() };
         let placed = |work: &mut BatchWork| {

@@ -296,7 +296,7 @@ impl Engine {
     /// When the engine has something to do by itself: after now.
     pub fn wake_at(&self, now: UnixMs) -> UnixMs {
         let batches = self.batches.values().filter(|work| work.batch.is_running());
-        let batches = batches.filter_map(|work| work.schedule.wake_at());
+        let batches = batches.filter_map(|work| work.schedule.wake_at(now));
         let nodes = self.nodes.iter().filter_map(|node| node.fence.wake_at());
         let nodes = nodes.map(|at| at.plus_ms(self.set_ms));
         let next = batches.chain(nodes).filter(|at| *at > now).min();

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     event::{Event, PaymentChange},
     order::Order,
+    payment::Input,
     testing::{NOW, attempt, batch, options, order},
 };
 
@@ -75,7 +76,7 @@ fn the_rate_is_kept_whatever_the_window() {
     let mut now = NOW;
     while now < NOW.plus_ms(1_000) {
         started.extend(take_all(&mut schedule, &batch, now));
-        let wake_at = schedule.wake_at().expect("more is ready");
+        let wake_at = schedule.wake_at(now).expect("more is ready");
         assert!(wake_at > now, "it would wake up for nothing");
         now = wake_at;
     }
@@ -89,7 +90,7 @@ fn a_full_window_does_not_wake_up_for_the_rate() {
     let mut schedule = schedule(&batch);
     assert_eq!(take_all(&mut schedule, &batch, NOW), [0]);
     let end = batch.payments[0].order.invoice_expiry.plus_ms(-15_000 + 1);
-    assert_eq!(schedule.wake_at(), Some(end));
+    assert_eq!(schedule.wake_at(NOW), Some(end));
 }
 
 #[test]
@@ -128,9 +129,34 @@ fn a_retry_waits_for_its_time_and_wakes_the_schedule() {
     schedule.ended(&batch.payments[1]);
     let later = NOW.plus_ms(500);
     schedule.queued(1, &batch.payments[1], later, NOW);
-    assert_eq!(schedule.wake_at(), Some(later));
+    assert_eq!(schedule.wake_at(NOW), Some(later));
     assert_eq!(take_all(&mut schedule, &batch, NOW.plus_ms(499)), []);
     assert_eq!(take_all(&mut schedule, &batch, later), [1]);
+}
+
+#[test]
+fn a_clock_that_is_set_back_holds_up_no_retry() {
+    let longest = RetryPolicy::default().backoff_ms_max;
+    // (the retry's moment, the clock, whether it is due), from now on
+    let table = [(500, 499, false), (500, 500, true), (longest, 0, false), (longest, -1, true)];
+    for (later, clock, due) in table {
+        let mut batch = batch(options(), rows(1));
+        let (mut schedule, later) = (schedule(&batch), NOW.plus_ms(later));
+        let now = NOW.plus_ms(clock);
+        assert_eq!(take_all(&mut schedule, &batch, NOW), [0]);
+        schedule.ended(&batch.payments[0]);
+        schedule.queued(0, &batch.payments[0], later, NOW);
+        batch.payments[0].state = State::Queued { not_before: later };
+        let start = Input::Start(attempt(1));
+        let decided = batch.payments[0].decide(&start, &schedule.terms, now);
+        assert_eq!(decided.is_ok(), due, "{later} at {now}");
+        assert_eq!(schedule.wake_at(now), Some(if due { now } else { later }));
+        assert_eq!(
+            take_all(&mut schedule, &batch, now).len(),
+            usize::from(due),
+            "{later} at {now}"
+        );
+    }
 }
 
 #[test]
@@ -152,7 +178,7 @@ fn each_payment_expires_once_after_its_last_moment() {
     ];
     let batch = batch(options(), orders);
     let mut schedule = schedule(&batch);
-    assert_eq!(schedule.wake_at(), at(11));
+    assert_eq!(schedule.wake_at(NOW), at(11));
     assert_eq!(schedule.expired(NOW.plus_ms(10)), None);
     assert_eq!(schedule.expired(NOW.plus_ms(21)), Some(1));
     assert_eq!(schedule.expired(NOW.plus_ms(21)), Some(0));

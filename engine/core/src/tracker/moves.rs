@@ -3,14 +3,8 @@
 use super::{Account, Action, Context, Outcome, Phase, Send, Tracker};
 use crate::{id::SendId, port::TrackCall, time::UnixMs};
 
-/// Nobody waits for longer than this by choice, in milliseconds.
-const WAIT_MS_MAX: i64 = super::suspended::ASK_AGAIN_MS;
-
-/// The moment has come. One that is far ahead is by a clock that was set back since, and says
-/// nothing about how long it is.
-fn is_due(until: UnixMs, now: UnixMs) -> bool {
-    until <= now || until.since(now) > WAIT_MS_MAX
-}
+/// No tracker waits for longer than this by choice, in milliseconds.
+pub const WAIT_MS_MAX: i64 = super::suspended::ASK_AGAIN_MS;
 
 impl Tracker {
     pub(super) fn on_fence(&mut self, up_to: UnixMs, context: &mut Context<'_>) -> Option<Action> {
@@ -38,7 +32,9 @@ impl Tracker {
 
     pub(super) fn on_tick(&mut self, context: &mut Context<'_>) -> Option<Action> {
         match self.phase {
-            Phase::Waiting { until } if is_due(until, context.now) && context.connected => {
+            Phase::Waiting { until }
+                if until.has_come(context.now, WAIT_MS_MAX) && context.connected =>
+            {
                 self.ask(context)
             }
             Phase::Waiting { .. }
