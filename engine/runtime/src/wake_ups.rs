@@ -100,6 +100,8 @@ fn a_clock_that_is_set_back_by_an_hour_holds_up_no_retry() {
     let mut work = bench.batch_work(batch_options(), 1);
     let in_an_hour = work.now.plus_ms(3_600_000);
     retries(&bench, &mut work, Some(in_an_hour));
+    work.dispatch(in_an_hour);
+    assert_eq!(placed(&bench), [], "it is too early by the clock that was");
     work.drain(Vec::new());
     let again: Vec<u16> = placed(&bench).iter().map(|placed| placed.attempt.number).collect();
     assert_eq!(again, [2]);
