@@ -50,6 +50,12 @@ impl Books {
         self.0.values().flatten().filter(open).count() as u64
     }
 
+    /// Whether a node shows a hash in flight.
+    pub fn is_in_flight(&self, node: &str, payment_hash: [u8; 32]) -> bool {
+        let mut entries = self.0.get(&payment_hash).into_iter().flatten();
+        entries.any(|entry| entry.node == node && is_open(entry))
+    }
+
     /// What was paid in all.
     pub fn sums(&self) -> Sums {
         let paid = self.0.values().flatten().filter(|entry| entry.status == Status::Succeeded);

@@ -7,7 +7,7 @@ use anyhow::Result;
 use fulgurite_proto::fulgurite::v1::{self as proto, payment::State};
 use fulgurite_proto::lnrpc::{Channel, Payment, htlc_attempt::HtlcStatus};
 
-use super::books::hash_of;
+use super::{books::hash_of, kills::Kills};
 
 /// Balances of channels are in whole satoshi, rounded down, at the beginning and at the end.
 const ROUNDING_MSAT: i64 = 2_000;
@@ -17,12 +17,12 @@ const ROUNDING_MSAT: i64 = 2_000;
 pub struct Received {
     /// Who gave the invoice out.
     pub receiver: &'static str,
-    /// It was killed in this run.
-    pub was_killed: bool,
-    /// The payers reach it by another node, and that one was killed in this run.
-    pub forwarder_was_killed: bool,
+    /// The node by which the payers reach it, when it is no peer of theirs.
+    pub forwarder: Option<&'static str>,
     /// Its book calls the invoice settled: it has told the preimage, or was about to.
     pub is_settled: bool,
+    /// What it received, in millisatoshi, when that is not what the settled invoice asks for.
+    pub other_msat: Option<i64>,
     /// Each HTLC that its book has for the invoice: whether its channel got the money, for good;
     /// `None` while the channel has not decided.
     pub htlcs: Vec<Option<bool>>,
@@ -55,10 +55,12 @@ pub struct Judged {
     pub paid_between: HashSet<[u8; 32]>,
 }
 
-/// Compares every payment that ended, or waits for a person, with what its receiver got. Nobody
-/// pays these receivers but the engine.
+/// Compares every payment, with or without an end, with what its receiver got. Nobody pays these
+/// receivers but the engine. What killed nodes did on their own account is excused by a kill of
+/// that node in the payment's life, and named.
 pub fn judge<'a>(
     received: &BTreeMap<[u8; 32], Received>,
+    kills: &Kills,
     payments: impl Iterator<Item = &'a proto::Payment>,
 ) -> Judged {
     let mut judged = Judged::default();
@@ -69,7 +71,12 @@ pub fn judge<'a>(
             continue;
         };
         let (id, receiver) = (&payment.payment_id, got.receiver);
-        let gave_back = got.is_settled && got.was_killed && !got.is_open();
+        if let Some(msat) = got.other_msat {
+            judged.wrong.push(format!("{receiver} received {msat} msat for {id}"));
+        }
+        let was_killed = kills.within(receiver, payment);
+        let gave_back = got.is_settled && was_killed && !got.is_open();
+        let between_was_killed = got.forwarder.is_some_and(|node| kills.within(node, payment));
         match (payment.state(), got.taken()) {
             (State::Succeeded, 1) => {}
             (State::Succeeded, 0) if gave_back => drop(judged.given_back.insert(*hash)),
@@ -83,7 +90,10 @@ pub fn judge<'a>(
             }
             (_, 0) => {}
             // That no payer lost it is what the channels must show.
-            (_, 1) if got.forwarder_was_killed => drop(judged.paid_between.insert(*hash)),
+            (_, 1) if between_was_killed => drop(judged.paid_between.insert(*hash)),
+            (State::Queued | State::InFlight, 1) => {
+                judged.wrong.push(format!("{id} is under way, and {receiver} got it"));
+            }
             (_, 1) => judged.wrong.push(format!("LOST: {id} is not paid, and {receiver} got it")),
             (_, taken) => {
                 let line = format!("PAID TWICE: {receiver} got {taken} HTLCs of {id}");
@@ -190,13 +200,16 @@ mod tests {
         payment
     }
 
+    /// What `killed` or `bob` received.
     fn received(is_settled: bool, was_killed: bool, htlcs: &[Option<bool>]) -> Received {
-        let htlcs = htlcs.to_vec();
-        Received { receiver: "bob", was_killed, is_settled, htlcs, ..Received::default() }
+        let receiver = if was_killed { "killed" } else { "bob" };
+        Received { receiver, is_settled, htlcs: htlcs.to_vec(), ..Received::default() }
     }
 
     fn judged(state: State, got: Received) -> Judged {
-        judge(&BTreeMap::from([(HASH, got)]), [payment(state)].iter())
+        let mut kills = Kills::default();
+        kills.note("killed");
+        judge(&BTreeMap::from([(HASH, got)]), &kills, [payment(state)].iter())
     }
 
     #[test]
@@ -212,8 +225,11 @@ mod tests {
             (State::Failed, received(true, true, &[yes]), "LOST: pay_1 is not paid"),
             (State::Unresolved, received(true, true, &[yes]), "LOST: pay_1 is not paid"),
             (State::Failed, received(true, false, &[no]), "pay_1 is not paid, and bob calls"),
-            (State::Succeeded, received(true, true, &[yes, yes]), "PAID TWICE: bob got 2"),
-            (State::Failed, received(true, true, &[yes, yes]), "PAID TWICE: bob got 2"),
+            (State::Succeeded, received(true, true, &[yes, yes]), "PAID TWICE: killed got 2"),
+            (State::Failed, received(true, true, &[yes, yes]), "PAID TWICE: killed got 2"),
+            (State::InFlight, received(false, false, &[None]), ""),
+            (State::InFlight, received(true, true, &[yes]), "pay_1 is under way, and killed"),
+            (State::InFlight, received(true, true, &[yes, yes]), "PAID TWICE: killed got 2"),
         ] {
             let found = judged(state, got.clone());
             assert!(found.given_back.is_empty() && found.settled_alone.is_empty(), "{got:?}");
@@ -230,8 +246,12 @@ mod tests {
         let found = judged(State::Failed, back);
         assert_eq!((found.settled_alone.len(), found.wrong.len()), (1, 0), "{found:?}");
         let taken = received(true, true, &[Some(true), Some(false)]);
-        let found = judged(State::Failed, Received { forwarder_was_killed: true, ..taken });
+        let found = judged(State::Failed, Received { forwarder: Some("killed"), ..taken.clone() });
         assert_eq!((found.paid_between.len(), found.wrong.len()), (1, 0), "{found:?}");
+        let found = judged(State::Failed, Received { forwarder: Some("bob"), ..taken.clone() });
+        assert_eq!((found.paid_between.len(), found.wrong.len()), (0, 1), "{found:?}");
+        let found = judged(State::Succeeded, Received { other_msat: Some(5), ..taken });
+        assert_eq!(found.wrong, ["killed received 5 msat for pay_1"]);
     }
 
     fn channel(local_balance: i64, pending: i64) -> Channel {

@@ -10,9 +10,12 @@ pub mod books;
 pub mod cycle;
 pub mod fleet;
 pub mod htlcs;
+pub mod kills;
 pub mod ledger;
 pub mod nodes;
+pub mod open;
 pub mod plan;
+pub mod proves;
 pub mod regtest;
 
 use std::{
@@ -119,6 +122,7 @@ fn page(
         states.add("unresolved");
     }
     let found = std::mem::take(&mut proof.found);
+    proves::missing(cycles, &found, &proof.ledger).into_iter().for_each(|line| page.wrong(line));
     if ours != books {
         page.wrong(format!("the sums differ: ours {ours:?}, the nodes' {books:?}"));
     }
@@ -154,6 +158,7 @@ fn page(
     page.table("points not reached", found.missed);
     page.table("points passed, over all lives", proof.passed()?);
     page.table("payments", states);
+    page.table("unresolved, by reason", found.compared.unresolved.clone());
     page.table("sums", [("paid, msat", books.amount_msat), ("fees, msat", books.fee_msat)]);
     name_hashes(&mut page, &found.compared);
     page.note(claim(args, cycles));
@@ -179,11 +184,12 @@ fn name_hashes(page: &mut Page, compared: &Compared) {
 /// What so many cycles say, and what they do not.
 fn claim(args: &Args, cycles: u32) -> String {
     let others = if args.lnd {
-        "with few nodes on a private\nchain. Of each payment the receiver got one HTLC if it \
-         succeeded, else none; each channel of the\npayers lost what succeeded over it. A killed \
-         lnd may show a payment in flight for ever (unresolved),\nand a killed receiver may give \
-         back after its restart an HTLC whose preimage it had told: counted\nabove, of killed \
-         receivers alone, see docs/lnd-behaviour.md"
+        "with few nodes on a private\nchain. Of each payment, those without an end too, the \
+         receiver got one HTLC if it succeeded, else none;\neach channel of the payers lost what \
+         succeeded over it. A killed lnd may show a payment in flight for\never (unresolved, or \
+         on a channel), a killed receiver may give back an HTLC whose preimage it had\ntold, a \
+         killed node between may pay from its own pocket: counted above, each only with a kill of \
+         that\nnode in the payment's life, see docs/lnd-behaviour.md"
     } else {
         "with simulated nodes: not of real lnd (crash --lnd)"
     };

@@ -7,11 +7,12 @@
 //! ```
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, HashSet},
+    mem,
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use fulgurite_proto::lnrpc::{Payment, invoice::InvoiceState, payment::PaymentStatus};
 use fulgurite_sim::{BookEntry, FailureReason, Status};
 use fulgurite_tests::{
@@ -21,10 +22,13 @@ use fulgurite_tests::{
 use futures::{StreamExt, stream};
 
 use super::{
-    books::{Books, hash_of},
+    books::Books,
     htlcs::{self, Judged, Owned, Received, judge},
+    kills::Kills,
     ledger::Ledger,
+    open::{self, Open},
 };
+use crate::report::Counts;
 
 /// The nodes that the engine pays over, and those that are paid.
 const PAYERS: [&str; 2] = ["alice", "dave"];
@@ -46,8 +50,8 @@ pub struct Regtest {
     given_out: BTreeMap<[u8; 32], &'static str>,
     /// Nodes that were killed since the network was last usable.
     killed: Vec<usize>,
-    /// Nodes that were killed in this run, by their names.
-    ever_killed: BTreeSet<String>,
+    /// Every kill of the run.
+    kills: Kills,
     /// What the payers owned at the beginning, by name and channel.
     owned: BTreeMap<&'static str, BTreeMap<u64, Owned>>,
     /// The payers' books as they were read last.
@@ -62,6 +66,8 @@ pub struct Compared {
     /// Payments under way whose HTLC is on a payer's channel: a killed node further on never
     /// answers for it, and it ends on chain.
     pub on_channels: u64,
+    /// Unresolved payments, by reason.
+    pub unresolved: Counts,
     /// The hashes of payments that did not succeed, and of which a killed receiver calls the
     /// invoice settled and gave the HTLC back.
     pub settled_alone: Vec<String>,
@@ -98,9 +104,9 @@ impl Regtest {
         for name in PAYERS {
             owned.insert(name, htlcs::owned(&network.node(name).channels().await?)?);
         }
-        let (given_out, killed, ever_killed) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
+        let (given_out, killed, kills) = (BTreeMap::new(), Vec::new(), Kills::default());
         let books = Books::default();
-        Ok(Regtest { network, given_out, killed, ever_killed, owned, books })
+        Ok(Regtest { network, given_out, killed, kills, owned, books })
     }
 
     /// How the engine reaches the payers.
@@ -131,7 +137,7 @@ impl Regtest {
     pub fn kill(&mut self, node: usize) {
         let killed = &self.network.nodes()[node];
         killed.kill9();
-        self.ever_killed.insert(killed.name().to_owned());
+        self.kills.note(killed.name());
         self.killed.push(node);
     }
 
@@ -199,14 +205,15 @@ impl Regtest {
     }
 
     /// Compares all payments, HTLC by HTLC, with what the receivers got and the payers' channels
-    /// lost.
+    /// lost; those without an end with the payers' books as they were read last.
     ///
     /// # Errors
     /// When a node does not answer.
     pub async fn compare(&self, ledger: &Ledger) -> Result<Compared> {
         let received = self.received().await?;
-        let ended = ledger.finals().chain(ledger.unresolved());
-        let Judged { wrong, given_back, settled_alone, paid_between } = judge(&received, ended);
+        let all = ledger.finals().chain(ledger.unresolved()).chain(ledger.under_way());
+        let judged = judge(&received, &self.kills, all);
+        let Judged { wrong, given_back, settled_alone, paid_between } = judged;
         let mut compared = Compared { wrong, ..Compared::default() };
         compared.given_back = given_back.iter().map(hex::encode).collect();
         compared.settled_alone = settled_alone.iter().map(hex::encode).collect();
@@ -220,13 +227,10 @@ impl Regtest {
             compared.wrong.extend(lines);
             outgoing.extend(after.into_values().flat_map(|owned| owned.outgoing.into_keys()));
         }
-        for payment in ledger.under_way() {
-            if hash_of(payment).is_some_and(|hash| outgoing.contains(&hash)) {
-                compared.on_channels += 1;
-            } else {
-                compared.wrong.push(format!("{} does not end", payment.payment_id));
-            }
-        }
+        let open = open::judge(ledger.unresolved(), ledger.under_way(), &self.books, &outgoing);
+        let Open { wrong, unresolved, on_channels } = open;
+        compared.wrong.extend(wrong);
+        (compared.unresolved, compared.on_channels) = (unresolved, on_channels);
         Ok(compared)
     }
 
@@ -236,45 +240,47 @@ impl Regtest {
         let mut all = BTreeMap::new();
         let mut left: Vec<[u8; 32]> = self.given_out.keys().copied().collect();
         let decided = until("the channels to decide", DECIDED_MAX, async || {
-            let looks = stream::iter(left.drain(..)).map(|hash| self.receipt(hash));
-            let found: Vec<_> = looks.buffer_unordered(LOOKED_UP_AT_ONCE).collect().await;
-            for receipt in found {
-                let (hash, receipt) = receipt?;
-                if receipt.is_open() {
-                    left.push(hash);
+            let looks = stream::iter(mem::take(&mut left))
+                .map(async |hash| (hash, self.receipt(hash).await))
+                .buffer_unordered(LOOKED_UP_AT_ONCE);
+            let mut failed = None;
+            for (hash, receipt) in looks.collect::<Vec<_>>().await {
+                match receipt {
+                    Ok(receipt) => {
+                        if receipt.is_open() {
+                            left.push(hash);
+                        }
+                        all.insert(hash, receipt);
+                    }
+                    Err(error) => {
+                        left.push(hash);
+                        failed = Some(error);
+                    }
                 }
-                all.insert(hash, receipt);
             }
-            Ok(left.is_empty().then_some(()))
-        })
-        .await;
-        if !left.is_empty() {
-            // Those that are left are judged as they are.
-            drop(decided);
+            failed.map_or(Ok(left.is_empty().then_some(())), Err)
+        });
+        let decided = decided.await;
+        // What was answered is judged as it is, open or not; the rest cannot be.
+        if all.len() < self.given_out.len() {
+            decided.context("a receiver does not say what it received")?;
         }
-        ensure!(all.len() == self.given_out.len(), "a receiver does not answer");
         Ok(all)
     }
 
-    async fn receipt(&self, hash: [u8; 32]) -> Result<([u8; 32], Received)> {
+    async fn receipt(&self, hash: [u8; 32]) -> Result<Received> {
         let receiver = self.given_out.get(&hash).copied().context("an invoice of ours")?;
         let node = self.network.node(receiver);
         let invoice = node.lookup(hash).await?;
         let is_settled = invoice.state() == InvoiceState::Settled;
-        ensure!(
-            !is_settled || u64::try_from(invoice.amt_paid_msat)? == AMOUNT_MSAT,
-            "{receiver} received {} msat for {}",
-            invoice.amt_paid_msat,
-            hex::encode(hash)
-        );
+        let is_other = u64::try_from(invoice.amt_paid_msat) != Ok(AMOUNT_MSAT);
+        let other_msat = (is_settled && is_other).then_some(invoice.amt_paid_msat);
         let mut htlcs = Vec::new();
         for htlc in &invoice.htlcs {
             htlcs.push(node.htlc_resolution(htlc.chan_id, htlc.htlc_index).await?);
         }
-        let was_killed = self.ever_killed.contains(receiver);
-        let forwarder_was_killed =
-            receiver == RECEIVERS[1] && self.ever_killed.contains(RECEIVERS[0]);
-        Ok((hash, Received { receiver, was_killed, forwarder_was_killed, is_settled, htlcs }))
+        let forwarder = (receiver == RECEIVERS[1]).then_some(RECEIVERS[0]);
+        Ok(Received { receiver, forwarder, is_settled, other_msat, htlcs })
     }
 }
 
