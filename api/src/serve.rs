@@ -21,7 +21,7 @@ use std::{
 
 use clap::Args;
 use fulgurite_config::Config;
-use fulgurite_core::{PaymentHash, guard::KeyId};
+use fulgurite_core::{PaymentHash, book::Book, guard::KeyId};
 use fulgurite_runtime::{Engine, clone_guard, fleet};
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -165,29 +165,27 @@ async fn serve(config: Config, args: &ServeArgs) -> Result<(), Failure> {
 async fn open_engine(config: &Config, args: &ServeArgs) -> Result<(Engine, KeyId), Failure> {
     let journal = options::journal(config);
     let folder = config.engine.data_dir.display().to_string();
-    let open = move || fulgurite_journal::open(journal, crate::doors::now());
+    // Before the start is written: one that is refused changes nothing.
+    let names: Vec<String> = config.nodes.iter().map(|node| node.name.clone()).collect();
+    let taken_over = args.take_over;
+    let may_start = move |book: &Book| {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        fleet::all_configured(book, &names).map_err(|open| misconfigured(open.to_string()))?;
+        let fenced = |refused: clone_guard::Refused| Failure {
+            exit: Exit::FENCED,
+            message: refused.to_string(),
+        };
+        clone_guard::may_start(book, taken_over).map_err(fenced)
+    };
+    let open = move || fulgurite_journal::open_if(journal, crate::doors::now(), may_start);
     let opened = tokio::task::spawn_blocking(open).await;
     let opened = match opened {
-        Ok(Ok(opened)) => opened,
+        Ok(Ok(Ok(opened))) => opened,
+        Ok(Ok(Err(refused))) => return Err(refused),
         Ok(Err(error)) => return Err(broken_journal(&folder, &with_causes(&error))),
         Err(panic) => return Err(broken_journal(&folder, &panic.to_string())),
     };
-    let names: Vec<&str> = config.nodes.iter().map(|node| node.name.as_str()).collect();
-    let allowed = fleet::all_configured(&opened.book, &names)
-        .map_err(|open| misconfigured(open.to_string()))
-        .and_then(|()| {
-            let fenced = |refused: clone_guard::Refused| Failure {
-                exit: Exit::FENCED,
-                message: refused.to_string(),
-            };
-            clone_guard::may_start(&opened, args.take_over).map_err(fenced)
-        });
-    if let Err(failure) = allowed {
-        let running = opened.running;
-        // Joins two threads.
-        drop(tokio::task::spawn_blocking(move || running.close()).await);
-        return Err(failure);
-    }
+    clone_guard::take_over(&opened);
     let key = clone_guard::guard_key(&opened);
     let mut options = options::runtime(config, key);
     options.witness.accepted = args.accept_paid_elsewhere.clone();

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use fulgurite_core::guard::KeyId;
 use fulgurite_proto::lnrpc::payment::PaymentStatus;
 use fulgurite_sim::Knobs;
 use fulgurite_tests::{
@@ -242,10 +243,23 @@ async fn an_engine_that_one_node_cuts_off_leaves_no_key_at_any() -> Result<()> {
     let baked = one.macaroon_ids().await?;
     let key = baked.iter().find(|id| !before[0].contains(id)).context("a key of the engine")?;
     ensure!(other.macaroon_ids().await?.contains(key), "the same at both");
+    // A key that is gone is no other engine: it is made anew.
+    one.delete_macaroon_id(*key).await?;
+    until("the key to be there again", PATIENCE, async || {
+        Ok(one.macaroon_ids().await?.contains(key).then_some(()))
+    })
+    .await?;
+    let near = world.receiver(Receiver::Near).await?;
+    pays(&engine, "goes on", &near.invoices(2, AMOUNT_MSAT).await?)?;
+    // This one is: it has left its own.
+    let ours = KeyId::of(*key);
+    let newer = KeyId::new(ours.installation, ours.epoch + 1, ours.random).number();
+    one.make_root_key(newer).await?;
     one.delete_macaroon_id(*key).await?;
     let status = until("the engine to end", PATIENCE, async || engine.ended()).await?;
     let words = engine.last_words();
-    ensure!(status.code() == Some(75) && words.contains("revoked"), "{status}: {words}");
+    ensure!(status.code() == Some(75) && words.contains("started in epoch"), "{status}: {words}");
+    one.delete_macaroon_id(newer).await?;
     ensure!(other.macaroon_ids().await? == before[1], "a key is left behind");
     // It stays so: a start asks no node.
     engine.spawn()?;
@@ -253,6 +267,9 @@ async fn an_engine_that_one_node_cuts_off_leaves_no_key_at_any() -> Result<()> {
     let words = engine.last_words();
     ensure!(status.code() == Some(75) && words.contains("--take-over"), "{status}: {words}");
     ensure!(one.macaroon_ids().await? == before[0], "it has asked the node");
+    let journal = engine.folder().join("journal").display().to_string();
+    let (_, text) = said(&engine, &["journal", "dump", &journal])?;
+    ensure!(text.matches("\"engine_started\"").count() == 1, "a refused start is none: {text}");
     Ok(())
 }
 

@@ -180,8 +180,12 @@ pub enum NodeEvent {
         /// For the operator.
         reason: String,
     },
+    /// The node has no key for this engine's macaroon any more (rule E18): an engine that took over
+    /// may have deleted it. The adapter looks; until [`NodeEvent::Fenced`] or another
+    /// [`NodeEvent::Connected`] it is not known.
+    KeyLost,
     /// What came of a [`Command::Revoke`]: done, or why not.
-    Revoked(Result<(), String>),
+    Revoked(Whose, Result<(), String>),
     /// The channels of the node, read anew.
     Channels(ChannelReport),
     /// Something happened to a send.

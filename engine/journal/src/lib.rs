@@ -39,7 +39,7 @@ pub use fault::{EXIT_CODE, Fault};
 pub use followed::Follow;
 pub use handle::{JournalHandle, Totals};
 pub use model::Change;
-pub use open::{JournalOptions, OpenError, Opened, Running, open};
+pub use open::{JournalOptions, OpenError, Opened, Running, open, open_if};
 pub use reader::{Group, Groups};
 pub use record::Position;
 pub use store::{Store, StoreError, free_bytes};

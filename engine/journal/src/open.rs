@@ -1,7 +1,7 @@
 //! Opens a journal: recovers what is open, proves that nothing acknowledged is missing, starts the
 //! two threads.
 
-use std::{io, path::PathBuf, sync::Arc, thread::JoinHandle};
+use std::{convert::Infallible, io, path::PathBuf, sync::Arc, thread::JoinHandle};
 
 use fulgurite_core::{Event, Lsn, UnixMs, book::Book};
 use fulgurite_inbox::{Bell, Ring, Watermark};
@@ -139,6 +139,21 @@ struct Recovered {
 /// Opens the journal in a folder, or begins one, at time `now`. Everything that was acknowledged
 /// is recovered and the views contain all of it, or the journal is not opened.
 pub fn open(options: JournalOptions, now: UnixMs) -> Result<Opened, OpenError> {
+    let may = |_: &Book| Ok::<(), Infallible>(());
+    open_if(options, now, may).map(|opened| match opened {
+        Ok(opened) => opened,
+        Err(never) => match never {},
+    })
+}
+
+/// Opens a journal as [`open`] does, unless `may_start` refuses what was recovered. Then no start
+/// is written: epochs are limited (`fulgurite_core::guard::KeyId`), and a service manager may try
+/// again for ever.
+pub fn open_if<E>(
+    options: JournalOptions,
+    now: UnixMs,
+    may_start: impl FnOnce(&Book) -> Result<(), E>,
+) -> Result<Result<Opened, E>, OpenError> {
     let path = Store::watermark_path(&options.folder);
     // RocksDB would begin a new database and clear away what is left of the old one.
     if let Some(Position { lsn: acknowledged, .. }) = WatermarkFile::read(&path)
@@ -153,6 +168,9 @@ pub fn open(options: JournalOptions, now: UnixMs) -> Result<Opened, OpenError> {
     let projected = Arc::new(Watermark::new(0));
     let mut views = Views { model: Arc::default(), store, projected, followed: Arc::default() };
     let recovered = recover(&mut views, acknowledged, &options)?;
+    if let Err(refused) = views.read_open(may_start) {
+        return Ok(Err(refused));
+    }
     let (position, epoch) = (recovered.position, recovered.epoch + 1);
     views.projected.publish(position.lsn);
     let shared = Arc::new(Shared {
@@ -187,7 +205,7 @@ pub fn open(options: JournalOptions, now: UnixMs) -> Result<Opened, OpenError> {
     };
     views.projected.block_until(started);
     let book = views.read_open(Book::clone);
-    Ok(Opened { book, epoch, journal, views, running })
+    Ok(Ok(Opened { book, epoch, journal, views, running }))
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {

@@ -3,13 +3,14 @@
 
 use std::{
     fmt,
-    sync::{Arc, Once},
+    sync::{Arc, Once, atomic::Ordering},
     thread,
     time::Duration,
 };
 
 use fulgurite_core::{
     Event, Lsn,
+    book::Book,
     guard::{KeyId, NotAlone},
     port::Journal,
 };
@@ -72,18 +73,23 @@ fn way_out(lsn: Lsn) -> String {
 ///
 /// # Errors
 /// When nothing may be paid from it.
-pub fn may_start(opened: &Opened, taken_over: Option<Lsn>) -> Result<(), Refused> {
-    let Some(not_alone) = &opened.book.not_alone else {
-        return Ok(());
-    };
-    if taken_over != Some(not_alone.lsn) {
-        return Err(Refused(not_alone.clone()));
+pub fn may_start(book: &Book, taken_over: Option<Lsn>) -> Result<(), Refused> {
+    match &book.not_alone {
+        Some(not_alone) if taken_over != Some(not_alone.lsn) => Err(Refused(not_alone.clone())),
+        Some(_) | None => Ok(()),
     }
+}
+
+/// Writes down that a person overrides the refusal, if there is one: the start was allowed by
+/// [`may_start`].
+pub fn take_over(opened: &Opened) {
+    let Some(not_alone) = &opened.book.not_alone else {
+        return;
+    };
     let lsn = opened.journal.append(Event::TakenOver { time: now() });
     opened.journal.watermark().block_until(lsn);
     tracing::warn!(node = %not_alone.node,
         "a person says that no other engine has this journal: it takes over");
-    Ok(())
 }
 
 /// Another engine has a copy of this journal: nothing more is paid from this one, now and after
@@ -100,10 +106,10 @@ pub(crate) fn end_fenced(shared: &Arc<Shared>, node: &NodeSlot, epoch: u32, reas
             let refused = Event::NotAlone { node: Arc::clone(&name), epoch, time: now() };
             let lsn = shared.journal.append(refused);
             shared.journal.watermark().block_until(lsn);
-            wait_withdrawn(&shared);
+            let left = wait_withdrawn(&shared);
             let line = format!(
                 "node {name} says that this is not the only engine with its journal: \
-                 {reason}. Nothing more is sent from here, however often it is started. {}",
+                 {reason}. Nothing more is sent from here, however often it is started. {}{left}",
                 way_out(lsn)
             );
             end(EXIT_FENCED, &line)
@@ -114,24 +120,43 @@ pub(crate) fn end_fenced(shared: &Arc<Shared>, node: &NodeSlot, epoch: u32, reas
 }
 
 /// Has the nodes revoke this engine's macaroons, as far as they answer: a key of an engine that has
-/// ended must stop no other.
-pub(crate) fn withdraw(shared: &Shared) {
+/// ended must stop no other. Returns what the last line says of those that did not.
+pub(crate) fn withdraw(shared: &Shared) -> String {
     tell_all(shared);
-    wait_withdrawn(shared);
+    wait_withdrawn(shared)
 }
 
 fn tell_all(shared: &Shared) {
+    // First: what nodes say of keys that go by this must not be taken for another engine's work.
+    shared.withdraws.store(true, Ordering::Release);
     for node in &shared.nodes.present() {
         node.inbox.deliver(NodeMessage::Withdraw);
     }
 }
 
-fn wait_withdrawn(shared: &Shared) {
+/// Waits until the nodes have answered, or for two seconds; what the last line says of those that
+/// did not delete the key.
+pub(crate) fn wait_withdrawn(shared: &Shared) -> String {
     let nodes = shared.nodes.present();
     for _ in 0..LOOKS_MAX {
-        if nodes.iter().all(|node| node.compared.lock().withdrawn) {
-            return;
+        if nodes.iter().all(|node| node.compared.lock().withdrawn.is_some()) {
+            break;
         }
         thread::sleep(LOOK_AGAIN);
     }
+    let left = nodes.iter().filter(|node| node.compared.lock().withdrawn != Some(true));
+    let left: Vec<&str> = left.map(|node| &*node.name).collect();
+    keys_left(&left)
+}
+
+/// What the last line says of nodes where this engine's key may be left.
+fn keys_left(nodes: &[&str]) -> String {
+    if nodes.is_empty() {
+        return String::new();
+    }
+    format!(
+        ". This engine's key could not be deleted at {}: until it is, it stops an engine that \
+         starts there on this journal in the same epoch or an earlier one (\"Keys that are left\")",
+        nodes.join(", ")
+    )
 }

@@ -100,7 +100,7 @@ impl NodeWork {
 
     /// Payments may be sent there.
     pub(crate) fn may_send(&self) -> bool {
-        self.slot.may_send() && !self.witnessing.waits
+        self.slot.may_send() && !self.witnessing.waits && !self.shared.is_withdrawn()
     }
 
     /// They may be sent now: what allows it is on disk (rule E1). A send that writes no event of

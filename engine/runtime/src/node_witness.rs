@@ -35,8 +35,6 @@ pub(crate) struct Witnessing {
     checking: Option<(u64, bool)>,
     /// Older engines with this journal cannot send to the node any more.
     revoked: bool,
-    /// The engine ends.
-    withdraws: bool,
     /// Why its payments cannot be compared; empty when they can.
     problem: String,
     /// Nothing may be sent to the node yet.
@@ -93,7 +91,7 @@ impl NodeWork {
     /// Begins to read, reads on, or stops, as the node is.
     pub(crate) fn witness_tick(&mut self, time: UnixMs) {
         self.shared.witness.see_clock(time);
-        if self.node.is_connected() && !self.witnessing.withdraws {
+        if self.node.is_connected() && !self.shared.is_withdrawn() {
             match (self.is_the_one_that_was_believed(), self.witnessing.reading.is_some()) {
                 (true, true) => {}
                 // What an earlier reading has found is still looked up: one look is enough.
@@ -279,14 +277,28 @@ impl NodeWork {
     pub(crate) fn withdraw(&mut self) {
         self.witnessing.waits = true;
         self.witnessing.reading = None;
-        self.witnessing.withdraws = true;
         self.adapter.command(Command::Revoke(Whose::Own));
+    }
+
+    /// What came of that.
+    pub(crate) fn withdrawn(&mut self, revoked: Result<(), String>) {
+        if let Err(error) = &revoked {
+            tracing::warn!(node = %self.slot.name, %error, "this engine's key cannot be deleted");
+        }
+        self.slot.compared.lock().withdrawn = Some(revoked.is_ok());
+    }
+
+    /// The node has lost this engine's key: an engine that took over may have paid meanwhile, and be
+    /// gone again. It is compared before it is sent to.
+    pub(crate) fn key_lost(&mut self) {
+        self.witnessing.waits = true;
+        self.witnessing.revoked = false;
+        self.witness_disconnected();
     }
 
     /// No older engine can send any more: what it sent before is listed now.
     pub(crate) fn revoked(&mut self, revoked: Result<(), String>, time: UnixMs) {
-        if self.witnessing.withdraws {
-            self.slot.compared.lock().withdrawn = true;
+        if self.shared.is_withdrawn() {
             return;
         }
         match revoked {

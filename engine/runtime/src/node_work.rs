@@ -16,7 +16,7 @@ use fulgurite_core::{
     fence::Fence,
     moments::Moments,
     node::Node,
-    port::{self, Journal, NodeEvent, NodeInfo},
+    port::{self, Journal, NodeEvent, NodeInfo, Whose},
     queue::Queue,
     tracker::{Outcome, Phase, Tracker, WAIT_MS_MAX},
 };
@@ -295,7 +295,11 @@ impl NodeWork {
                 self.fence.answered(expiry, answer, steady());
             }
             NodeEvent::Payments { call, page } => self.listed(call, page, time),
-            NodeEvent::Revoked(revoked) => self.revoked(revoked, time),
+            NodeEvent::Revoked(Whose::Own, revoked) => self.withdrawn(revoked),
+            NodeEvent::Revoked(Whose::Older, revoked) => self.revoked(revoked, time),
+            NodeEvent::KeyLost => self.key_lost(),
+            // It ends anyway. What nodes say once its own keys go is no reason never to start.
+            NodeEvent::Fenced { .. } if self.shared.is_withdrawn() => {}
             NodeEvent::Fenced { epoch, reason } => {
                 crate::clone_guard::end_fenced(&self.shared, &self.slot, epoch, &reason);
             }

@@ -3,7 +3,10 @@
 use std::{
     cell::RefCell,
     rc::Rc,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Waker},
 };
 
@@ -14,7 +17,7 @@ use fulgurite_core::{
     event::AttemptStarted,
     node,
     order::{Accepted, BatchOptions, Sealed},
-    port::{self, Command, Journal, NodeEvent, NodeInfo, TrackCall, TrackReport},
+    port::{self, Command, Journal, NodeEvent, NodeInfo, TrackCall, TrackReport, Whose},
     retry::RetryPolicy,
     standing, window,
 };
@@ -26,6 +29,7 @@ use crate::{
     batch_work::BatchWork,
     claims::Claims,
     clock::now,
+    clone_guard::wait_withdrawn,
     fleet::Fleet,
     intake::{self, Intake},
     message::{BatchMessage, Grant, NodeMessage, Request, Start, Steer},
@@ -100,6 +104,7 @@ impl Bench {
             recovered: book.time,
             // Nothing waits for the comparison of the nodes here.
             witness: Witness::new(WitnessPolicy::default(), 0, &book).0,
+            withdraws: AtomicBool::new(false),
         });
         let slot = Arc::new(BatchSlot::new(1, Some(batch_id()), 1));
         let running = Some(running);
@@ -140,14 +145,7 @@ impl Bench {
         let fleet = (Arc::clone(&self.shared), self.views.clone());
         let adapter: Rc<dyn port::Node> = Rc::<Heard>::clone(heard);
         let mut work = NodeWork::new(fleet, Arc::clone(&self.node), adapter);
-        let info = NodeInfo {
-            identity_pubkey: vec![2; 33],
-            alias: String::new(),
-            version: String::new(),
-            block_height: 1,
-            clock_offset_ms: 0,
-        };
-        work.drain(vec![NodeMessage::Event(NodeEvent::Connected(info))]);
+        work.drain(vec![connected()]);
         work
     }
 
@@ -220,6 +218,16 @@ fn started() -> Arc<AttemptStarted> {
         timeout_seconds: 30,
         send_until: UnixMs(i64::MAX / 2),
     })
+}
+
+fn connected() -> NodeMessage {
+    NodeMessage::Event(NodeEvent::Connected(NodeInfo {
+        identity_pubkey: vec![2; 33],
+        alias: String::new(),
+        version: String::new(),
+        block_height: 1,
+        clock_offset_ms: 0,
+    }))
 }
 
 /// A node actor whose attempt waits for leave to be sent again.
@@ -323,5 +331,61 @@ fn what_a_node_actor_granted_that_died_meanwhile_is_placed_again() {
             _ => None,
         });
         assert_eq!(again.is_some_and(|again| again.incarnation == 1), dies, "{again:?}");
+    }
+}
+
+fn has_sent(heard: &Heard) -> bool {
+    heard.0.borrow().iter().any(|command| matches!(command, Command::Send(_)))
+}
+
+#[test]
+fn nothing_is_sent_once_the_engine_withdraws_its_keys_by_a_rebuilt_actor_neither() {
+    for withdraws in [false, true] {
+        let (bench, heard) = (Bench::new(), Rc::<Heard>::default());
+        bench.shared.withdraws.store(withdraws, Ordering::Release);
+        // The actor that heard of it is dead: this one is told nothing.
+        let mut work = asking(&bench, &heard);
+        bench.wait_durable();
+        work.drain(vec![NodeMessage::Permission(attempt_id(), true)]);
+        assert_eq!(has_sent(&heard), !withdraws);
+    }
+}
+
+#[test]
+fn a_node_that_lost_the_key_is_compared_before_it_is_sent_to_again() {
+    for lost in [false, true] {
+        let (bench, heard) = (Bench::new(), Rc::<Heard>::default());
+        let mut work = asking(&bench, &heard);
+        bench.wait_durable();
+        if lost {
+            work.drain(vec![NodeMessage::Event(NodeEvent::KeyLost)]);
+        }
+        let lists = |command: &Command| matches!(command, Command::ListPayments(_));
+        heard.0.borrow_mut().clear();
+        work.drain(vec![connected()]);
+        work.drain(vec![NodeMessage::Permission(attempt_id(), true)]);
+        assert_eq!(has_sent(&heard), !lost);
+        assert_eq!(heard.0.borrow().iter().any(lists), lost, "it is read from the start");
+        assert!(!bench.shared.is_withdrawn(), "the other nodes pay on");
+    }
+}
+
+#[test]
+fn an_engine_that_withdraws_its_keys_is_not_cut_off_by_that_and_says_where_they_stay() {
+    let (bench, heard) = (Bench::new(), Rc::<Heard>::default());
+    let mut work = asking(&bench, &heard);
+    bench.told();
+    bench.shared.withdraws.store(true, Ordering::Release);
+    work.withdraw();
+    let fenced = NodeEvent::Fenced { epoch: 1, reason: "its macaroon was revoked".to_owned() };
+    let older = NodeEvent::Revoked(Whose::Older, Ok(()));
+    work.drain(vec![NodeMessage::Event(fenced), NodeMessage::Event(older)]);
+    assert!(bench.told().is_empty(), "it does not end anew, and for good");
+    assert_eq!(bench.node.compared.lock().withdrawn, None, "the older keys, not its own");
+    for (revoked, says) in [(Err("no connection".to_owned()), true), (Ok(()), false)] {
+        work.drain(vec![NodeMessage::Event(NodeEvent::Revoked(Whose::Own, revoked))]);
+        let line = wait_withdrawn(&bench.shared);
+        assert_eq!(line.contains("could not be deleted at a:"), says, "{line}");
+        assert_eq!(line.is_empty(), !says);
     }
 }

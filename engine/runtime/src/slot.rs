@@ -5,7 +5,10 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     rc::Rc,
-    sync::{Arc, atomic::AtomicU32},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
 use dashmap::DashMap;
@@ -109,9 +112,17 @@ pub struct Shared {
     pub recovered: UnixMs,
     /// What the nodes paid, compared with the journal.
     pub witness: Witness,
+    /// The engine ends and its keys are withdrawn (rule E18): nothing starts any more, by rebuilt
+    /// actors neither.
+    pub withdraws: AtomicBool,
 }
 
 impl Shared {
+    /// The engine ends: it was told that it is not the only one with its journal.
+    pub fn is_withdrawn(&self) -> bool {
+        self.withdraws.load(Ordering::Acquire)
+    }
+
     /// The index of the node with this name, unless it left.
     pub fn node_index(&self, name: &str) -> Option<usize> {
         self.nodes.find(name).map(|node| node.index)
@@ -213,8 +224,8 @@ pub struct Seen {
     pub live: bool,
     /// It could not be read, once at least.
     pub tried: bool,
-    /// The engine ends, and its key there is deleted, or could not be.
-    pub withdrawn: bool,
+    /// The engine ends: whether its key there is deleted. `None` before the node has answered.
+    pub withdrawn: Option<bool>,
 }
 
 impl NodeSlot {

@@ -1,6 +1,9 @@
 //! Starting the engine: one thread for the actors and the nodes' connections.
 
-use std::{sync::Arc, thread};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    thread,
+};
 
 use actix::System;
 use fulgurite_core::{
@@ -94,6 +97,7 @@ pub fn start(options: Options, opened: Opened) -> Engine {
         epoch,
         recovered,
         witness,
+        withdraws: AtomicBool::new(false),
     });
     witness_thread::run(Arc::clone(&shared), views.clone(), checks);
     let singles = Arc::new(BatchSlot::new(0, None, options.intake.open_payments_max));

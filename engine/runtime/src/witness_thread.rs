@@ -175,7 +175,7 @@ impl Checker {
         let (name, until) = (Arc::clone(&node.name), at.plus_ms(-1_000));
         let seen = Event::NodeCompared { node: name, until, live: false };
         self.shared.journal.watermark().block_until(self.shared.journal.append(seen));
-        clone_guard::withdraw(&self.shared);
+        let left = clone_guard::withdraw(&self.shared);
         let witness = &self.shared.witness;
         let (id, ordered) =
             ours.map_or((String::new(), at), |ours| (ours.id.to_string(), ours.created));
@@ -185,7 +185,7 @@ impl Checker {
              not sent. It is an old copy, or a second engine pays from another one: stop that \
              engine, or put the newest journal back. Only when neither is so, and a person paid \
              it by hand: `fulgurite serve --accept-paid-elsewhere {hash}`; see \
-             docs/exactly-once.md, \"Old copies\"",
+             docs/exactly-once.md, \"Old copies\"{left}",
             node.name,
             text(at),
             text(witness.changed),

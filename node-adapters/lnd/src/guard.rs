@@ -34,14 +34,17 @@ pub struct Guard {
     pub key: KeyId,
 }
 
-/// Bakes this engine's macaroon and looks whether it is the only one with its journal. Also returns
-/// the keys of the engines before it, to be revoked when the journal is known to be the newest.
+/// Bakes this engine's macaroon when it is the only one with its journal. Also returns the keys of
+/// the engines before it, to be revoked when the journal is known to be the newest.
 pub(crate) async fn bake(
     session: &Session,
     config: &LndConfig,
     guard: &Guard,
 ) -> Result<(Macaroon, Vec<u64>), Fault> {
     let asked = Asked::of(session, guard).await?;
+    // Whoever deleted our key, because it is newer, has left its own there: ours does not come
+    // back. Nobody else's deletion is a reason to end.
+    asked.older_keys(config, guard).await?;
     let permission = |(entity, action): (&str, &str)| MacaroonPermission {
         entity: entity.to_owned(),
         action: action.to_owned(),
@@ -55,24 +58,8 @@ pub(crate) async fn bake(
         .ok()
         .and_then(|baked| Macaroon::parse(&baked).ok())
         .ok_or(Fault::NotReady("the macaroon that the node baked is none"))?;
-    let request = lnrpc::ListMacaroonIDsRequest {};
-    let listed: lnrpc::ListMacaroonIDsResponse = asked.ask(LIST_MACAROON_IDS, &request).await?;
-    match guard.key.among(&listed.root_key_ids) {
-        Listed::Alone { older } => Ok((baked, older)),
-        Listed::NotAlone(other) => {
-            // Ours must not stop the other at its next start.
-            asked.delete(guard.key.number()).await?;
-            tracing::warn!(node = config.name, epoch = other.epoch, "another engine has its key");
-            let reason = format!(
-                "an engine with a copy of this journal started in epoch {}, this one in epoch {} \
-                 (root key {})",
-                other.epoch,
-                guard.key.epoch,
-                other.number()
-            );
-            Err(Fault::Fenced { epoch: other.epoch, reason })
-        }
-    }
+    // Again: of two engines that bake at the same time the second to look sees both.
+    Ok((baked, asked.older_keys(config, guard).await?))
 }
 
 /// Deletes the keys of the engines before this one, or its own: from then on lnd refuses every
@@ -102,18 +89,11 @@ pub(crate) async fn revoke(
     Ok(())
 }
 
-/// What a call's fault means under the guard: lnd has no key for this engine's macaroon any more.
-pub(crate) fn is_revoked(config: &LndConfig, fault: &CallFault) -> Option<Fault> {
-    let guard = config.guard.as_ref()?;
-    crate::meaning::is_root_key_gone(fault, guard.key.number()).then(|| Fault::Fenced {
-        epoch: guard.key.epoch,
-        reason: format!(
-            "its macaroon was revoked: an engine with a copy of this journal started after it \
-             (epoch {}), or somebody deleted root key {}",
-            guard.key.epoch,
-            guard.key.number()
-        ),
-    })
+/// lnd has no key for this engine's macaroon any more: no request with it can start. Why, the list
+/// of the keys says ([`bake`]).
+pub(crate) fn is_key_gone(config: &LndConfig, fault: &CallFault) -> bool {
+    let key = config.guard.as_ref().map(|guard| guard.key.number());
+    key.is_some_and(|key| crate::meaning::is_root_key_gone(fault, key))
 }
 
 struct Asked<'a> {
@@ -137,6 +117,33 @@ impl<'a> Asked<'a> {
         let Session { reads, call_timeout, .. } = self.session;
         let answer = reads.unary(path, Some(&self.bootstrap), request, *call_timeout).await;
         answer.map_err(|fault| Fault::Call(path, fault))
+    }
+
+    /// The keys of the engines before this one, unless one is listed that is as new as this.
+    async fn older_keys(&self, config: &LndConfig, guard: &Guard) -> Result<Vec<u64>, Fault> {
+        let request = lnrpc::ListMacaroonIDsRequest {};
+        let listed: lnrpc::ListMacaroonIDsResponse = self.ask(LIST_MACAROON_IDS, &request).await?;
+        let other = match guard.key.among(&listed.root_key_ids) {
+            Listed::Alone { older } => return Ok(older),
+            Listed::NotAlone(other) => other,
+        };
+        let (node, own) = (&config.name, guard.key.number());
+        tracing::warn!(node, epoch = other.epoch, "another engine has its key");
+        // Ours must not stop the other at its next start. Where it stays, we are not alone all the
+        // same.
+        if listed.root_key_ids.contains(&own)
+            && let Err(error) = self.delete(own).await
+        {
+            tracing::warn!(node, root_key = own, %error, "this engine's key cannot be deleted");
+        }
+        let reason = format!(
+            "an engine with a copy of this journal started in epoch {}, this one in epoch {} \
+             (root key {})",
+            other.epoch,
+            guard.key.epoch,
+            other.number()
+        );
+        Err(Fault::Fenced { epoch: other.epoch, reason })
     }
 
     async fn delete(&self, root_key_id: u64) -> Result<(), Fault> {

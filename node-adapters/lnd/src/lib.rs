@@ -19,6 +19,7 @@ pub mod macaroon;
 pub mod meaning;
 mod node;
 mod session;
+mod shared;
 pub mod tls;
 
 pub use config::LndConfig;

@@ -8,28 +8,20 @@
 //!
 //! Payments that are on their way when the connection for reads is lost go on over theirs.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
-    rc::Rc,
-    time::Duration,
-};
+use std::{rc::Rc, time::Duration};
 
-use fulgurite_core::{
-    AttemptId,
-    port::{NodeEvent, NodeInfo, Whose},
-};
+use fulgurite_core::port::{NodeEvent, NodeInfo, Whose};
 use fulgurite_proto::lnrpc::{self, WalletState};
-use tokio::{sync::watch, task::JoinHandle, time::Instant};
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    channels::Wanted,
     config::LndConfig,
     connect::chain,
     convert,
-    grpc::{CallFault, Head},
+    grpc::Head,
     guard,
     session::{Credentials, Fault, GET_INFO, Session},
+    shared::{Shared, Task},
 };
 
 const SUBSCRIBE_STATE: &str = "/lnrpc.State/SubscribeState";
@@ -39,62 +31,14 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// A clock that moved less than this is not worth a report, in milliseconds.
 const CLOCK_CHANGE_MS: i64 = 500;
 
-/// What the node's life and its commands share.
-pub(crate) struct Shared {
-    pub(crate) config: LndConfig,
-    /// Not a type parameter: what owns a node should not carry the type of a closure.
-    pub(crate) events: Box<dyn Fn(NodeEvent)>,
-    /// Nothing is reported after the node was dropped.
-    pub(crate) dropped: Cell<bool>,
-    /// There while the node can be used.
-    pub(crate) session: RefCell<Option<Rc<Session>>>,
-    /// The reading of the channels that the owner waits for.
-    pub(crate) channels: Wanted,
-    /// This engine ends: it must leave no key behind.
-    pub(crate) withdrawn: Cell<bool>,
-    /// The Track call of each attempt that goes on.
-    pub(crate) tracks: RefCell<HashMap<AttemptId, (u64, Task)>>,
-}
-
-impl Shared {
-    pub(crate) fn report(&self, event: NodeEvent) {
-        if !self.dropped.get() {
-            (self.events)(event);
-        }
-    }
-
-    /// A call that is refused because lnd has no key for our macaroon any more is the last one.
-    pub(crate) fn look_whether_revoked(&self, fault: &CallFault) {
-        if let Some(Fault::Fenced { epoch, reason }) = guard::is_revoked(&self.config, fault) {
-            self.report(NodeEvent::Fenced { epoch, reason });
-        }
-    }
-
-    pub(crate) fn session(&self) -> Option<Rc<Session>> {
-        self.session.borrow().clone()
-    }
-}
-
-/// Ends a task when it is dropped.
-pub(crate) struct Task(JoinHandle<()>);
-
-impl Task {
-    /// Starts a task of the current `LocalSet`.
-    pub(crate) fn start(future: impl Future<Output = ()> + 'static) -> Task {
-        Task(tokio::task::spawn_local(future))
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 /// A session that lasted this long shows that the node can be used: the next pause is short again.
 const STABLE: Duration = Duration::from_secs(10);
 
 const WITHDRAWN: Fault = Fault::NotReady("this engine's macaroon is withdrawn: it ends");
+const KEY_GONE: Fault = Fault::NotReady(
+    "the node has no root key for this engine's macaroon any more: another engine has taken over, \
+     somebody deleted the key, or the node's macaroons were put back; its list of keys says which",
+);
 
 /// Lives for ever.
 pub(crate) async fn live(shared: Rc<Shared>, kill: watch::Receiver<()>) {
@@ -115,9 +59,7 @@ pub(crate) async fn live(shared: Rc<Shared>, kill: watch::Receiver<()>) {
         };
         shared.session.take();
         let fault = match fault {
-            Fault::Call(path, fault) => {
-                guard::is_revoked(&shared.config, &fault).unwrap_or(Fault::Call(path, fault))
-            }
+            Fault::Call(_, fault) if shared.is_key_gone(&fault) => KEY_GONE,
             other => other,
         };
         if let Fault::Fenced { epoch, reason } = &fault {
@@ -151,13 +93,11 @@ async fn open(
         if shared.withdrawn.get() {
             return Err(WITHDRAWN);
         }
+        shared.baked.set(true);
         let (baked, older) = guard::bake(&session, &shared.config, guard).await?;
         session.use_macaroon(baked);
         session.older.replace(older);
-        if shared.withdrawn.get() {
-            guard::revoke(&session, &shared.config, Whose::Own).await?;
-            return Err(WITHDRAWN);
-        }
+        not_withdrawn(shared, &session).await?;
     }
     let info = loop {
         let info: lnrpc::GetInfoResponse =
@@ -170,7 +110,19 @@ async fn open(
     };
     let info = node_info(&info, session.clock_offset_ms().await?)?;
     session.dial_payments().await?;
+    not_withdrawn(shared, &session).await?;
     Ok((Rc::new(session), info, credentials))
+}
+
+/// The engine goes on, or its key goes: the command that withdrew it found no session.
+async fn not_withdrawn(shared: &Shared, session: &Session) -> Result<(), Fault> {
+    if !shared.withdrawn.get() {
+        return Ok(());
+    }
+    guard::revoke(session, &shared.config, Whose::Own).await?;
+    shared.baked.set(false);
+    shared.report(NodeEvent::Revoked(Whose::Own, Ok(())));
+    Err(WITHDRAWN)
 }
 
 fn node_info(info: &lnrpc::GetInfoResponse, clock_offset_ms: i64) -> Result<NodeInfo, Fault> {
@@ -260,6 +212,7 @@ async fn watch_session(
             },
             () = shared.channels.wanted() => watch.want_channels(),
             () = session.reads.closed() => return Fault::ConnectionLost,
+            () = session.key_gone.notified() => return KEY_GONE,
             () = tokio::time::sleep_until(next) => {
                 if let Err(fault) = watch.ask().await {
                     return fault;

@@ -23,10 +23,11 @@ use crate::{
     convert,
     grpc::{Call, CallFault, KillSwitch, NotHandedOver},
     guard,
-    life::{Shared, Task, live},
+    life::live,
     listed::Page,
     meaning,
     session::Fault,
+    shared::{Shared, Task},
 };
 
 const SEND_PAYMENT_V2: &str = "/routerrpc.Router/SendPaymentV2";
@@ -51,6 +52,7 @@ impl LndNode {
             dropped: Cell::new(false),
             session: RefCell::new(None),
             channels: Wanted::default(),
+            baked: Cell::new(false),
             withdrawn: Cell::new(false),
             tracks: RefCell::default(),
         });
@@ -64,10 +66,11 @@ impl LndNode {
         let follow = Follow { shared: Rc::clone(&self.shared), send, payment_hash };
         let patience = deadline + Duration::from_millis(self.shared.config.send_grace_ms);
         let request = convert::send_request(payment);
-        let call =
-            self.shared.session().ok_or(NotHandedOver).and_then(|session| {
-                session.start_send(SEND_PAYMENT_V2, &request, expiry, deadline)
-            });
+        // An engine that ends hands nothing over, while its key may still be there.
+        let session = self.shared.session().filter(|_| !self.shared.withdrawn.get());
+        let call = session
+            .ok_or(NotHandedOver)
+            .and_then(|session| session.start_send(SEND_PAYMENT_V2, &request, expiry, deadline));
         match call {
             Ok(call) => spawn(follow.send(call, patience)),
             Err(NotHandedOver) => spawn(async move { follow.end(SendEnd::NotHandedOver) }),
@@ -120,9 +123,10 @@ impl LndNode {
                 Some(session) => guard::revoke(&session, &shared.config, whose)
                     .await
                     .map_err(|fault| fault.to_string()),
+                None if whose == Whose::Own && !shared.baked.get() => Ok(()),
                 None => Err("no connection".to_owned()),
             };
-            shared.report(NodeEvent::Revoked(revoked));
+            shared.report(NodeEvent::Revoked(whose, revoked));
         });
     }
 
@@ -143,7 +147,7 @@ impl LndNode {
                     .await
                     .map_err(|fault| {
                         if let Fault::Call(_, fault) = &fault {
-                            shared.look_whether_revoked(fault);
+                            shared.is_key_gone(fault);
                         }
                         fault.to_string()
                     })
@@ -214,7 +218,7 @@ impl Follow {
                 }
             }
         };
-        self.shared.look_whether_revoked(&fault);
+        self.shared.is_key_gone(&fault);
         // A final message says all there is to know, however the stream ends.
         self.end(if is_final { SendEnd::Completed } else { meaning::send_end(&fault) });
     }

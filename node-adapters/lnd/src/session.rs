@@ -14,7 +14,7 @@ use fulgurite_proto::lnrpc;
 use http::HeaderValue;
 use prost::Message;
 use rustls::ClientConfig;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     config::LndConfig,
@@ -109,6 +109,8 @@ pub(crate) struct Session {
     pub(crate) reads: Rc<Connection>,
     /// Carry payments; `None` while one is made anew.
     pub(crate) payments: Vec<RefCell<Option<Rc<Connection>>>>,
+    /// lnd has no key for the macaroon any more: the session is over.
+    pub(crate) key_gone: Notify,
     /// Root keys of older engines with this journal (rule E18).
     pub(crate) older: RefCell<Vec<u64>>,
     pub(crate) call_timeout: Duration,
@@ -148,6 +150,7 @@ impl Session {
             dialer,
             reads,
             payments: (0..config.payment_connections.max(1)).map(|_| RefCell::default()).collect(),
+            key_gone: Notify::new(),
             older: RefCell::default(),
             call_timeout: config.call_timeout(),
             macaroon,

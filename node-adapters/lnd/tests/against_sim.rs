@@ -22,6 +22,9 @@ use fulgurite_lnd::{LndConfig, LndNode, macaroon::Macaroon};
 use fulgurite_sim::{Fleet, FleetConfig, Invoice, InvoiceOrder, Knobs, make_invoices};
 use tokio::sync::mpsc;
 
+#[path = "against_sim/guard.rs"]
+mod guard;
+
 const HOUR_MS: i64 = 3_600_000;
 /// Far above what anything takes; only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(60);

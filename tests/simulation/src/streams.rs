@@ -126,7 +126,8 @@ impl World {
             | NodeEvent::Channels(_)
             | NodeEvent::Payments { .. }
             | NodeEvent::Fenced { .. }
-            | NodeEvent::Revoked(_)
+            | NodeEvent::KeyLost
+            | NodeEvent::Revoked(..)
             | NodeEvent::ExpiryProbe { .. } => {}
         }
         self.tell(at, event);

@@ -1,9 +1,9 @@
 //! What is recovered is what was.
 
-use fulgurite_core::{Event, port::Journal};
+use fulgurite_core::{Event, book::Book, port::Journal};
 
 use super::{Fixture, NOW, history::History, options};
-use crate::{Verdict, open, verify};
+use crate::{Verdict, open, open_if, verify};
 
 fn seeds(count: u64) -> Vec<u64> {
     match std::env::var("SEED") {
@@ -18,6 +18,18 @@ fn a_new_journal_begins_with_its_start() {
     assert_eq!((fixture.opened.epoch, fixture.opened.book.lsn), (1, 1));
     assert_eq!((fixture.last(), fixture.opened.journal.durable()), (1, 1));
     let folder = fixture.close();
+    let fixture = Fixture::in_folder(folder);
+    assert_eq!((fixture.opened.epoch, fixture.opened.book.lsn), (2, 2));
+}
+
+#[test]
+fn a_start_that_is_refused_writes_nothing() {
+    let folder = Fixture::new().close();
+    for _ in 0..3 {
+        let refuses = |book: &Book| if book.epoch == 1 { Err("no") } else { Ok(()) };
+        let refused = open_if(options(folder.path()), NOW, refuses).expect("it is sound");
+        assert_eq!(refused.err(), Some("no"));
+    }
     let fixture = Fixture::in_folder(folder);
     assert_eq!((fixture.opened.epoch, fixture.opened.book.lsn), (2, 2));
 }

@@ -1,0 +1,72 @@
+//! What the life of a node's connections and its commands share.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+};
+
+use fulgurite_core::{AttemptId, port::NodeEvent};
+use tokio::task::JoinHandle;
+
+use crate::{channels::Wanted, config::LndConfig, grpc::CallFault, guard, session::Session};
+
+/// What the node's life and its commands share.
+pub(crate) struct Shared {
+    pub(crate) config: LndConfig,
+    /// Not a type parameter: what owns a node should not carry the type of a closure.
+    pub(crate) events: Box<dyn Fn(NodeEvent)>,
+    /// Nothing is reported after the node was dropped.
+    pub(crate) dropped: Cell<bool>,
+    /// There while the node can be used.
+    pub(crate) session: RefCell<Option<Rc<Session>>>,
+    /// The reading of the channels that the owner waits for.
+    pub(crate) channels: Wanted,
+    /// Its key may be at the node.
+    pub(crate) baked: Cell<bool>,
+    /// This engine ends: it must leave no key behind.
+    pub(crate) withdrawn: Cell<bool>,
+    /// The Track call of each attempt that goes on.
+    pub(crate) tracks: RefCell<HashMap<AttemptId, (u64, Task)>>,
+}
+
+impl Shared {
+    pub(crate) fn report(&self, event: NodeEvent) {
+        if !self.dropped.get() {
+            (self.events)(event);
+        }
+    }
+
+    /// Looks whether a call was refused because lnd has no key for our macaroon any more. Then
+    /// nothing more is asked with it: the next session looks why, before it is sent to again.
+    pub(crate) fn is_key_gone(&self, fault: &CallFault) -> bool {
+        let is_gone = guard::is_key_gone(&self.config, fault);
+        if is_gone {
+            if let Some(session) = self.session.take() {
+                session.key_gone.notify_one();
+            }
+            self.report(NodeEvent::KeyLost);
+        }
+        is_gone
+    }
+
+    pub(crate) fn session(&self) -> Option<Rc<Session>> {
+        self.session.borrow().clone()
+    }
+}
+
+/// Ends a task when it is dropped.
+pub(crate) struct Task(JoinHandle<()>);
+
+impl Task {
+    /// Starts a task of the current `LocalSet`.
+    pub(crate) fn start(future: impl Future<Output = ()> + 'static) -> Task {
+        Task(tokio::task::spawn_local(future))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
