@@ -249,8 +249,8 @@ async fn an_engine_that_one_node_cuts_off_leaves_no_key_at_any() -> Result<()> {
         Ok(one.macaroon_ids().await?.contains(key).then_some(()))
     })
     .await?;
-    let near = world.receiver(Receiver::Near).await?;
-    pays(&engine, "goes on", &near.invoices(2, AMOUNT_MSAT).await?)?;
+    let far = world.receiver(Receiver::Far).await?;
+    pays(&engine, "goes on", &far.invoices(2, AMOUNT_MSAT).await?)?;
     // This one is: it has left its own.
     let ours = KeyId::of(*key);
     let newer = KeyId::new(ours.installation, ours.epoch + 1, ours.random).number();

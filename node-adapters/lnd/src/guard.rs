@@ -134,7 +134,8 @@ impl<'a> Asked<'a> {
         if listed.root_key_ids.contains(&own)
             && let Err(error) = self.delete(own).await
         {
-            tracing::warn!(node, root_key = own, %error, "this engine's key cannot be deleted");
+            let error = format!("root key {own}: {error}");
+            tracing::warn!(node, error, "this engine's key cannot be deleted");
         }
         let reason = format!(
             "an engine with a copy of this journal started in epoch {}, this one in epoch {} \

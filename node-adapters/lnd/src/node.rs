@@ -126,6 +126,11 @@ impl LndNode {
                 None if whose == Whose::Own && !shared.baked.get() => Ok(()),
                 None => Err("no connection".to_owned()),
             };
+            let key = shared.config.guard.as_ref().filter(|_| whose == Whose::Own);
+            let revoked = revoked.map_err(|error| match key {
+                Some(guard) => format!("root key {}: {error}", guard.key.number()),
+                None => error,
+            });
             shared.report(NodeEvent::Revoked(whose, revoked));
         });
     }
