@@ -50,8 +50,7 @@ pub enum Command {
     },
     /// Reads the channels again, reported by [`NodeEvent::Channels`].
     ListChannels(ChannelsCall),
-    /// Has macaroons revoked (rule E18), reported by [`NodeEvent::Revoked`]; without a clone guard
-    /// there is nothing to do.
+    /// Has macaroons of the clone guard revoked (rule E18), reported by [`NodeEvent::Revoked`].
     Revoke(Whose),
     /// Reads a page of the node's payments, reported by [`NodeEvent::Payments`].
     ListPayments(ListCall),
@@ -180,9 +179,7 @@ pub enum NodeEvent {
         /// For the operator.
         reason: String,
     },
-    /// The node has no key for this engine's macaroon any more (rule E18): an engine that took over
-    /// may have deleted it. The adapter looks; until [`NodeEvent::Fenced`] or another
-    /// [`NodeEvent::Connected`] it is not known.
+    /// The node has no key for this engine's macaroon any more (rule E18): the adapter looks why.
     KeyLost,
     /// What came of a [`Command::Revoke`]: done, or why not.
     Revoked(Whose, Result<(), String>),

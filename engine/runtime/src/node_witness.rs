@@ -288,7 +288,7 @@ impl NodeWork {
         self.slot.compared.lock().withdrawn = Some(revoked.is_ok());
     }
 
-    /// The node has lost this engine's key: an engine that took over may have paid meanwhile, and be
+    /// The node has lost this engine's key: an engine that took over may have paid meanwhile and be
     /// gone again. It is compared before it is sent to.
     pub(crate) fn key_lost(&mut self) {
         self.witnessing.waits = true;
