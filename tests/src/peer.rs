@@ -71,18 +71,6 @@ impl Peer {
         Ok(())
     }
 
-    /// Makes a root key, as an engine does that bakes its macaroon.
-    ///
-    /// # Errors
-    /// When the node refuses.
-    pub async fn make_root_key(&self, root_key_id: u64) -> Result<()> {
-        let (entity, action) = ("info".to_owned(), "read".to_owned());
-        let permissions = vec![lnrpc::MacaroonPermission { entity, action }];
-        let request = lnrpc::BakeMacaroonRequest { permissions, root_key_id };
-        self.lightning().bake_macaroon(request).await?;
-        Ok(())
-    }
-
     fn lightning(&self) -> LightningClient<Connection> {
         LightningClient::new(self.connection.clone())
     }

@@ -238,7 +238,7 @@ pub async fn a_second_engine_is_refused_or_cuts_the_first_off(
     let more = near.invoices(1, AMOUNT_MSAT).await?;
     // It is told at its next call: it reads the node's payments each second.
     let (exit, words) = ended(&mut first).await?;
-    ensure!(exit == FENCED && words.contains("started in epoch"), "{exit:?}: {words}");
+    ensure!(exit == FENCED && words.contains("is gone"), "{exit:?}: {words}");
     // Whoever was cut off does not come back by being restarted.
     stays_refused(&mut first).await?;
     submit_paused(&third, "three", &more)?;

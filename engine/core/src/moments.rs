@@ -29,6 +29,11 @@ impl<T: Copy + Ord + Hash> Moments<T> {
         self.order.insert((at, what));
     }
 
+    /// Until when it waits.
+    pub fn at(&self, what: T) -> Option<UnixMs> {
+        self.of.get(&what).copied()
+    }
+
     /// It waits no more.
     pub fn remove(&mut self, what: T) {
         if let Some(at) = self.of.remove(&what) {

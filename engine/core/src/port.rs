@@ -179,8 +179,6 @@ pub enum NodeEvent {
         /// For the operator.
         reason: String,
     },
-    /// The node has no key for this engine's macaroon any more (rule E18): the adapter looks why.
-    KeyLost,
     /// What came of a [`Command::Revoke`]: done, or why not.
     Revoked(Whose, Result<(), String>),
     /// The channels of the node, read anew.

@@ -186,10 +186,13 @@ impl BatchWork {
         let held = self.held.batches.contains(&batch);
         let places = work.batch.is_running() && !work.hungry && !held;
         let schedule = &work.schedule;
-        match if places { schedule.wake_at(self.now) } else { schedule.end_at() } {
-            Some(at) => self.wakes.set(batch, at.max(self.now.plus_ms(WAKE_MS_MIN))),
-            None => self.wakes.remove(batch),
-        }
+        let Some(at) = (if places { schedule.wake_at(self.now) } else { schedule.end_at() }) else {
+            return self.wakes.remove(batch);
+        };
+        let soonest = at.max(self.now.plus_ms(WAKE_MS_MIN));
+        // Feeding it again and again does not put off what is due.
+        let before = self.wakes.at(batch).filter(|before| at <= *before && *before < soonest);
+        self.wakes.set(batch, before.unwrap_or(soonest));
     }
 
     /// Places orders at nodes while they take them.

@@ -288,14 +288,6 @@ impl NodeWork {
         self.slot.compared.lock().withdrawn = Some(revoked.is_ok());
     }
 
-    /// The node has lost this engine's key: an engine that took over may have paid meanwhile and be
-    /// gone again. It is compared before it is sent to.
-    pub(crate) fn key_lost(&mut self) {
-        self.witnessing.waits = true;
-        self.witnessing.revoked = false;
-        self.witness_disconnected();
-    }
-
     /// No older engine can send any more: what it sent before is listed now.
     pub(crate) fn revoked(&mut self, revoked: Result<(), String>, time: UnixMs) {
         if self.shared.is_withdrawn() {

@@ -297,7 +297,6 @@ impl NodeWork {
             NodeEvent::Payments { call, page } => self.listed(call, page, time),
             NodeEvent::Revoked(Whose::Own, revoked) => self.withdrawn(revoked),
             NodeEvent::Revoked(Whose::Older, revoked) => self.revoked(revoked, time),
-            NodeEvent::KeyLost => self.key_lost(),
             // It ends anyway. What nodes say once its own keys go is no reason never to start.
             NodeEvent::Fenced { .. } if self.shared.is_withdrawn() => {}
             NodeEvent::Fenced { epoch, reason } => {

@@ -352,25 +352,6 @@ fn nothing_is_sent_once_the_engine_withdraws_its_keys_by_a_rebuilt_actor_neither
 }
 
 #[test]
-fn a_node_that_lost_the_key_is_compared_before_it_is_sent_to_again() {
-    for lost in [false, true] {
-        let (bench, heard) = (Bench::new(), Rc::<Heard>::default());
-        let mut work = asking(&bench, &heard);
-        bench.wait_durable();
-        if lost {
-            work.drain(vec![NodeMessage::Event(NodeEvent::KeyLost)]);
-        }
-        let lists = |command: &Command| matches!(command, Command::ListPayments(_));
-        heard.0.borrow_mut().clear();
-        work.drain(vec![connected()]);
-        work.drain(vec![NodeMessage::Permission(attempt_id(), true)]);
-        assert_eq!(has_sent(&heard), !lost);
-        assert_eq!(heard.0.borrow().iter().any(lists), lost, "it is read from the start");
-        assert!(!bench.shared.is_withdrawn(), "the other nodes pay on");
-    }
-}
-
-#[test]
 fn an_engine_that_withdraws_its_keys_is_not_cut_off_by_that_and_says_where_they_stay() {
     let (bench, heard) = (Bench::new(), Rc::<Heard>::default());
     let mut work = asking(&bench, &heard);

@@ -95,6 +95,20 @@ fn a_burst_is_followed_by_the_next_moment_of_its_rate() {
 }
 
 #[test]
+fn what_is_due_is_not_put_off_by_what_comes_again_and_again() {
+    let bench = Bench::new();
+    let mut work = bench.batch_work(batch_options(), 1);
+    work.drain(Vec::new());
+    let end = end().unwrap();
+    // Outcomes of other payments, closer together than the batch is woken.
+    for late_ms in [0, 4, 8] {
+        work.now = end.plus_ms(late_ms);
+        work.feed(batch_id());
+        assert_eq!(work.wake_at(), Some(work.now), "{late_ms} ms late");
+    }
+}
+
+#[test]
 fn a_clock_that_is_set_back_by_an_hour_holds_up_no_retry() {
     let bench = Bench::new();
     let mut work = bench.batch_work(batch_options(), 1);

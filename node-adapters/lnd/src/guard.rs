@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use fulgurite_core::{
     guard::{KeyId, Listed},
-    port::Whose,
+    port::{NodeEvent, Whose},
 };
 use fulgurite_proto::lnrpc::{self, MacaroonPermission};
 use http::HeaderValue;
@@ -35,16 +35,16 @@ pub struct Guard {
 }
 
 /// Bakes this engine's macaroon when it is the only one with its journal. Also returns the keys of
-/// the engines before it, to be revoked when the journal is known to be the newest.
+/// the engines before it, to be revoked when the journal is known to be the newest. `had_key` when
+/// its key was there before: then a key that is gone does not come back.
 pub(crate) async fn bake(
     session: &Session,
     config: &LndConfig,
     guard: &Guard,
+    had_key: bool,
 ) -> Result<(Macaroon, Vec<u64>), Fault> {
     let asked = Asked::of(session, guard).await?;
-    // Whoever deleted our key, because it is newer, has left its own there: ours does not come
-    // back. Nobody else's deletion is a reason to end.
-    asked.older_keys(config, guard).await?;
+    asked.older_keys(config, guard, had_key).await?;
     let permission = |(entity, action): (&str, &str)| MacaroonPermission {
         entity: entity.to_owned(),
         action: action.to_owned(),
@@ -59,7 +59,7 @@ pub(crate) async fn bake(
         .and_then(|baked| Macaroon::parse(&baked).ok())
         .ok_or(Fault::NotReady("the macaroon that the node baked is none"))?;
     // Again: of two engines that bake at the same time the second to look sees both.
-    Ok((baked, asked.older_keys(config, guard).await?))
+    Ok((baked, asked.older_keys(config, guard, true).await?))
 }
 
 /// Deletes the keys of the engines before this one, or its own: from then on lnd refuses every
@@ -89,8 +89,24 @@ pub(crate) async fn revoke(
     Ok(())
 }
 
-/// lnd has no key for this engine's macaroon any more: no request with it can start. Why, the list
-/// of the keys says ([`bake`]).
+/// This engine's key is gone. A newer engine that took over has deleted it, and may have paid and
+/// be gone again with its own key: nothing that is left at the node tells that from a key that a
+/// person deleted.
+pub(crate) fn gone(guard: &Guard) -> NodeEvent {
+    let (epoch, reason) = key_gone(guard);
+    NodeEvent::Fenced { epoch, reason }
+}
+
+fn key_gone(guard: &Guard) -> (u32, String) {
+    let reason = format!(
+        "the root key {} of this engine's macaroon is gone: an engine with a copy of this journal \
+         has taken over, somebody deleted the key, or the node's macaroons were put back",
+        guard.key.number()
+    );
+    (guard.key.epoch, reason)
+}
+
+/// lnd has no key for this engine's macaroon any more: no request with it can start.
 pub(crate) fn is_key_gone(config: &LndConfig, fault: &CallFault) -> bool {
     let key = config.guard.as_ref().map(|guard| guard.key.number());
     key.is_some_and(|key| crate::meaning::is_root_key_gone(fault, key))
@@ -119,15 +135,26 @@ impl<'a> Asked<'a> {
         answer.map_err(|fault| Fault::Call(path, fault))
     }
 
-    /// The keys of the engines before this one, unless one is listed that is as new as this.
-    async fn older_keys(&self, config: &LndConfig, guard: &Guard) -> Result<Vec<u64>, Fault> {
+    /// The keys of the engines before this one, unless one is listed that is as new as this, or
+    /// this one's is missing that must be there.
+    async fn older_keys(
+        &self,
+        config: &LndConfig,
+        guard: &Guard,
+        must_be_there: bool,
+    ) -> Result<Vec<u64>, Fault> {
         let request = lnrpc::ListMacaroonIDsRequest {};
         let listed: lnrpc::ListMacaroonIDsResponse = self.ask(LIST_MACAROON_IDS, &request).await?;
+        let own = guard.key.number();
         let other = match guard.key.among(&listed.root_key_ids) {
+            Listed::Alone { .. } if must_be_there && !listed.root_key_ids.contains(&own) => {
+                let (epoch, reason) = key_gone(guard);
+                return Err(Fault::Fenced { epoch, reason });
+            }
             Listed::Alone { older } => return Ok(older),
             Listed::NotAlone(other) => other,
         };
-        let (node, own) = (&config.name, guard.key.number());
+        let node = &config.name;
         tracing::warn!(node, epoch = other.epoch, "another engine has its key");
         // Ours must not stop the other at its next start. Where it stays, we are not alone all the
         // same.

@@ -35,10 +35,8 @@ const CLOCK_CHANGE_MS: i64 = 500;
 const STABLE: Duration = Duration::from_secs(10);
 
 const WITHDRAWN: Fault = Fault::NotReady("this engine's macaroon is withdrawn: it ends");
-const KEY_GONE: Fault = Fault::NotReady(
-    "the node has no root key for this engine's macaroon any more: another engine has taken over, \
-     somebody deleted the key, or the node's macaroons were put back; its list of keys says which",
-);
+const KEY_GONE: Fault =
+    Fault::NotReady("the node has no root key for this engine's macaroon any more");
 
 /// Lives for ever.
 pub(crate) async fn live(shared: Rc<Shared>, kill: watch::Receiver<()>) {
@@ -94,7 +92,9 @@ async fn open(
             return Err(WITHDRAWN);
         }
         shared.baked.set(true);
-        let (baked, older) = guard::bake(&session, &shared.config, guard).await?;
+        let had_key = shared.has_key.get();
+        let (baked, older) = guard::bake(&session, &shared.config, guard, had_key).await?;
+        shared.has_key.set(true);
         session.use_macaroon(baked);
         session.older.replace(older);
         not_withdrawn(shared, &session).await?;

@@ -53,6 +53,7 @@ impl LndNode {
             session: RefCell::new(None),
             channels: Wanted::default(),
             baked: Cell::new(false),
+            has_key: Cell::new(false),
             withdrawn: Cell::new(false),
             tracks: RefCell::default(),
         });

@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) channels: Wanted,
     /// Its key may be at the node.
     pub(crate) baked: Cell<bool>,
+    /// Its key was at the node: whoever deletes it cuts this engine off.
+    pub(crate) has_key: Cell<bool>,
     /// This engine ends: it must leave no key behind.
     pub(crate) withdrawn: Cell<bool>,
     /// The Track call of each attempt that goes on.
@@ -37,15 +39,18 @@ impl Shared {
         }
     }
 
-    /// Looks whether a call was refused because lnd has no key for our macaroon any more. Then
-    /// nothing more is asked with it: the next session looks why, before it is sent to again.
+    /// Looks whether a call was refused because lnd has no key for our macaroon any more: then this
+    /// engine is cut off, and says so at once, for its other nodes too.
     pub(crate) fn is_key_gone(&self, fault: &CallFault) -> bool {
         let is_gone = guard::is_key_gone(&self.config, fault);
         if is_gone {
             if let Some(session) = self.session.take() {
                 session.key_gone.notify_one();
             }
-            self.report(NodeEvent::KeyLost);
+            // What it deletes itself cuts it off from nothing.
+            if let Some(guard) = self.config.guard.as_ref().filter(|_| !self.withdrawn.get()) {
+                self.report(guard::gone(guard));
+            }
         }
         is_gone
     }

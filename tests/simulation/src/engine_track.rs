@@ -72,7 +72,7 @@ impl Engine {
                 self.nodes[at].fence.answered(expiry, answer, time);
             }
             NodeEvent::Payments { call, page } => self.listed(at, call, page, now),
-            NodeEvent::Fenced { .. } | NodeEvent::KeyLost | NodeEvent::Revoked(..) => {}
+            NodeEvent::Fenced { .. } | NodeEvent::Revoked(..) => {}
         }
     }
 

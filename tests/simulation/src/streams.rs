@@ -126,7 +126,6 @@ impl World {
             | NodeEvent::Channels(_)
             | NodeEvent::Payments { .. }
             | NodeEvent::Fenced { .. }
-            | NodeEvent::KeyLost
             | NodeEvent::Revoked(..)
             | NodeEvent::ExpiryProbe { .. } => {}
         }
