@@ -83,8 +83,7 @@ pub struct Check {
 }
 
 impl Witness {
-    /// Nothing has been compared. The receiver is for
-    /// [`crate::witness_thread::run`].
+    /// Nothing has been compared. The receiver is for `witness_thread::run`.
     pub fn new(policy: WitnessPolicy, nodes: usize, book: &Book) -> (Witness, Receiver<Check>) {
         let (checks, receiver) = unbounded();
         let payments = book.batches.values().flat_map(|batch| &batch.payments);
@@ -152,7 +151,7 @@ impl Witness {
         self.waited_for.lock().remove(&node);
     }
 
-    /// Hands payments over to be looked up; answered with [`NodeMessage::Checked`]. False, and
+    /// Hands payments over to be looked up; answered with `NodeMessage::Checked`. False, and
     /// nothing is handed over, while others of that node are looked up.
     pub fn check(&self, check: Check) -> bool {
         let is_free = self.looked_up.lock().insert(check.node.index);
