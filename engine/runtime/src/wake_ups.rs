@@ -99,7 +99,7 @@ fn what_is_due_is_not_put_off_by_what_comes_again_and_again() {
     let bench = Bench::new();
     let mut work = bench.batch_work(batch_options(), 1);
     work.drain(Vec::new());
-    let end = end().unwrap();
+    let end = end().expect("invoices end");
     // Outcomes of other payments, closer together than the batch is woken.
     for late_ms in [0, 4, 8] {
         work.now = end.plus_ms(late_ms);
