@@ -8,13 +8,8 @@ use std::{mem::replace, rc::Rc};
 use fulgurite_core::{book::Book, port::Journal};
 
 use crate::{
-    disk::Disk,
-    engine::Engine,
-    engine_node::NodeWork,
-    fault::Fault,
-    rule::rule,
-    twin::Twin,
-    world::{Happening, World},
+    disk::Disk, engine::Engine, engine_node::NodeWork, fault::Fault, rule::rule, twin::Twin,
+    world::World,
 };
 
 /// So long an old copy runs at most.
@@ -104,13 +99,6 @@ impl World {
             return;
         };
         (self.disk, self.visible, self.engine) = (disk, visible, None);
-        for node in &mut self.nodes {
-            node.connection = None;
-            node.sends.clear();
-            node.tracks.clear();
-        }
-        self.life += 1;
-        let ms = self.random.between(1, 4_000);
-        self.after(ms, Happening::Restart);
+        self.starts_anew();
     }
 }

@@ -215,6 +215,11 @@ impl World {
         if left.survived > 0 {
             self.saw("records survived a crash unsynced");
         }
+        self.starts_anew();
+    }
+
+    /// The engine's process is gone with its connections; another one starts soon.
+    pub fn starts_anew(&mut self) {
         for node in &mut self.nodes {
             node.connection = None;
             node.sends.clear();
