@@ -25,7 +25,7 @@ use crate::{
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// How many bits, one at a time.
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub flips: u32,
     /// Decides the journal and the bits.
     #[arg(long, default_value_t = 1)]

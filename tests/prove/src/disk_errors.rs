@@ -35,7 +35,7 @@ use crate::{
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {
     /// Tries only the cases whose names contain this.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = part_of_a_case)]
     pub only: Option<String>,
 }
 
@@ -74,6 +74,14 @@ const CASES: [(&str, Harm); 9] = [
     ("start: disk read-only", Harm::AtStart(Fault::ReadOnly)),
     ("start: no more open files (EMFILE)", Harm::AtStart(Fault::Files)),
 ];
+
+fn part_of_a_case(text: &str) -> Result<String, String> {
+    let is_one = CASES.iter().any(|(name, _)| name.contains(text));
+    is_one.then(|| text.to_owned()).ok_or_else(|| {
+        let known: Vec<&str> = CASES.iter().map(|(name, _)| *name).collect();
+        format!("no case has it in its name; they are {}", known.join(", "))
+    })
+}
 
 /// Runs the proof on the engine that lies beside this program.
 ///

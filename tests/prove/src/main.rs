@@ -27,7 +27,8 @@ const EXITS: &str = "\
 Exit codes:
     0  the proof ran, and nothing was wrong
     1  something was wrong: the page says what
-   74  the proof could not be run to its end";
+    2  the options cannot be, or name nothing to try
+   74  the proof was not run to its end";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -10,6 +10,7 @@ pub struct Page {
     title: String,
     tables: Vec<(String, Vec<(String, Value)>)>,
     wrong: Vec<String>,
+    unfinished: Option<String>,
     notes: Vec<String>,
 }
 
@@ -32,6 +33,11 @@ impl Page {
     /// Adds something that must not be.
     pub fn wrong(&mut self, what: impl Into<String>) {
         self.wrong.push(what.into());
+    }
+
+    /// Says that less was run than was asked for, and why.
+    pub fn unfinished(&mut self, why: impl Into<String>) {
+        self.unfinished = Some(why.into());
     }
 
     /// Adds a line of prose.
@@ -65,6 +71,9 @@ impl Page {
         for note in &self.notes {
             text += &format!("\n{note}\n");
         }
+        if let Some(why) = &self.unfinished {
+            text += &format!("\nUNFINISHED: {why}\n");
+        }
         if !self.wrong.is_empty() {
             text += &format!("\nWRONG ({}):\n", self.wrong.len());
             self.wrong.iter().take(20).for_each(|line| text += &format!("  {line}\n"));
@@ -80,18 +89,28 @@ impl Page {
             all.insert(name.clone(), Value::Object(lines.iter().cloned().collect()));
         }
         all.insert("notes".into(), self.notes.clone().into());
+        all.insert("unfinished".into(), self.unfinished.clone().into());
         all.insert("wrong".into(), self.wrong.clone().into());
         Value::Object(all)
     }
 
-    /// Prints it; the exit code says whether all was right.
+    /// 0 when all was run and right, 1 when something was wrong, 74 when not all was run.
+    fn exit_code(&self) -> u8 {
+        match (self.is_clean(), &self.unfinished) {
+            (false, _) => 1,
+            (true, Some(_)) => 74,
+            (true, None) => 0,
+        }
+    }
+
+    /// Prints it; the exit code says whether all was run and right.
     pub fn print(&self, as_json: bool) -> ExitCode {
         if as_json {
             println!("{}", self.json());
         } else {
             print!("{}", self.text());
         }
-        ExitCode::from(u8::from(!self.is_clean()))
+        ExitCode::from(self.exit_code())
     }
 }
 
@@ -129,5 +148,22 @@ impl IntoIterator for Counts {
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_was_interrupted_is_no_success() {
+        let mut page = Page::new("crash");
+        assert_eq!(page.exit_code(), 0);
+        page.unfinished("interrupted after 8 of 100 cycles");
+        assert_eq!(page.exit_code(), 74);
+        assert!(page.text().contains("UNFINISHED: interrupted after 8 of 100"));
+        assert_eq!(page.json()["unfinished"], "interrupted after 8 of 100 cycles");
+        page.wrong("LOST");
+        assert_eq!(page.exit_code(), 1);
     }
 }

@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: Option<u64>,
     /// The first seed.
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(..1 << 63))]
     pub seed: Option<u64>,
     /// Lets only the faults with these numbers strike, as a seed that breaks a rule prints them.
     #[arg(long, value_name = "N,N", value_delimiter = ',', num_args = 0.., requires = "seed")]

@@ -36,7 +36,7 @@ use crate::report::{Counts, Page};
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// How many cycles of load, kill, restart and comparison.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub cycles: u32,
     /// Decides orders, faults of the nodes and kills; not what the threads make of it.
     #[arg(long, default_value_t = 1)]
@@ -69,7 +69,7 @@ async fn run_all(args: &Args) -> Result<Page> {
     let started = Instant::now();
     let interrupted = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&interrupted);
-    // Ctrl-C ends the run after this cycle, with the page of what was done.
+    // Ctrl-C ends the run after this cycle, with the page of what was done (exit code 74).
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
             told.store(true, Ordering::Relaxed);
@@ -93,7 +93,10 @@ async fn run_all(args: &Args) -> Result<Page> {
     let in_cycles = started.elapsed();
     proof.finish(if args.lnd { PATIENCE_LND } else { PATIENCE }).await?;
     let books = proof.sums().await?;
-    let page = page(args, &mut proof, (cycles, in_cycles), books)?;
+    let mut page = page(args, &mut proof, (cycles, in_cycles), books)?;
+    if cycles < args.cycles {
+        page.unfinished(format!("stopped after {cycles} of {} cycles", args.cycles));
+    }
     if !page.is_clean() {
         eprintln!("kept: {}", proof.keep().display());
     }
