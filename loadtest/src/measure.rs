@@ -1,9 +1,9 @@
 //! One measured thing, repeated: its middle and its extremes.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The middle value of several runs, the smallest and the largest.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// The middle one; of an even number, the mean of the middle two.
     pub median: f64,

@@ -19,6 +19,12 @@ pub struct Machine {
     pub processor: String,
     /// How many processors this process may use.
     pub processors: usize,
+    /// Its memory in MiB; 0 when that is not known.
+    #[serde(default)]
+    pub memory_mib: f64,
+    /// The kernel and its release; empty when that is not known.
+    #[serde(default)]
+    pub system: String,
     /// The load average of the last minute when the run began: what others did.
     pub load: f64,
 }
@@ -29,22 +35,33 @@ impl Machine {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let name = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
         let name = name.map(|rest| rest.trim_start_matches([' ', '\t', ':']).to_owned());
+        let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let memory = memory.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+        let kib = memory.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let load = load.split(' ').next().and_then(|load| load.parse().ok());
         Machine {
             version: env!("CARGO_PKG_VERSION").into(),
             processor: name.unwrap_or_else(|| "unknown processor".into()),
             processors: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            memory_mib: kib.map_or(0.0, |kib| mib(kib << 10)),
+            system: format!("Linux {}", release.trim()).trim_end().to_owned(),
             load: load.unwrap_or(0.0),
         }
     }
 
     /// One line.
     pub fn text(&self) -> String {
-        format!(
-            "fulgurite {}, {} x {}, load average {} when it began",
-            self.version, self.processors, self.processor, self.load
-        )
+        let Machine { version, processor, processors, load, .. } = self;
+        let mut text = format!("fulgurite {version}, {processors} x {processor}");
+        if self.memory_mib > 0.0 {
+            text += &format!(", {:.1} GiB", self.memory_mib / 1024.0);
+        }
+        if !self.system.is_empty() {
+            text += &format!(", {}", self.system);
+        }
+        text + &format!(", load average {load} when it began")
     }
 }
 

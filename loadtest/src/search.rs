@@ -155,7 +155,7 @@ pub async fn run(args: SearchArgs) -> Result<ExitCode> {
         search.tried(rate, valid && passed);
         invalid = 0;
     }
-    let report = Report { machine, commit, scenario, runs };
+    let report = Report::new(machine, commit, scenario, runs);
     if let Some(out) = out {
         files::write(out, &report)?;
     }

@@ -57,7 +57,7 @@ impl Keeper {
             ..Scenario::default()
         };
         let (machine, commit) = (self.machine.clone(), self.commit.clone());
-        let report = Report { machine, commit, scenario, runs: runs.to_vec() };
+        let report = Report::new(machine, commit, scenario, runs.to_vec());
         let took_s = self.started.elapsed().as_secs_f64();
         let kept = Kept { report, goals: measured.lines(), took_s };
         let Some(folder) = self.folder.clone().filter(|_| !kept.goals.is_empty()) else {

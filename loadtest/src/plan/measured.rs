@@ -133,7 +133,7 @@ mod tests {
 
     fn report(runs: Vec<RunResult>) -> Report {
         let (machine, scenario) = (Machine::now(), Scenario::default());
-        Report { machine, commit: None, scenario, runs }
+        Report::new(machine, None, scenario, runs)
     }
 
     #[test]

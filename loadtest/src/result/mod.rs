@@ -1,5 +1,6 @@
 //! What came of a run: the numbers, and the forms in which they are told.
 
+pub(crate) mod beside;
 pub(crate) mod files;
 pub(crate) mod hlog;
 pub(crate) mod html;
@@ -227,6 +228,8 @@ pub(crate) struct RunResult {
     pub latency: BTreeMap<String, Quantiles>,
     /// The outcome's distribution: quantile and milliseconds.
     pub curve: Vec<(f64, f64)>,
+    /// The same of the time from the request on.
+    pub service_curve: Vec<(f64, f64)>,
     pub timeline: Vec<Second>,
     pub usage: Usage,
     pub engine_stages: Vec<EngineStage>,
@@ -269,9 +272,23 @@ pub(crate) struct Report {
     pub commit: Option<String>,
     pub scenario: Scenario,
     pub runs: Vec<RunResult>,
+    /// The runs beside the bare client, when it ran too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<beside::Beside>,
 }
 
 impl Report {
+    /// Of what was run on `machine`.
+    pub fn new(
+        machine: Machine,
+        commit: Option<String>,
+        scenario: Scenario,
+        runs: Vec<RunResult>,
+    ) -> Report {
+        let beside = beside::all(&runs);
+        Report { machine, commit, scenario, runs, beside }
+    }
+
     /// Whether every run kept its limits and is valid.
     pub fn passed(&self) -> bool {
         self.runs.iter().all(|run| run.passed() && run.valid)

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use super::{Commits, Report, RunResult, Stage};
+use super::{Commits, Report, RunResult, Stage, beside};
 
 /// The whole report.
 pub(crate) fn text(report: &Report) -> String {
@@ -14,8 +14,7 @@ pub(crate) fn text(report: &Report) -> String {
     for run in &report.runs {
         text += &one(run);
     }
-    text += &ratios(report);
-    text
+    text + &beside::text(&report.beside)
 }
 
 /// One run.
@@ -126,24 +125,6 @@ fn engine(text: &mut String, run: &RunResult) -> std::fmt::Result {
     Ok(())
 }
 
-/// What each target reaches of the bare client's rate in the same round, at its best concurrency.
-pub(crate) fn ratios(report: &Report) -> String {
-    let mut text = String::new();
-    for run in report.runs.iter().filter(|run| run.target != "bare") {
-        let bare =
-            report.runs.iter().filter(|bare| bare.target == "bare" && bare.round == run.round);
-        let best = bare.max_by(|a, b| a.achieved_per_s.total_cmp(&b.achieved_per_s));
-        let Some(best) = best else { continue };
-        let ratio = run.achieved_per_s / best.achieved_per_s.max(f64::MIN_POSITIVE);
-        let (title, best) = (run.title(), best.title());
-        text += &format!("\n{title}: {ratio:.2} of the achieved rate of {best}");
-    }
-    if !text.is_empty() {
-        text.push('\n');
-    }
-    text
-}
-
 /// Refusals, failures and errors by code, the most frequent first.
 pub(crate) fn codes(codes: &BTreeMap<String, u64>) -> Vec<String> {
     let mut sorted: Vec<_> = codes.iter().collect();
@@ -170,42 +151,5 @@ mod tests {
     fn times_have_three_figures_and_a_unit() {
         let all = [0.0004, 0.25, 1.5, 25.04, 999.4, 2_345.0].map(milliseconds);
         assert_eq!(all, ["0 us", "250 us", "1.50 ms", "25.0 ms", "999 ms", "2.35 s"]);
-    }
-
-    #[test]
-    fn the_ratio_is_to_the_best_bare_client_of_the_same_round() {
-        let run = |target: &str, in_flight_max, round, achieved| {
-            serde_json::json!({
-                "target": target, "in_flight_max": in_flight_max, "round": round, "started": "",
-                "seconds": 1.0, "took_s": 1.0, "offered_per_s": 900.0, "achieved_per_s": achieved,
-                "lag_limit_ms": 20.0, "valid": true, "interrupted": false, "counts": {
-                    "offered": 0, "sent": 0, "acked": 0, "succeeded": 0, "failed": 0,
-                    "unresolved": 0, "refused": 0, "errors": 0, "timed_out": 0, "unsent": 0,
-                    "abandoned": 0, "watches_reopened": 0,
-                },
-                "codes": {}, "latency": {}, "curve": [], "timeline": [], "usage": {
-                    "engine_us": null, "nodes_us": null, "generator_us": 1.0,
-                    "engine_rss_mib": null, "engine_rss_before_mib": null,
-                },
-                "engine_stages": [], "faults": [], "idle_closed": 0, "checks": [],
-            })
-        };
-        let runs = [
-            run("batches", 0, 1, 400.0),
-            run("bare", 64, 1, 500.0),
-            run("bare", 256, 1, 800.0),
-            run("batches", 0, 2, 300.0),
-            run("bare", 64, 2, 600.0),
-        ];
-        let report = serde_json::json!({
-            "machine": { "version": "", "processor": "", "processors": 2, "load": 0.0 },
-            "commit": null,
-            "scenario": {},
-            "runs": runs,
-        });
-        let report: Report = serde_json::from_value(report).unwrap();
-        let text = ratios(&report);
-        assert!(text.contains("round 1: 0.50 of the achieved rate of bare, at most 256"), "{text}");
-        assert!(text.contains("round 2: 0.50 of the achieved rate of bare, at most 64"), "{text}");
     }
 }

@@ -222,6 +222,7 @@ fn result(
         valid: lag <= lag_limit_ms && books.counts.offered > 0,
         interrupted,
         curve: hlog::curve(&books.outcome),
+        service_curve: hlog::curve(&books.service),
         counts: books.counts,
         codes: books.codes,
         latency: books.latency,

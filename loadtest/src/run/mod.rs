@@ -158,7 +158,7 @@ pub async fn run(args: RunArgs) -> Result<ExitCode> {
             break;
         }
     }
-    let report = Report { machine, commit, scenario, runs };
+    let report = Report::new(machine, commit, scenario, runs);
     if let Some(out) = out {
         files::write(out, &report)?;
     }

@@ -221,6 +221,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("connections-10k", include_str!("../../scenarios/connections-10k.toml")),
     ("large-history", include_str!("../../scenarios/large-history.toml")),
     ("stall", include_str!("../../scenarios/stall.toml")),
+    ("yardstick", include_str!("../../scenarios/yardstick.toml")),
 ];
 
 impl Scenario {

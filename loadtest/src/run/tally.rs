@@ -234,13 +234,14 @@ impl Tally {
         let took = self.last_final.map(|last| last.saturating_duration_since(self.start));
         let latency = Stage::ALL
             .map(|stage| (stage.name().to_owned(), Quantiles::of(&self.all.0[stage as usize])));
-        let [_, _, outcome, _, _] = self.all.0;
+        let [_, _, outcome, service, _] = self.all.0;
         Ok(Books {
             counts: self.counts,
             codes: self.codes,
             latency: latency.into_iter().collect(),
             seconds: self.seconds,
             outcome,
+            service,
             took: took.unwrap_or_default(),
             final_in_time: self.final_in_time,
             paid_in_time: self.paid_in_time,
@@ -303,6 +304,8 @@ pub(crate) struct Books {
     pub seconds: Vec<Second>,
     /// The distribution of the outcome.
     pub outcome: Histogram<u64>,
+    /// That of the time from the request on.
+    pub service: Histogram<u64>,
     /// Until the last final state.
     pub took: Duration,
     /// Final states that came while arrivals were due.

@@ -2,19 +2,14 @@
 //!
 //! Nothing is asked of the machine's speed but what the freeze itself forces.
 
-use std::{fs, path::Path};
+use std::fs;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use hdrhistogram::{
-    Histogram,
-    serialization::{
-        Deserializer,
-        interval_log::{IntervalLogIterator, LogEntry},
-    },
-};
 use serde_json::Value;
 
-use crate::common::{loadtest, only_run};
+use crate::{
+    common::{loadtest, only_run},
+    whole,
+};
 
 /// The freeze of the scenario `stall`, in milliseconds of its run.
 const FROZEN_MS: f64 = 2_000.0;
@@ -26,23 +21,6 @@ fn run(arguments: &[&str]) -> Value {
 
 fn ms(run: &Value, stage: &str, quantile: &str) -> f64 {
     run["latency"][stage][quantile].as_f64().unwrap_or_else(|| panic!("{stage} {quantile}: {run}"))
-}
-
-/// How often each tag was recorded in an interval log, by the crate's own reader.
-fn recorded(path: &Path, wanted: &str) -> (u64, u64) {
-    let bytes = fs::read(path).expect("an interval log");
-    let (mut count, mut max) = (0, 0);
-    for entry in IntervalLogIterator::new(&bytes) {
-        let LogEntry::Interval(interval) = entry.expect("a readable line") else { continue };
-        let raw = STANDARD.decode(interval.encoded_histogram()).expect("base64");
-        let values: Histogram<u64> =
-            Deserializer::new().deserialize(&mut raw.as_slice()).expect("a histogram");
-        if interval.tag().is_some_and(|tag| tag.as_str() == wanted) {
-            count += values.len();
-            max = max.max(values.max());
-        }
-    }
-    (count, max)
 }
 
 #[test]
@@ -76,11 +54,12 @@ fn the_stall_of_a_frozen_fleet_is_in_the_report_in_full() {
     assert_eq!(second["offered"].as_u64(), Some(100), "{second}");
     assert!(second["outcome"]["max_ms"].as_f64() >= Some(0.9 * FROZEN_MS), "{second}");
     // The same in the interval log.
-    let (count, max_us) = recorded(&folder.path().join("batches-1.hlog"), "outcome");
+    let (count, max_us) = whole::recorded(&folder.path().join("batches-1.hlog"), "outcome");
     assert_eq!(count, 2_000);
     assert!(max_us as f64 / 1e3 >= 0.95 * FROZEN_MS, "{max_us} us");
-    let page = fs::read_to_string(folder.path().join("report.html")).expect("a page");
-    assert!(page.contains("all nodes frozen for 2 s") && !page.contains("<script"));
+    let page = whole::page(folder.path());
+    assert!(page.contains("8 s: all nodes frozen for 2 s"), "{page}");
+    whole::percentiles(&folder.path().join("batches-1.hgrm"), 2_000);
     println!(
         "outcome P99 {} ms, max {} ms",
         ms(&run, "outcome", "p99_ms"),

@@ -5,3 +5,4 @@ mod common;
 mod frozen;
 mod history;
 mod run;
+mod whole;

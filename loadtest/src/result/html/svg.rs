@@ -7,10 +7,10 @@ use crate::result::summary::milliseconds;
 /// The drawing, without its margins, in its own units.
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 200.0;
-const LEFT: f64 = 68.0;
-const BOTTOM: f64 = 34.0;
-const TOP: f64 = 10.0;
-const RIGHT: f64 = 34.0;
+const LEFT: f64 = 96.0;
+const BOTTOM: f64 = 40.0;
+const TOP: f64 = 14.0;
+const RIGHT: f64 = 46.0;
 /// A value that is drawn on a logarithm must not be 0: microseconds are the smallest told.
 const MS_MIN: f64 = 0.001;
 
@@ -73,7 +73,7 @@ impl Chart<'_> {
         for (at, text) in &self.ticks {
             let x = self.x(*at);
             writeln!(svg, "<path class=\"grid\" d=\"M{x:.1} {base}v4\"/>")?;
-            writeln!(svg, "<text class=\"mid\" x=\"{x:.1}\" y=\"{}\">{text}</text>", base + 18.0)?;
+            writeln!(svg, "<text class=\"mid\" x=\"{x:.1}\" y=\"{}\">{text}</text>", base + 26.0)?;
         }
         for (at, text) in &self.marks {
             let x = self.x(*at);

@@ -1,5 +1,7 @@
 //! `fulgurite-loadtest compare`: whether one build, or one configuration, differs from another.
 
+mod kept;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
@@ -19,9 +21,16 @@ const BLOCK_S: usize = 5;
 #[derive(Debug, Args)]
 pub struct CompareArgs {
     /// A report, or a folder that holds one: the first, which the other is compared with.
-    a: PathBuf,
+    #[arg(required_unless_present = "last")]
+    a: Option<PathBuf>,
     /// The second.
-    b: PathBuf,
+    #[arg(required_unless_present = "last")]
+    b: Option<PathBuf>,
+    /// Compares a kept result of `bench` with the last one before it that measured the same goals;
+    /// of a folder, the newest.
+    #[arg(long, value_name = "FILE|DIR", conflicts_with_all = ["a", "b"])]
+    #[arg(num_args = 0..=1, default_missing_value = "loadtest/results")]
+    last: Option<PathBuf>,
     /// Compares only the runs of this target.
     #[arg(long, value_name = "TARGET")]
     target: Option<String>,
@@ -36,7 +45,11 @@ pub struct CompareArgs {
 /// What is compared: of two reports of `bench` each goal's runs, else all runs.
 #[derive(Debug, Serialize)]
 struct Comparison {
+    a: PathBuf,
+    b: PathBuf,
     groups: Vec<Group>,
+    /// What two results of `bench` measured of the same goals.
+    goals: Vec<kept::Both>,
 }
 
 /// Runs of one kind.
@@ -85,22 +98,32 @@ const SECOND_VALUES: [(&str, bool, OfSecond); 4] = [
 /// # Errors
 /// When the two cannot be compared.
 pub fn run(args: &CompareArgs) -> Result<()> {
-    let (a, b) = (files::read(&args.a)?, files::read(&args.b)?);
+    let (path_a, path_b) = match (&args.last, &args.a, &args.b) {
+        (Some(last), ..) => kept::last_two(last)?,
+        (None, Some(a), Some(b)) => (a.clone(), b.clone()),
+        _ => bail!("two reports, or --last"),
+    };
+    let (a, b) = (files::read(&path_a)?, files::read(&path_b)?);
     let pick = |report: &Report, path: &Path| -> Result<Vec<RunResult>> {
         let wanted = |run: &&RunResult| args.target.as_ref().is_none_or(|name| run.target == *name);
         let runs: Vec<RunResult> = report.runs.iter().filter(wanted).cloned().collect();
         ensure!(!runs.is_empty(), "{} holds no such run", path.display());
         Ok(runs)
     };
-    let (runs_a, runs_b) = (pick(&a, &args.a)?, pick(&b, &args.b)?);
+    let (runs_a, runs_b) = (pick(&a, &path_a)?, pick(&b, &path_b)?);
     let is_bench = |runs: &[RunResult]| runs.iter().all(|run| run.goal.is_some());
-    let groups = match (is_bench(&runs_a), is_bench(&runs_b)) {
-        (true, true) => by_goal(&runs_a, &runs_b, args.with_invalid)?,
-        (false, false) => vec![in_order((&runs_a, &args.a), (&runs_b, &args.b), args)?],
+    let (groups, goals) = match (is_bench(&runs_a), is_bench(&runs_b)) {
+        (true, true) => {
+            let groups = by_goal(&runs_a, &runs_b, args.with_invalid)?;
+            (groups, kept::goals(&path_a, &path_b)?)
+        }
+        (false, false) => {
+            (vec![in_order((&runs_a, &path_a), (&runs_b, &path_b), args)?], Vec::new())
+        }
         _ => bail!("one of the two is of bench, and the other is not"),
     };
-    let comparison = Comparison { groups };
-    report::print(args.json, &comparison, &text(&comparison, (&args.a, &args.b)))
+    let comparison = Comparison { a: path_a, b: path_b, groups, goals };
+    report::print(args.json, &comparison, &text(&comparison))
 }
 
 /// The runs of one target, each with the one that has its place.
@@ -199,16 +222,16 @@ fn verdict(ratio: &Ratio, more_is_better: bool) -> &'static str {
     }
 }
 
-fn text(comparison: &Comparison, (a, b): (&Path, &Path)) -> String {
+fn text(comparison: &Comparison) -> String {
     let mut text = format!(
         "B over A, with the interval that holds it in 95 of 100 cases\n  A {}\n  B {}\n",
-        a.display(),
-        b.display()
+        comparison.a.display(),
+        comparison.b.display()
     );
     for group in &comparison.groups {
         text += &group_text(group);
     }
-    text
+    text + &kept::text(&comparison.goals)
 }
 
 fn group_text(group: &Group) -> String {
@@ -277,7 +300,8 @@ mod tests {
         assert_eq!((groups[0].pairs_of, groups[0].rows[0].ratio.pairs), ("runs", 2));
         assert!(groups[0].left_out.is_empty());
         assert_eq!(groups[1].left_out, ["round 1 is invalid in B", "round 3 is only in B"]);
-        let text = text(&Comparison { groups }, (Path::new("a"), Path::new("b")));
+        let sides = (PathBuf::from("a"), PathBuf::from("b"));
+        let text = text(&Comparison { a: sides.0, b: sides.1, groups, goals: Vec::new() });
         assert!(text.contains("P2\n"), "{text}");
         assert!(text.contains("left out: round 1 is invalid in B"), "{text}");
         let all = by_goal(&a, &b, true).unwrap();

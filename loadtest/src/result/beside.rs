@@ -1,0 +1,200 @@
+//! Each run beside the bare client of its round: the ratio, and the processor time behind it.
+
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+
+use super::RunResult;
+use crate::measure::Spread;
+
+/// Of what was offered: a client that reached so much of it could have done more.
+const KEPT_UP: f64 = 0.99;
+
+/// A run and the best bare client of its round. Processor time is for each payment with a final
+/// state, in microseconds; `None` where nobody could read it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Beside {
+    /// What ran.
+    pub run: String,
+    /// The bare client beside it.
+    pub bare: String,
+    pub target: String,
+    pub round: u32,
+    /// The achieved rate, of that of the bare client.
+    pub ratio: f64,
+    pub achieved_per_s: f64,
+    pub bare_achieved_per_s: f64,
+    pub engine_us: Option<f64>,
+    pub generator_us: Option<f64>,
+    /// The nodes' time in this run. A fleet that costs much flatters the ratio.
+    pub nodes_us: Option<f64>,
+    pub bare_nodes_us: Option<f64>,
+    /// The bare client is the generator of its run.
+    pub bare_generator_us: Option<f64>,
+    /// The bare client did all that was offered: the ratio says nothing of what it could have done.
+    pub bare_kept_up: bool,
+}
+
+/// Every run that has a bare client in its round, beside the fastest of them.
+pub(crate) fn all(runs: &[RunResult]) -> Vec<Beside> {
+    let engines = runs.iter().filter(|run| run.target != "bare");
+    let pairs = engines.filter_map(|run| {
+        let bare = runs.iter().filter(|bare| bare.target == "bare" && bare.round == run.round);
+        let best = bare.max_by(|a, b| a.achieved_per_s.total_cmp(&b.achieved_per_s))?;
+        Some((run, best))
+    });
+    pairs.map(|(run, bare)| of(run, bare)).collect()
+}
+
+fn of(run: &RunResult, bare: &RunResult) -> Beside {
+    Beside {
+        run: run.title(),
+        bare: bare.title(),
+        target: run.target.clone(),
+        round: run.round,
+        ratio: run.achieved_per_s / bare.achieved_per_s.max(f64::MIN_POSITIVE),
+        achieved_per_s: run.achieved_per_s,
+        bare_achieved_per_s: bare.achieved_per_s,
+        engine_us: run.usage.engine_us,
+        generator_us: run.usage.generator_us,
+        nodes_us: run.usage.nodes_us,
+        bare_nodes_us: bare.usage.nodes_us,
+        bare_generator_us: bare.usage.generator_us,
+        bare_kept_up: bare.achieved_per_s >= KEPT_UP * bare.offered_per_s,
+    }
+}
+
+/// The columns of a table, for a terminal or a page; the first is the run.
+pub(crate) const COLUMNS: [&str; 6] =
+    ["run", "achieved/s", "of bare", "engine", "nodes", "generator"];
+
+/// The rows under [`COLUMNS`]: each run, and below it the bare client that it is compared with.
+pub(crate) fn rows(all: &[Beside]) -> Vec<[String; 6]> {
+    let us = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.0}"));
+    let two = all.iter().map(|of| {
+        let run = [
+            of.run.clone(),
+            format!("{:.0}", of.achieved_per_s),
+            format!("{:.2}", of.ratio),
+            us(of.engine_us),
+            us(of.nodes_us),
+            us(of.generator_us),
+        ];
+        let bare = [
+            of.bare.clone(),
+            format!("{:.0}", of.bare_achieved_per_s),
+            "1".into(),
+            "-".into(),
+            us(of.bare_nodes_us),
+            us(of.bare_generator_us),
+        ];
+        [run, bare]
+    });
+    let mut rows: Vec<_> = two.flatten().collect();
+    // Several targets of a round have one bare client.
+    rows.dedup_by(|a, b| a == b);
+    rows
+}
+
+/// What the table does not say by itself: the middle of several rounds, and what it is worth.
+pub(crate) fn remarks(all: &[Beside]) -> Vec<String> {
+    let mut targets: Vec<&str> = all.iter().map(|of| of.target.as_str()).collect();
+    targets.dedup();
+    targets.sort_unstable();
+    targets.dedup();
+    let mut remarks = Vec::new();
+    for target in targets {
+        let of = all.iter().filter(|of| of.target == target);
+        let ratios: Vec<f64> = of.map(|of| of.ratio).collect();
+        let (rounds, spread) = (ratios.len(), Spread::of(ratios));
+        if rounds > 1 {
+            let Spread { median, min, max } = spread;
+            remarks.push(format!(
+                "{target}: {median:.2} of bare, the middle of {rounds} rounds ({min:.2} to \
+                 {max:.2})"
+            ));
+        }
+    }
+    if all.iter().any(|of| of.bare_kept_up) {
+        remarks.push(
+            "The bare client did all that was offered and could have done more: the ratio says \
+             nothing of a limit. The scenario yardstick offers more than either can do."
+                .into(),
+        );
+    }
+    remarks
+}
+
+/// The table and its remarks for a terminal; empty without a bare client.
+pub(crate) fn text(all: &[Beside]) -> String {
+    let mut text = String::new();
+    if all.is_empty() {
+        return text;
+    }
+    text += "\nbeside the bare client of the same round; CPU in us a payment\n";
+    for row in std::iter::once(COLUMNS.map(str::to_owned)).chain(rows(all)) {
+        let [run, rate, ratio, engine, nodes, generator] = row;
+        // Writing to a String does not fail.
+        let _ =
+            writeln!(text, "  {run:<32}{rate:>11}{ratio:>9}{engine:>9}{nodes:>9}{generator:>11}");
+    }
+    for remark in remarks(all) {
+        let _ = writeln!(text, "  {remark}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::Usage;
+
+    fn run(target: &str, in_flight_max: u32, round: u32, achieved_per_s: f64) -> RunResult {
+        let usage = Usage { nodes_us: Some(40.0 + f64::from(round)), ..Usage::default() };
+        let (target, offered_per_s) = (target.to_owned(), 900.0);
+        RunResult {
+            target,
+            in_flight_max,
+            round,
+            achieved_per_s,
+            offered_per_s,
+            usage,
+            ..RunResult::default()
+        }
+    }
+
+    #[test]
+    fn the_ratio_is_to_the_best_bare_client_of_the_same_round_and_the_nodes_time_is_beside_it() {
+        let runs = [
+            run("batches", 0, 1, 400.0),
+            run("bare", 64, 1, 500.0),
+            run("bare", 256, 1, 800.0),
+            run("batches", 0, 2, 300.0),
+            run("bare", 64, 2, 600.0),
+        ];
+        let all = all(&runs);
+        let ratios: Vec<_> = all.iter().map(|of| (of.ratio, of.bare.as_str())).collect();
+        assert_eq!(
+            ratios,
+            [
+                (0.5, "bare, at most 256 at once, round 1"),
+                (0.5, "bare, at most 64 at once, round 2")
+            ]
+        );
+        assert_eq!((all[1].nodes_us, all[1].bare_nodes_us), (Some(42.0), Some(42.0)));
+        let text = text(&all);
+        assert!(text.contains("batches: 0.50 of bare, the middle of 2 rounds"), "{text}");
+        assert!(text.contains(" 0.50        -       41"), "{text}");
+        assert!(!text.contains("says nothing"), "{text}");
+    }
+
+    #[test]
+    fn a_bare_client_that_kept_up_sets_no_limit() {
+        let all = all(&[run("http", 0, 1, 890.0), run("bare", 0, 1, 899.0)]);
+        assert!(all[0].bare_kept_up);
+        assert!(text(&all).contains("says nothing of a limit"));
+        assert!(super::all(&[run("http", 0, 1, 890.0)]).is_empty());
+        assert_eq!(text(&[]), "");
+    }
+}
