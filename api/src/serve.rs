@@ -21,7 +21,8 @@ use std::{
 
 use clap::Args;
 use fulgurite_config::Config;
-use fulgurite_core::{PaymentHash, book::Book, guard::KeyId};
+use fulgurite_core::{PaymentHash, book::Book};
+use fulgurite_lnd::OwnKeys;
 use fulgurite_runtime::{Engine, clone_guard, fleet};
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -125,7 +126,7 @@ async fn serve(config: Config, args: &ServeArgs) -> Result<(), Failure> {
     let listener = bind("admin.listen", config.admin.listen)?;
     tokio::spawn(admin::serve(listener, admin.clone()));
     let mut opening = std::pin::pin!(open_engine(&config, args));
-    let (engine, key) = tokio::select! {
+    let (engine, keys) = tokio::select! {
         opened = &mut opening => opened?,
         () = signal.received() => {
             // A process that ends while RocksDB opens on another thread can crash in RocksDB's own
@@ -154,15 +155,20 @@ async fn serve(config: Config, args: &ServeArgs) -> Result<(), Failure> {
         recovery_ms,
         "serving"
     );
-    tokio::spawn(reload::serve(hangup, args.config.clone(), config.clone(), (engine.clone(), key)));
+    tokio::spawn(reload::serve(
+        hangup,
+        args.config.clone(),
+        config.clone(),
+        (engine.clone(), keys),
+    ));
     signal.received().await;
     stop(&engine, &doors, open).await;
     Ok(())
 }
 
 /// Opens the journal and starts the actors and the nodes' connections on what it recovered.
-/// Also returns this engine's key for the clone guard.
-async fn open_engine(config: &Config, args: &ServeArgs) -> Result<(Engine, KeyId), Failure> {
+/// Also returns this engine's keys for the clone guard.
+async fn open_engine(config: &Config, args: &ServeArgs) -> Result<(Engine, OwnKeys), Failure> {
     let journal = options::journal(config);
     let folder = config.engine.data_dir.display().to_string();
     // Before the start is written: one that is refused changes nothing.
@@ -186,10 +192,10 @@ async fn open_engine(config: &Config, args: &ServeArgs) -> Result<(Engine, KeyId
         Err(panic) => return Err(broken_journal(&folder, &panic.to_string())),
     };
     clone_guard::take_over(&opened);
-    let key = clone_guard::guard_key(&opened);
-    let mut options = options::runtime(config, key);
+    let keys = OwnKeys::new(clone_guard::guard_key(&opened));
+    let mut options = options::runtime(config, &keys);
     options.witness.accepted = args.accept_paid_elsewhere.clone();
-    Ok((fulgurite_runtime::start(options, opened), key))
+    Ok((fulgurite_runtime::start(options, opened), keys))
 }
 
 /// Opens both doors; the tasks end when the doors are stopped.

@@ -4,15 +4,13 @@ use std::{path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
 use fulgurite_config::{Config, Network, Node, Priority, Signatures};
 use fulgurite_core::{
-    FeePolicy, Msat, breaker, channel,
-    guard::KeyId,
-    node,
+    FeePolicy, Msat, breaker, channel, node,
     order::{self, BatchOptions},
     retry::RetryPolicy,
     window,
 };
 use fulgurite_journal::JournalOptions;
-use fulgurite_lnd::{Guard, LndConfig, LndNode};
+use fulgurite_lnd::{Guard, LndConfig, LndNode, OwnKeys};
 use fulgurite_runtime::{
     NodeOptions, Options, intake,
     slot::{OpenNode, SendPolicy},
@@ -33,10 +31,10 @@ pub(super) fn journal(config: &Config) -> JournalOptions {
 }
 
 /// How the actors and the nodes are started.
-pub(super) fn runtime(config: &Config, key: KeyId) -> Options {
+pub(super) fn runtime(config: &Config, keys: &OwnKeys) -> Options {
     let (sends, channels) = (&config.sends, &config.channels);
     Options {
-        nodes: config.nodes.iter().map(|at| node(config, at, key)).collect(),
+        nodes: config.nodes.iter().map(|at| node(config, at, keys)).collect(),
         retry: RetryPolicy {
             backoff_ms_first: i64::from(config.retry.backoff_ms_first),
             backoff_ms_max: i64::from(config.retry.backoff_ms_max),
@@ -70,8 +68,8 @@ pub(super) fn runtime(config: &Config, key: KeyId) -> Options {
     }
 }
 
-/// How one node is started; `key` is this engine's, for its clone guard.
-pub(super) fn node(config: &Config, node: &Node, key: KeyId) -> NodeOptions {
+/// How one node is started; `keys` are this engine's, for the clone guard.
+pub(super) fn node(config: &Config, node: &Node, keys: &OwnKeys) -> NodeOptions {
     let window = &config.window;
     let max = if node.in_flight_max == 0 { window.in_flight_max } else { node.in_flight_max };
     let limits = node::Limits {
@@ -91,22 +89,23 @@ pub(super) fn node(config: &Config, node: &Node, key: KeyId) -> NodeOptions {
         name: node.name.as_str().into(),
         address: node.address.clone(),
         limits,
-        open: open_lnd(node, key),
+        open: open_lnd(node, keys),
     }
 }
 
 /// Joins the runtime, which knows no adapter, and the adapter, which knows no actor.
-fn open_lnd(node: &Node, key: KeyId) -> OpenNode {
-    let lnd = lnd(node, key);
+fn open_lnd(node: &Node, keys: &OwnKeys) -> OpenNode {
+    let lnd = lnd(node, keys);
     Box::new(move |events| Rc::new(LndNode::open(lnd.clone(), events)))
 }
 
 /// How a node is reached.
-pub(super) fn lnd(node: &Node, key: KeyId) -> LndConfig {
+pub(super) fn lnd(node: &Node, keys: &OwnKeys) -> LndConfig {
     let guard = &node.guard_macaroon_path;
     let guarded = *guard != PathBuf::new();
     LndConfig {
-        guard: guarded.then(|| Guard { macaroon_path: guard.clone(), key }),
+        guard: guarded.then(|| Guard { macaroon_path: guard.clone(), key: keys.id }),
+        key_at: keys.at(&node.name),
         name: node.name.clone(),
         address: node.address.clone(),
         tls_cert_path: node.tls_cert_path.clone(),
@@ -204,7 +203,8 @@ mod tests {
     #[test]
     fn the_configurations_defaults_are_those_of_the_parts() {
         let config = Config::default();
-        let runtime = runtime(&config, KeyId::new(1, 1, 1));
+        let keys = OwnKeys::new(fulgurite_core::guard::KeyId::new(1, 1, 1));
+        let runtime = runtime(&config, &keys);
         assert_eq!(runtime.retry, RetryPolicy::default());
         assert_eq!(runtime.witness, WitnessPolicy::default());
         let open_payments_max = config.limits.open_payments_max;

@@ -7,8 +7,7 @@
 use std::path::PathBuf;
 
 use fulgurite_config::{Config, Node};
-use fulgurite_core::guard::KeyId;
-use fulgurite_lnd::check_files;
+use fulgurite_lnd::{OwnKeys, check_files};
 use fulgurite_runtime::{Engine, fleet::FleetChange};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -25,14 +24,14 @@ pub(super) async fn serve(
     mut hangup: Signal,
     path: Option<PathBuf>,
     mut config: Config,
-    (engine, key): (Engine, KeyId),
+    (engine, keys): (Engine, OwnKeys),
 ) {
     while hangup.recv().await.is_some() {
         let Some(path) = &path else {
             warn!("SIGHUP: there is no configuration file to read again");
             continue;
         };
-        match reload(path, &config, (&engine, key)).await {
+        match reload(path, &config, (&engine, &keys)).await {
             Ok(nodes) => {
                 info!(nodes = nodes.len(), "the configuration was read again");
                 config.nodes = nodes;
@@ -49,16 +48,16 @@ pub(super) async fn serve(
 async fn reload(
     path: &std::path::Path,
     config: &Config,
-    (engine, key): (&Engine, KeyId),
+    (engine, keys): (&Engine, &OwnKeys),
 ) -> Result<Vec<Node>, String> {
     let wanted = Config::load(path).map_err(|fault| fault.to_string())?;
     let others = config.changed_sections(&wanted);
     let next = Config { nodes: wanted.nodes, ..config.clone() };
     for node in &next.nodes {
-        let checked = check_files(&options::lnd(node, key)).await;
+        let checked = check_files(&options::lnd(node, keys)).await;
         checked.map_err(|reason| format!("node `{}`: {reason}", node.name))?;
     }
-    let change = difference(config, &next, key);
+    let change = difference(config, &next, keys);
     engine.change_fleet(change).await.map_err(|refused| refused.to_string())?;
     if !others.is_empty() {
         let reason = others.join(", ");
@@ -68,12 +67,12 @@ async fn reload(
 }
 
 /// What `next` changes of the nodes.
-fn difference(config: &Config, next: &Config, key: KeyId) -> FleetChange {
+fn difference(config: &Config, next: &Config, keys: &OwnKeys) -> FleetChange {
     let mut change = FleetChange::default();
     for node in &next.nodes {
         match config.nodes.iter().find(|known| known.name == node.name) {
-            None => change.join.push(options::node(next, node, key)),
-            Some(known) if known != node => change.renew.push(options::node(next, node, key)),
+            None => change.join.push(options::node(next, node, keys)),
+            Some(known) if known != node => change.renew.push(options::node(next, node, keys)),
             Some(_) => {}
         }
     }
@@ -100,14 +99,15 @@ mod tests {
     fn nodes_join_change_and_leave_by_their_names() {
         let before = config(&[("a", "x:1"), ("b", "x:2"), ("c", "x:3")]);
         let after = config(&[("c", "x:3"), ("b", "x:9"), ("d", "x:4")]);
-        let change = difference(&before, &after, KeyId::new(1, 1, 1));
+        let keys = OwnKeys::new(fulgurite_core::guard::KeyId::new(1, 1, 1));
+        let change = difference(&before, &after, &keys);
         let names = |nodes: &[fulgurite_runtime::NodeOptions]| -> Vec<String> {
             nodes.iter().map(|node| node.name.to_string()).collect()
         };
         assert_eq!(names(&change.join), ["d"]);
         assert_eq!(names(&change.renew), ["b"]);
         assert_eq!(change.part.iter().map(|name| &**name).collect::<Vec<_>>(), ["a"]);
-        let same = difference(&before, &before, KeyId::new(1, 1, 1));
+        let same = difference(&before, &before, &keys);
         assert!(same.join.is_empty() && same.renew.is_empty() && same.part.is_empty());
     }
 }

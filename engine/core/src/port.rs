@@ -59,8 +59,9 @@ pub enum Command {
 /// Whose macaroons are revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
-    /// Those of older engines with this journal.
-    Older,
+    /// Those of older engines with this journal, as the present session found them. The number
+    /// is the call's: what comes of one that was made over an earlier connection says nothing.
+    Older(u64),
     /// This engine's own: it ends.
     Own,
 }

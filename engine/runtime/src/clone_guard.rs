@@ -99,13 +99,12 @@ pub(crate) fn end_fenced(shared: &Arc<Shared>, node: &NodeSlot, epoch: u32, reas
     // Other nodes may say it meanwhile.
     ENDS.call_once(|| {
         // At once: from here on nothing starts at any node.
-        tell_all(shared);
+        shared.withdraws.store(true, Ordering::Release);
         let (shared, name) = (Arc::clone(shared), Arc::clone(&node.name));
         let reason = reason.to_owned();
         let ends = move || {
             let refused = Event::NotAlone { node: Arc::clone(&name), epoch, time: now() };
-            let lsn = shared.journal.append(refused);
-            shared.journal.watermark().block_until(lsn);
+            let lsn = refuse(&shared, refused, |lsn| shared.journal.watermark().block_until(lsn));
             let left = wait_withdrawn(&shared);
             let line = format!(
                 "node {name} says that this is not the only engine with its journal: \
@@ -117,6 +116,15 @@ pub(crate) fn end_fenced(shared: &Arc<Shared>, node: &NodeSlot, epoch: u32, reas
         let thread = thread::Builder::new().name("fenced".to_owned()).spawn(ends);
         thread.expect("the process may start a thread");
     });
+}
+
+/// Writes a refusal down, and has the nodes delete this engine's keys only then: a process that is
+/// killed between would start anew, and newer than the engine that it is a copy of.
+pub(crate) fn refuse(shared: &Shared, refused: Event, wait_durable: impl FnOnce(Lsn)) -> Lsn {
+    let lsn = shared.journal.append(refused);
+    wait_durable(lsn);
+    tell_all(shared);
+    lsn
 }
 
 /// Has the nodes revoke this engine's macaroons, as far as they answer: a key of an engine that has

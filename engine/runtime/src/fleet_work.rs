@@ -37,6 +37,10 @@ pub(crate) fn open_adapter(open: &OpenNode, slot: &Arc<NodeSlot>) -> Rc<dyn port
 
 impl Supervisor {
     pub(crate) fn change(&mut self, change: Change, me: &Addr<Supervisor>) {
+        // A node that is opened now would keep a key of an engine that ends.
+        if self.shared.is_withdrawn() {
+            return;
+        }
         match change {
             Change::Join(options) => {
                 let (known, seen_until) = self.views.read_open(|book| {

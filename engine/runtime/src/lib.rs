@@ -27,6 +27,8 @@ mod end;
 pub mod engine;
 pub mod fleet;
 mod fleet_work;
+#[cfg(test)]
+mod guard_waits;
 mod held;
 pub mod intake;
 pub mod message;

@@ -33,7 +33,10 @@ pub(crate) struct Witnessing {
     started: [HashSet<PaymentHash>; 2],
     /// The page that is looked up, and whether there is more behind it.
     checking: Option<(u64, bool)>,
-    /// Older engines with this journal cannot send to the node any more.
+    /// The first call over this connection that revokes the macaroons of older engines with this
+    /// journal.
+    revoking: Option<u64>,
+    /// None of those over this connection can send to the node any more.
     revoked: bool,
     /// Why its payments cannot be compared; empty when they can.
     problem: String,
@@ -78,6 +81,9 @@ impl NodeWork {
     /// What the node does now, nobody sees.
     pub(crate) fn witness_disconnected(&mut self) {
         self.witnessing.reading = None;
+        // The next connection may find other keys.
+        self.witnessing.revoking = None;
+        self.witnessing.revoked = false;
         self.witness_could_not();
         crate::witness::not_read(&self.shared, &self.slot);
     }
@@ -101,6 +107,7 @@ impl NodeWork {
                 // compared before it is sent to.
                 (false, reads) => {
                     self.witnessing.waits = true;
+                    self.witnessing.revoking = None;
                     self.witnessing.revoked = false;
                     if reads || !self.slot.compared.lock().tried {
                         self.witness_disconnected();
@@ -165,14 +172,16 @@ impl NodeWork {
 
     fn list_on(&mut self, time: UnixMs) {
         self.witnessing.asked = time;
-        let number = {
-            let mut number = self.slot.number.lock();
-            *number += 1;
-            *number
-        };
+        let number = self.next_call();
         if let Some(reading) = &mut self.witnessing.reading {
             self.adapter.command(Command::ListPayments(reading.ask(number)));
         }
+    }
+
+    fn next_call(&self) -> u64 {
+        let mut number = self.slot.number.lock();
+        *number += 1;
+        *number
     }
 
     /// A page of the node's payments, or why there is none.
@@ -252,7 +261,9 @@ impl NodeWork {
         if !self.witnessing.revoked {
             // Only now: an old copy must not cut off the engine with the newest journal.
             self.witnessing.at = time.plus_ms(AGAIN_MS);
-            return self.adapter.command(Command::Revoke(Whose::Older));
+            let call = self.next_call();
+            self.witnessing.revoking.get_or_insert(call);
+            return self.adapter.command(Command::Revoke(Whose::Older(call)));
         }
         // A page that was asked for before the revocation may miss what was started before it.
         if !self.witnessing.reading.as_ref().is_some_and(Reading::is_level) {
@@ -289,8 +300,9 @@ impl NodeWork {
     }
 
     /// No older engine can send any more: what it sent before is listed now.
-    pub(crate) fn revoked(&mut self, revoked: Result<(), String>, time: UnixMs) {
-        if self.shared.is_withdrawn() {
+    pub(crate) fn revoked(&mut self, call: u64, revoked: Result<(), String>, time: UnixMs) {
+        let is_asked = self.witnessing.revoking.is_some_and(|first| call >= first);
+        if !is_asked || self.shared.is_withdrawn() {
             return;
         }
         match revoked {

@@ -296,7 +296,7 @@ impl NodeWork {
             }
             NodeEvent::Payments { call, page } => self.listed(call, page, time),
             NodeEvent::Revoked(Whose::Own, revoked) => self.withdrawn(revoked),
-            NodeEvent::Revoked(Whose::Older, revoked) => self.revoked(revoked, time),
+            NodeEvent::Revoked(Whose::Older(call), revoked) => self.revoked(call, revoked, time),
             // It ends anyway. What nodes say once its own keys go is no reason never to start.
             NodeEvent::Fenced { .. } if self.shared.is_withdrawn() => {}
             NodeEvent::Fenced { epoch, reason } => {

@@ -17,7 +17,7 @@ use fulgurite_core::{
     event::AttemptStarted,
     node,
     order::{Accepted, BatchOptions, Sealed},
-    port::{self, Command, Journal, NodeEvent, NodeInfo, TrackCall, TrackReport, Whose},
+    port::{self, Command, Journal, NodeEvent, NodeInfo, TrackCall, TrackReport},
     retry::RetryPolicy,
     standing, window,
 };
@@ -29,7 +29,6 @@ use crate::{
     batch_work::BatchWork,
     claims::Claims,
     clock::now,
-    clone_guard::wait_withdrawn,
     fleet::Fleet,
     intake::{self, Intake},
     message::{BatchMessage, Grant, NodeMessage, Request, Start, Steer},
@@ -41,7 +40,7 @@ use crate::{
 
 /// What was asked of the node.
 #[derive(Default)]
-pub(crate) struct Heard(RefCell<Vec<Command>>);
+pub(crate) struct Heard(pub(crate) RefCell<Vec<Command>>);
 
 impl port::Node for Heard {
     fn command(&self, command: Command) {
@@ -111,7 +110,7 @@ impl Bench {
         Bench { shared, views, running, node, slot, _folder: folder }
     }
 
-    fn journal(&self) -> &JournalHandle {
+    pub(crate) fn journal(&self) -> &JournalHandle {
         &self.shared.journal
     }
 
@@ -120,7 +119,7 @@ impl Bench {
         self.running.take().expect("it is stopped once").close();
     }
 
-    fn wait_durable(&self) {
+    pub(crate) fn wait_durable(&self) {
         self.journal().watermark().block_until(self.journal().last());
     }
 
@@ -169,7 +168,7 @@ pub(crate) fn batch_id() -> BatchId {
     BatchId::from_uuid(0x0199_aaaa_bbbb_7ccc_8ddd << 48)
 }
 
-fn attempt_id() -> AttemptId {
+pub(crate) fn attempt_id() -> AttemptId {
     AttemptId { payment: batch_id().payment(1), number: 1 }
 }
 
@@ -220,7 +219,7 @@ fn started() -> Arc<AttemptStarted> {
     })
 }
 
-fn connected() -> NodeMessage {
+pub(crate) fn connected() -> NodeMessage {
     NodeMessage::Event(NodeEvent::Connected(NodeInfo {
         identity_pubkey: vec![2; 33],
         alias: String::new(),
@@ -231,7 +230,7 @@ fn connected() -> NodeMessage {
 }
 
 /// A node actor whose attempt waits for leave to be sent again.
-fn asking(bench: &Bench, heard: &Rc<Heard>) -> NodeWork {
+pub(crate) fn asking(bench: &Bench, heard: &Rc<Heard>) -> NodeWork {
     let mut work = bench.node_work(heard);
     let start = Start {
         payment: batch_id().payment(1),
@@ -331,42 +330,5 @@ fn what_a_node_actor_granted_that_died_meanwhile_is_placed_again() {
             _ => None,
         });
         assert_eq!(again.is_some_and(|again| again.incarnation == 1), dies, "{again:?}");
-    }
-}
-
-fn has_sent(heard: &Heard) -> bool {
-    heard.0.borrow().iter().any(|command| matches!(command, Command::Send(_)))
-}
-
-#[test]
-fn nothing_is_sent_once_the_engine_withdraws_its_keys_by_a_rebuilt_actor_neither() {
-    for withdraws in [false, true] {
-        let (bench, heard) = (Bench::new(), Rc::<Heard>::default());
-        bench.shared.withdraws.store(withdraws, Ordering::Release);
-        // The actor that heard of it is dead: this one is told nothing.
-        let mut work = asking(&bench, &heard);
-        bench.wait_durable();
-        work.drain(vec![NodeMessage::Permission(attempt_id(), true)]);
-        assert_eq!(has_sent(&heard), !withdraws);
-    }
-}
-
-#[test]
-fn an_engine_that_withdraws_its_keys_is_not_cut_off_by_that_and_says_where_they_stay() {
-    let (bench, heard) = (Bench::new(), Rc::<Heard>::default());
-    let mut work = asking(&bench, &heard);
-    bench.told();
-    bench.shared.withdraws.store(true, Ordering::Release);
-    work.withdraw();
-    let fenced = NodeEvent::Fenced { epoch: 1, reason: "its macaroon was revoked".to_owned() };
-    let older = NodeEvent::Revoked(Whose::Older, Ok(()));
-    work.drain(vec![NodeMessage::Event(fenced), NodeMessage::Event(older)]);
-    assert!(bench.told().is_empty(), "it does not end anew, and for good");
-    assert_eq!(bench.node.compared.lock().withdrawn, None, "the older keys, not its own");
-    for (revoked, says) in [(Err("no connection".to_owned()), true), (Ok(()), false)] {
-        work.drain(vec![NodeMessage::Event(NodeEvent::Revoked(Whose::Own, revoked))]);
-        let line = wait_withdrawn(&bench.shared);
-        assert_eq!(line.contains("could not be deleted at a:"), says, "{line}");
-        assert_eq!(line.is_empty(), !says);
     }
 }

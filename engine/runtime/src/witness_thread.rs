@@ -60,8 +60,16 @@ impl Checker {
             .collect();
         if !elsewhere.is_empty() {
             let node = Arc::clone(&check.node.name);
-            tracing::info!(%node, payments = elsewhere.len(),
-                "payments that were not ordered here are claimed as paid elsewhere");
+            let payments = elsewhere.len();
+            // What was paid before this engine began may be anybody's.
+            if self.shared.witness.waits_for(check.node.index) {
+                tracing::info!(%node, payments,
+                    "payments that were not ordered here are claimed as paid elsewhere");
+            } else {
+                tracing::warn!(%node, payments, "somebody else pays over the node: a person, or an \
+                    engine with an older copy of this journal; what was not ordered here is \
+                    claimed as paid elsewhere");
+            }
             let hashes = Arc::new(elsewhere);
             let event = Event::PaidElsewhere { node, hashes: Arc::clone(&hashes), time: now() };
             let lsn = self.shared.journal.append(event);

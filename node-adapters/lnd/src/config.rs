@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::guard::Guard;
+use crate::{guard::Guard, key_at::KeyAt};
 
 /// One lnd node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct LndConfig {
     /// The node's name in logs, 1 to 32 of `[a-z0-9_-]`.
     pub name: String,
@@ -21,6 +21,9 @@ pub struct LndConfig {
     pub macaroon_path: PathBuf,
     /// The clone guard; `None`: the macaroon above is used as it is.
     pub guard: Option<Guard>,
+    /// What adapters of this node before this one knew of the engine's key there. Default: there
+    /// were none.
+    pub key_at: KeyAt,
     /// How many connections carry payments, beside the one for everything else. Default 2, 1 to
     /// 16.
     pub payment_connections: usize,
@@ -59,6 +62,7 @@ impl Default for LndConfig {
             tls_cert_path: "tls.cert".into(),
             macaroon_path: "fulgurite.macaroon".into(),
             guard: None,
+            key_at: KeyAt::default(),
             payment_connections: 2,
             reconnect_ms_min: 100,
             reconnect_ms_max: 10_000,

@@ -24,6 +24,8 @@ const DELETE_MACAROON_ID: &str = "/lnrpc.Lightning/DeleteMacaroonID";
 const ALLOWED: [(&str, &str); 3] =
     [("info", "read"), ("offchain", "read"), ("uri", "/routerrpc.Router/SendPaymentV2")];
 
+const NO_GUARD: Fault = Fault::NotReady("the node's guard macaroon was taken out");
+
 /// The clone guard of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guard {
@@ -44,7 +46,7 @@ pub(crate) async fn bake(
     had_key: bool,
 ) -> Result<(Macaroon, Vec<u64>), Fault> {
     let asked = Asked::of(session, guard).await?;
-    asked.older_keys(config, guard, had_key).await?;
+    asked.older_keys(guard, had_key).await?;
     let permission = |(entity, action): (&str, &str)| MacaroonPermission {
         entity: entity.to_owned(),
         action: action.to_owned(),
@@ -53,13 +55,14 @@ pub(crate) async fn bake(
         permissions: ALLOWED.map(permission).to_vec(),
         root_key_id: guard.key.number(),
     };
+    config.key_at.bakes(guard.key.number());
     let baked: lnrpc::BakeMacaroonResponse = asked.ask(BAKE_MACAROON, &request).await?;
     let baked = hex::decode(&baked.macaroon)
         .ok()
         .and_then(|baked| Macaroon::parse(&baked).ok())
         .ok_or(Fault::NotReady("the macaroon that the node baked is none"))?;
     // Again: of two engines that bake at the same time the second to look sees both.
-    Ok((baked, asked.older_keys(config, guard, true).await?))
+    Ok((baked, asked.older_keys(guard, true).await?))
 }
 
 /// Deletes the keys of the engines before this one, or its own: from then on lnd refuses every
@@ -70,10 +73,11 @@ pub(crate) async fn revoke(
     whose: Whose,
 ) -> Result<(), Fault> {
     let Some(guard) = &config.guard else {
-        return Ok(());
+        let left = whose == Whose::Own && config.key_at.may_be().is_some();
+        return if left { Err(NO_GUARD) } else { Ok(()) };
     };
     let keys = match whose {
-        Whose::Older => session.older.borrow().clone(),
+        Whose::Older(_) => session.older.borrow().clone(),
         Whose::Own => vec![guard.key.number()],
     };
     if keys.is_empty() {
@@ -85,7 +89,10 @@ pub(crate) async fn revoke(
         let (node, epoch) = (&config.name, KeyId::of(id).epoch);
         tracing::info!(node, epoch, "the macaroons of an engine are revoked");
     }
-    session.older.borrow_mut().clear();
+    match whose {
+        Whose::Older(_) => session.older.borrow_mut().clear(),
+        Whose::Own => config.key_at.is_deleted(),
+    }
     Ok(())
 }
 
@@ -137,12 +144,7 @@ impl<'a> Asked<'a> {
 
     /// The keys of the engines before this one, unless one is listed that is as new as this, or
     /// this one's is missing that must be there.
-    async fn older_keys(
-        &self,
-        config: &LndConfig,
-        guard: &Guard,
-        must_be_there: bool,
-    ) -> Result<Vec<u64>, Fault> {
+    async fn older_keys(&self, guard: &Guard, must_be_there: bool) -> Result<Vec<u64>, Fault> {
         let request = lnrpc::ListMacaroonIDsRequest {};
         let listed: lnrpc::ListMacaroonIDsResponse = self.ask(LIST_MACAROON_IDS, &request).await?;
         let own = guard.key.number();
@@ -154,16 +156,8 @@ impl<'a> Asked<'a> {
             Listed::Alone { older } => return Ok(older),
             Listed::NotAlone(other) => other,
         };
-        let node = &config.name;
-        tracing::warn!(node, epoch = other.epoch, "another engine has its key");
-        // Ours must not stop the other at its next start. Where it stays, we are not alone all the
-        // same.
-        if listed.root_key_ids.contains(&own)
-            && let Err(error) = self.delete(own).await
-        {
-            let error = format!("root key {own}: {error}");
-            tracing::warn!(node, error, "this engine's key cannot be deleted");
-        }
+        // Ours must not stop the other at its next start: the engine has it deleted once it is
+        // durable that this one is refused.
         let reason = format!(
             "an engine with a copy of this journal started in epoch {}, this one in epoch {} \
              (root key {})",

@@ -8,7 +8,10 @@
 //!
 //! Payments that are on their way when the connection for reads is lost go on over theirs.
 
-use std::{rc::Rc, time::Duration};
+use std::{
+    rc::{Rc, Weak},
+    time::Duration,
+};
 
 use fulgurite_core::port::{NodeEvent, NodeInfo, Whose};
 use fulgurite_proto::lnrpc::{self, WalletState};
@@ -57,14 +60,22 @@ pub(crate) async fn live(shared: Rc<Shared>, kill: watch::Receiver<()>) {
         };
         shared.session.take();
         let fault = match fault {
-            Fault::Call(_, fault) if shared.is_key_gone(&fault) => KEY_GONE,
+            Fault::Call(_, fault) if shared.is_key_gone(&fault, &Weak::new()) => KEY_GONE,
             other => other,
         };
         if let Fault::Fenced { epoch, reason } = &fault {
             shared.report(NodeEvent::Fenced { epoch: *epoch, reason: reason.clone() });
         }
-        report_disconnected(&shared, &chain(&fault), &mut last_reason);
-        tokio::time::sleep(shared.config.pause(failures)).await;
+        let reason = chain(&fault);
+        report_disconnected(&shared, &reason, &mut last_reason);
+        if shared.owes_answer.get() {
+            shared.report_withdrawn(Err(reason), shared.config.key_at.may_be());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(shared.config.pause(failures)) => {}
+            // Its key is to go at once: nobody waits for long.
+            () = shared.owes.notified() => {}
+        }
         failures = failures.saturating_add(1);
     }
 }
@@ -87,12 +98,9 @@ async fn open(
     let credentials = Credentials::read(&shared.config).await?;
     let mut session = Session::open(&shared.config, &credentials, kill).await?;
     wait_until_active(&session, |state| report_disconnected(shared, state, last_reason)).await?;
+    not_withdrawn(shared, &session).await?;
     if let Some(guard) = &shared.config.guard {
-        if shared.withdrawn.get() {
-            return Err(WITHDRAWN);
-        }
-        shared.baked.set(true);
-        let had_key = shared.has_key.get();
+        let had_key = shared.has_key.get() || is_where_the_key_was(shared, &session).await?;
         let (baked, older) = guard::bake(&session, &shared.config, guard, had_key).await?;
         shared.has_key.set(true);
         session.use_macaroon(baked);
@@ -102,9 +110,13 @@ async fn open(
     let info = loop {
         let info: lnrpc::GetInfoResponse =
             session.read(GET_INFO, &lnrpc::GetInfoRequest {}).await?;
+        if shared.has_key.get() {
+            shared.config.key_at.is_at(&node_info(&info, 0)?.identity_pubkey);
+        }
         if info.synced_to_chain {
             break info;
         }
+        not_withdrawn(shared, &session).await?;
         report_disconnected(shared, "the node is not in sync with its chain", last_reason);
         tokio::time::sleep(SYNC_INTERVAL).await;
     };
@@ -119,10 +131,21 @@ async fn not_withdrawn(shared: &Shared, session: &Session) -> Result<(), Fault> 
     if !shared.withdrawn.get() {
         return Ok(());
     }
-    guard::revoke(session, &shared.config, Whose::Own).await?;
-    shared.baked.set(false);
-    shared.report(NodeEvent::Revoked(Whose::Own, Ok(())));
+    if let Some(key) = shared.config.key_at.may_be() {
+        guard::revoke(session, &shared.config, Whose::Own).await?;
+        shared.report_withdrawn(Ok(()), Some(key));
+    }
     Err(WITHDRAWN)
+}
+
+/// An adapter before this one had this engine's key at this very node. Asked with the node's own
+/// macaroon: another node may have its name by now, where no key is missing.
+async fn is_where_the_key_was(shared: &Shared, session: &Session) -> Result<bool, Fault> {
+    let Some(was_at) = shared.config.key_at.was_at() else {
+        return Ok(false);
+    };
+    let info: lnrpc::GetInfoResponse = session.read(GET_INFO, &lnrpc::GetInfoRequest {}).await?;
+    Ok(node_info(&info, 0)?.identity_pubkey == was_at)
 }
 
 fn node_info(info: &lnrpc::GetInfoResponse, clock_offset_ms: i64) -> Result<NodeInfo, Fault> {
@@ -213,6 +236,11 @@ async fn watch_session(
             () = shared.channels.wanted() => watch.want_channels(),
             () = session.reads.closed() => return Fault::ConnectionLost,
             () = session.key_gone.notified() => return KEY_GONE,
+            () = shared.owes.notified() => {
+                if let Err(fault) = not_withdrawn(shared, &session).await {
+                    return fault;
+                }
+            }
             () = tokio::time::sleep_until(next) => {
                 if let Err(fault) = watch.ask().await {
                     return fault;

@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     future::Future,
-    rc::Rc,
+    rc::{Rc, Weak},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use fulgurite_core::{
     time::UnixMs,
 };
 use fulgurite_proto::{lnrpc, routerrpc};
+use tokio::sync::Notify;
 
 use crate::{
     channels::Wanted,
@@ -26,7 +27,7 @@ use crate::{
     life::live,
     listed::Page,
     meaning,
-    session::Fault,
+    session::{Fault, Session},
     shared::{Shared, Task},
 };
 
@@ -52,9 +53,10 @@ impl LndNode {
             dropped: Cell::new(false),
             session: RefCell::new(None),
             channels: Wanted::default(),
-            baked: Cell::new(false),
             has_key: Cell::new(false),
             withdrawn: Cell::new(false),
+            owes_answer: Cell::new(false),
+            owes: Notify::new(),
             tracks: RefCell::default(),
         });
         let kill = KillSwitch::new();
@@ -64,11 +66,12 @@ impl LndNode {
 
     fn send(&self, payment: SendPayment) {
         let SendPayment { send, payment_hash, expiry, deadline, .. } = payment;
-        let follow = Follow { shared: Rc::clone(&self.shared), send, payment_hash };
         let patience = deadline + Duration::from_millis(self.shared.config.send_grace_ms);
         let request = convert::send_request(payment);
         // An engine that ends hands nothing over, while its key may still be there.
         let session = self.shared.session().filter(|_| !self.shared.withdrawn.get());
+        let caller = session.as_ref().map(Rc::downgrade).unwrap_or_default();
+        let follow = Follow { shared: Rc::clone(&self.shared), caller, send, payment_hash };
         let call = session
             .ok_or(NotHandedOver)
             .and_then(|session| session.start_send(SEND_PAYMENT_V2, &request, expiry, deadline));
@@ -116,23 +119,27 @@ impl LndNode {
 
     fn revoke(&self, whose: Whose) {
         let shared = Rc::clone(&self.shared);
+        let key = shared.config.key_at.may_be();
         if whose == Whose::Own {
             shared.withdrawn.set(true);
+            if shared.session().is_none() && key.is_some() {
+                // It is at the node, whatever state that is in: whoever connects deletes it.
+                shared.owes_answer.set(true);
+                return shared.owes.notify_one();
+            }
         }
         spawn(async move {
             let revoked = match shared.session() {
                 Some(session) => guard::revoke(&session, &shared.config, whose)
                     .await
                     .map_err(|fault| fault.to_string()),
-                None if whose == Whose::Own && !shared.baked.get() => Ok(()),
+                None if whose == Whose::Own => Ok(()),
                 None => Err("no connection".to_owned()),
             };
-            let key = shared.config.guard.as_ref().filter(|_| whose == Whose::Own);
-            let revoked = revoked.map_err(|error| match key {
-                Some(guard) => format!("root key {}: {error}", guard.key.number()),
-                None => error,
-            });
-            shared.report(NodeEvent::Revoked(whose, revoked));
+            match whose {
+                Whose::Own => shared.report_withdrawn(revoked, key),
+                Whose::Older(_) => shared.report(NodeEvent::Revoked(whose, revoked)),
+            }
         });
     }
 
@@ -153,7 +160,7 @@ impl LndNode {
                     .await
                     .map_err(|fault| {
                         if let Fault::Call(_, fault) = &fault {
-                            shared.is_key_gone(fault);
+                            shared.is_key_gone(fault, &Rc::downgrade(&session));
                         }
                         fault.to_string()
                     })
@@ -197,6 +204,8 @@ fn spawn(future: impl Future<Output = ()> + 'static) {
 /// Reports what comes of one send.
 struct Follow {
     shared: Rc<Shared>,
+    /// Not held: its connections close without it.
+    caller: Weak<Session>,
     send: SendId,
     payment_hash: fulgurite_core::id::PaymentHash,
 }
@@ -224,7 +233,7 @@ impl Follow {
                 }
             }
         };
-        self.shared.is_key_gone(&fault);
+        self.shared.is_key_gone(&fault, &self.caller);
         // A final message says all there is to know, however the stream ends.
         self.end(if is_final { SendEnd::Completed } else { meaning::send_end(&fault) });
     }

@@ -3,11 +3,14 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    rc::Rc,
+    rc::{Rc, Weak},
 };
 
-use fulgurite_core::{AttemptId, port::NodeEvent};
-use tokio::task::JoinHandle;
+use fulgurite_core::{
+    AttemptId,
+    port::{NodeEvent, Whose},
+};
+use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::{channels::Wanted, config::LndConfig, grpc::CallFault, guard, session::Session};
 
@@ -22,12 +25,14 @@ pub(crate) struct Shared {
     pub(crate) session: RefCell<Option<Rc<Session>>>,
     /// The reading of the channels that the owner waits for.
     pub(crate) channels: Wanted,
-    /// Its key may be at the node.
-    pub(crate) baked: Cell<bool>,
     /// Its key was at the node: whoever deletes it cuts this engine off.
     pub(crate) has_key: Cell<bool>,
     /// This engine ends: it must leave no key behind.
     pub(crate) withdrawn: Cell<bool>,
+    /// There was no session to delete the key over: whoever connects next does it and answers.
+    pub(crate) owes_answer: Cell<bool>,
+    /// Rings when that is so.
+    pub(crate) owes: Notify,
     /// The Track call of each attempt that goes on.
     pub(crate) tracks: RefCell<HashMap<AttemptId, (u64, Task)>>,
 }
@@ -41,10 +46,14 @@ impl Shared {
 
     /// Looks whether a call was refused because lnd has no key for our macaroon any more: then this
     /// engine is cut off, and says so at once, for its other nodes too.
-    pub(crate) fn is_key_gone(&self, fault: &CallFault) -> bool {
+    /// `caller` is the session that the call was made over.
+    pub(crate) fn is_key_gone(&self, fault: &CallFault, caller: &Weak<Session>) -> bool {
         let is_gone = guard::is_key_gone(&self.config, fault);
         if is_gone {
-            if let Some(session) = self.session.take() {
+            // A call of an earlier session may end late: it is not this one's end.
+            let is_present =
+                |session: &mut Rc<Session>| Weak::as_ptr(caller) == Rc::as_ptr(session);
+            if let Some(session) = self.session.borrow_mut().take_if(is_present) {
                 session.key_gone.notify_one();
             }
             // What it deletes itself cuts it off from nothing.
@@ -53,6 +62,16 @@ impl Shared {
             }
         }
         is_gone
+    }
+
+    /// Reports what came of deleting this engine's own key.
+    pub(crate) fn report_withdrawn(&self, deleted: Result<(), String>, key: Option<u64>) {
+        self.owes_answer.set(false);
+        let deleted = deleted.map_err(|error| match key {
+            Some(key) => format!("root key {key}: {error}"),
+            None => error,
+        });
+        self.report(NodeEvent::Revoked(Whose::Own, deleted));
     }
 
     pub(crate) fn session(&self) -> Option<Rc<Session>> {

@@ -60,7 +60,7 @@ impl Rig {
     async fn start(knobs: Knobs) -> Rig {
         let dir = tempfile::tempdir().unwrap();
         let config =
-            FleetConfig { nodes: 1, dir: dir.path().to_owned(), knobs, ..FleetConfig::default() };
+            FleetConfig { nodes: 2, dir: dir.path().to_owned(), knobs, ..FleetConfig::default() };
         let invoices =
             make_invoices(&InvoiceOrder { seed: config.seed, count: 8, ..Default::default() });
         let fleet = Fleet::start(config).await.unwrap();

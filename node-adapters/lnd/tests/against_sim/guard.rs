@@ -1,7 +1,7 @@
 //! The clone guard (rule E18): what is another engine's work, and what is not.
 
 use fulgurite_core::{guard::KeyId, port::Whose};
-use fulgurite_lnd::{Guard, MacaroonInterceptor};
+use fulgurite_lnd::{Guard, KeyAt, MacaroonInterceptor};
 use fulgurite_proto::lnrpc::{self, MacaroonPermission, lightning_client::LightningClient};
 use tonic::{service::interceptor::InterceptedService, transport::Channel};
 
@@ -22,7 +22,11 @@ struct Admin(LightningClient<InterceptedService<Channel, MacaroonInterceptor>>);
 
 impl Admin {
     async fn of(rig: &Rig) -> Admin {
-        let info = &rig.fleet.nodes()[0];
+        Admin::at(rig, 0).await
+    }
+
+    async fn at(rig: &Rig, node: usize) -> Admin {
+        let info = &rig.fleet.nodes()[node];
         let (cert, macaroon) =
             (std::fs::read(&info.tls_cert).unwrap(), std::fs::read(&info.macaroon).unwrap());
         let connected = fulgurite_lnd::connect(&info.address, &cert, &macaroon).await;
@@ -56,7 +60,12 @@ impl Admin {
 impl Rig {
     /// The adapter again, now with a clone guard that has this macaroon.
     fn guards(&mut self, macaroon: &[u8]) {
-        let info = &self.fleet.nodes()[0];
+        self.opens(0, macaroon, &KeyAt::default());
+    }
+
+    /// The same at this node, and adapters before it may have known of the key.
+    fn opens(&mut self, node: usize, macaroon: &[u8], key_at: &KeyAt) {
+        let info = &self.fleet.nodes()[node];
         let macaroon_path = self._dir.path().join("guard.macaroon");
         std::fs::write(&macaroon_path, macaroon).unwrap();
         let config = LndConfig {
@@ -67,6 +76,7 @@ impl Rig {
             reconnect_ms_max: 500,
             channels_interval_ms_min: 10,
             guard: Some(Guard { macaroon_path, key: key() }),
+            key_at: key_at.clone(),
             ..LndConfig::default()
         };
         let (sender, events) = mpsc::unbounded_channel();
@@ -75,9 +85,26 @@ impl Rig {
     }
 
     async fn guards_as_admin(&mut self) {
-        let macaroon = std::fs::read(&self.fleet.nodes()[0].macaroon).unwrap();
-        self.guards(&macaroon);
+        self.guards(&self.admin_macaroon(0));
         self.connected().await;
+    }
+
+    fn admin_macaroon(&self, node: usize) -> Vec<u8> {
+        std::fs::read(&self.fleet.nodes()[node].macaroon).unwrap()
+    }
+
+    /// The engine ends: what came of deleting its key.
+    async fn withdraws(&mut self) -> Result<(), String> {
+        self.node.command(Command::Revoke(Whose::Own));
+        loop {
+            match self.event().await {
+                NodeEvent::Revoked(Whose::Own, deleted) => break deleted,
+                NodeEvent::Fenced { .. }
+                | NodeEvent::Disconnected { .. }
+                | NodeEvent::Channels(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     /// A call with the baked macaroon, as an engine makes one all the time.
@@ -192,8 +219,7 @@ fn a_key_that_a_newer_engine_deleted_is_not_baked_again() {
 fn an_engine_that_withdraws_its_key_takes_nobody_for_another_engine() {
     run(Knobs::default(), async |rig| {
         rig.guards_as_admin().await;
-        rig.node.command(Command::Revoke(Whose::Own));
-        while !matches!(rig.event().await, NodeEvent::Revoked(Whose::Own, Ok(()))) {}
+        rig.withdraws().await.unwrap();
         rig.calls();
         loop {
             match rig.event().await {
@@ -204,5 +230,63 @@ fn an_engine_that_withdraws_its_key_takes_nobody_for_another_engine() {
         }
         assert!(!Admin::of(rig).await.keys().await.contains(&key().number()));
         assert_eq!(rig.pay(0).await.1, SendEnd::NotHandedOver);
+    });
+}
+
+#[test]
+fn an_engine_that_is_refused_before_it_has_a_key_leaves_none() {
+    run(Knobs::default(), async |rig| {
+        let mut admin = Admin::of(rig).await;
+        admin.bakes(newer().number(), &["read"]).await;
+        rig.guards(&rig.admin_macaroon(0));
+        assert_eq!(rig.fenced().await, newer().epoch);
+        // The node has gone away: nobody looks there for a key that was never baked.
+        rig.fleet.kill(0).await.unwrap();
+        rig.withdraws().await.unwrap();
+    });
+}
+
+#[test]
+fn a_refused_engines_key_stays_until_it_is_withdrawn_and_goes_without_a_session() {
+    run(Knobs::default(), async |rig| {
+        rig.guards_as_admin().await;
+        Admin::of(rig).await.bakes(newer().number(), &["read"]).await;
+        rig.fleet.restart(0, Duration::ZERO).await.unwrap();
+        assert_eq!(rig.fenced().await, newer().epoch);
+        let mut admin = Admin::of(rig).await;
+        assert!(admin.keys().await.contains(&key().number()), "the refusal is not durable yet");
+        rig.withdraws().await.unwrap();
+        assert!(!admin.keys().await.contains(&key().number()));
+    });
+}
+
+#[test]
+fn a_key_at_a_node_that_cannot_be_reached_is_said_to_be_left_there() {
+    run(Knobs::default(), async |rig| {
+        rig.guards_as_admin().await;
+        rig.fleet.kill(0).await.unwrap();
+        while !matches!(rig.event().await, NodeEvent::Disconnected { .. }) {}
+        let error = rig.withdraws().await.unwrap_err();
+        assert!(error.starts_with(&format!("root key {}: ", key().number())), "{error}");
+    });
+}
+
+#[test]
+fn an_adapter_that_is_opened_anew_bakes_no_key_that_is_gone_but_one_at_another_node() {
+    run(Knobs::default(), async |rig| {
+        let key_at = KeyAt::default();
+        rig.opens(0, &rig.admin_macaroon(0), &key_at);
+        rig.connected().await;
+        // With the key there it goes on.
+        rig.opens(0, &rig.admin_macaroon(0), &key_at);
+        rig.connected().await;
+        rig.opens(1, &rig.admin_macaroon(1), &key_at);
+        rig.connected().await;
+        rig.opens(1, &rig.admin_macaroon(1), &key_at);
+        rig.connected().await;
+        Admin::at(rig, 1).await.deletes(key().number()).await;
+        rig.opens(1, &rig.admin_macaroon(1), &key_at);
+        assert_eq!(rig.fenced().await, key().epoch);
+        assert!(!Admin::at(rig, 1).await.keys().await.contains(&key().number()));
     });
 }
