@@ -60,6 +60,14 @@ async fn serve_and_journal_verify_end_with_their_codes() -> Result<()> {
     ensure!(said.code == Some(2) && said.out.contains("not_a_journal"), "{said:?}");
     let said = local(&["journal", "dump", text(stage.folder())?])?;
     ensure!(said.code == Some(2) && said.err.contains("not a journal"), "{said:?}");
+    let (mark, away) = (Path::new(journal).join("watermark"), stage.folder().join("away"));
+    fs::rename(&mark, &away)?;
+    let said = local(&["journal", "verify", journal])?;
+    ensure!(said.code == Some(1) && said.out.contains("watermark is missing"), "{said:?}");
+    ensure!(said.err.contains("copy that file too"), "what to do: {said:?}");
+    let said = local(&["journal", "verify", journal, "--json"])?;
+    ensure!(said.code == Some(1) && said.out.contains("no_watermark"), "{said:?}");
+    fs::rename(&away, &mark)?;
     damage(Path::new(journal))?;
     let said = local(&["journal", "verify", journal])?;
     ensure!(said.code == Some(1) && said.out.contains("damaged from event"), "{said:?}");

@@ -16,7 +16,8 @@ use super::{
 /// What to do with a journal.
 #[derive(Debug, Subcommand)]
 pub enum JournalCommand {
-    /// Reads all of it and checks every record. Exit code 0: clean, 1: damaged, 2: no journal.
+    /// Reads all of it and checks every record. Exit code 0: clean, 1: damaged or
+    /// without its watermark file, 2: no journal.
     Verify {
         /// The journal's folder.
         dir: PathBuf,
@@ -55,6 +56,7 @@ fn verify(dir: &Path, json: bool) -> Exit {
     let (verdict, exit) = match &report.verdict {
         Verdict::Clean => ("clean", Exit::SUCCESS),
         Verdict::Damaged { .. } => ("damaged", Exit::INCOMPLETE),
+        Verdict::NoWatermark { .. } => ("no_watermark", Exit::INCOMPLETE),
         Verdict::NotAJournal => ("not_a_journal", Exit::USAGE),
     };
     if json {
@@ -68,6 +70,9 @@ fn verify(dir: &Path, json: bool) -> Exit {
         if let Verdict::Damaged { lsn, reason } = &report.verdict {
             object["damaged_lsn"] = lsn.to_string().into();
             object["reason"] = reason.to_string().into();
+        }
+        if let Verdict::NoWatermark { path, missing } = &report.verdict {
+            object["reason"] = no_watermark(path, *missing).into();
         }
         print_line(&object.to_string());
         return exit;
@@ -86,9 +91,29 @@ fn verify(dir: &Path, json: bool) -> Exit {
                 report.last_lsn
             ));
         }
+        Verdict::NoWatermark { path, missing } => {
+            print_line(&format!(
+                "{folder}: {} events in {} records are whole, but {}",
+                report.last_lsn,
+                report.records,
+                no_watermark(path, *missing)
+            ));
+            say(
+                "if this is a copy, copy that file too; else start the engine: before it sends it                  compares the nodes' payments with the journal, ends when it misses one, and                  writes the file anew",
+            );
+        }
         Verdict::NotAJournal => say(&format!("{folder}: not a journal")),
     }
     exit
+}
+
+/// What is wrong with the watermark file, and what that means.
+fn no_watermark(path: &Path, missing: bool) -> String {
+    let wrong = if missing { "is missing" } else { "is damaged" };
+    format!(
+        "{} {wrong}: it says up to which event the journal was acknowledged, and without it nobody          can tell whether events are gone at the end",
+        path.display()
+    )
 }
 
 fn dump(dir: &Path, options: &DumpOptions) -> Result<Exit, Fault> {

@@ -1,6 +1,9 @@
 //! Checks a stopped or copied journal from its first event to its last, without changing it.
 
-use std::path::Path;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use fulgurite_core::{Event, Lsn};
 
@@ -42,6 +45,14 @@ pub enum Verdict {
         /// What is wrong.
         reason: String,
     },
+    /// Every record that is there is good, but the file that says how far they were acknowledged
+    /// is of no use: whether records are gone at the end, the journal itself cannot tell.
+    NoWatermark {
+        /// The file.
+        path: PathBuf,
+        /// It is not there; else it holds no whole position.
+        missing: bool,
+    },
     /// There is no journal in the folder.
     NotAJournal,
 }
@@ -59,14 +70,37 @@ pub fn verify(folder: &Path) -> Report {
         Err(StoreError::NotAJournal(_)) => Verdict::NotAJournal,
         Err(error) => Verdict::Damaged { lsn: 0, reason: error.to_string() },
         Ok(store) => match check(folder, store, &mut report) {
-            Ok(()) => Verdict::Clean,
+            Ok(acknowledged) => watermark_verdict(folder, acknowledged, &report),
             Err((lsn, reason)) => Verdict::Damaged { lsn, reason },
         },
     };
     report
 }
 
-fn check(folder: &Path, store: Store, report: &mut Report) -> Result<(), (Lsn, String)> {
+/// A journal without a good watermark file was acknowledged to nobody knows where, unless it was
+/// killed in its very first commit: then the file is there, and empty.
+pub(crate) fn watermark_verdict(
+    folder: &Path,
+    acknowledged: Option<Position>,
+    report: &Report,
+) -> Verdict {
+    let path = Store::watermark_path(folder);
+    let length = fs::metadata(&path).ok().map(|file| file.len());
+    let is_first = report.records <= 1 && length == Some(0);
+    match acknowledged {
+        None if report.records > 0 && !is_first => {
+            Verdict::NoWatermark { path, missing: length.is_none() }
+        }
+        _ => Verdict::Clean,
+    }
+}
+
+/// Returns how far the journal was acknowledged, as far as that is known.
+fn check(
+    folder: &Path,
+    store: Store,
+    report: &mut Report,
+) -> Result<Option<Position>, (Lsn, String)> {
     let acknowledged = WatermarkFile::read(&Store::watermark_path(folder));
     let mut groups = Groups::after(&store, Position::default(), None);
     for group in &mut groups {
@@ -86,7 +120,8 @@ fn check(folder: &Path, store: Store, report: &mut Report) -> Result<(), (Lsn, S
     if let Some(known) = acknowledged.filter(|known| known.lsn > report.last_lsn) {
         return Err((missing, format!("missing, but event {} was acknowledged", known.lsn)));
     }
-    check_views(store, report.last_lsn).map_err(|reason| (missing, reason))
+    check_views(store, report.last_lsn).map_err(|reason| (missing, reason))?;
+    Ok(acknowledged)
 }
 
 /// The views must not be ahead, and the newest snapshot must be readable.

@@ -19,6 +19,7 @@ use crate::{
     record::{self, Damage, Header, Position},
     store::Family,
     verify,
+    verify::{Report, watermark_verdict},
 };
 
 /// A journal with a history, as a killed engine leaves it, and its last LSN.
@@ -224,6 +225,34 @@ fn what_is_no_journal_is_said_to_be_none() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(verify(folder.path()).verdict, Verdict::NotAJournal);
     assert!(!folder.path().join("rocksdb").exists(), "verifying leaves no trace");
+}
+
+#[test]
+fn a_journal_without_its_watermark_file_is_not_called_clean() {
+    let folder = Fixture::new().close();
+    let path = folder.path().join("watermark");
+    let found = |missing| Verdict::NoWatermark { path: path.clone(), missing };
+    let whole = fs::read(&path).unwrap();
+    for (bytes, verdict) in [
+        (Some(whole.clone()), Verdict::Clean),
+        (None, found(true)),
+        (Some(vec![7; whole.len()]), found(false)),
+        (Some(whole), Verdict::Clean),
+    ] {
+        match bytes {
+            Some(bytes) => fs::write(&path, bytes).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        let report = verify(folder.path());
+        assert_eq!(report.verdict, verdict);
+        assert!(report.last_lsn > 0, "the records are read all the same");
+    }
+    // Killed in its first commit, before anything was acknowledged.
+    fs::write(&path, []).unwrap();
+    for (records, verdict) in [(1, Verdict::Clean), (2, found(false))] {
+        let report = Report { records, ..verify(folder.path()) };
+        assert_eq!(watermark_verdict(folder.path(), None, &report), verdict);
+    }
 }
 
 /// Changes a stopped journal's records behind its back.
