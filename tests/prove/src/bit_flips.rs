@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 use crate::{
     content::{Outcome, Truth},
@@ -170,12 +171,8 @@ impl Found {
         ));
         let names = [REFUSED, DETECTED, HARMLESS, SILENT];
         let lines = self.by_kind.iter().map(|(kind, counts)| {
-            let [refused, detected, same, silent] = names.map(|name| counts.of(name));
-            let line = format!(
-                "{refused:5} refused, {detected:5} told to readers, {same:5} harmless, \
-                 {silent:3} SILENT"
-            );
-            (*kind, line)
+            let line = names.map(|name| (name.to_owned(), counts.of(name).into()));
+            (*kind, Value::Object(line.into_iter().collect()))
         });
         page.table("flips by file", lines);
         let sum = |name| self.by_kind.values().map(|counts| counts.of(name)).sum::<u64>();

@@ -1,10 +1,15 @@
 //! `fulgurite-prove`: runs the proofs of exactly-once on a user's own machine.
 
-use std::process::ExitCode;
+use std::{
+    io::{Write, stderr, stdout},
+    process::ExitCode,
+};
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use fulgurite_prove::{
-    bit_flips, crash, disk_errors, power_loss, recording, simulation,
+    bit_flips, crash, disk_errors, power_loss, recording, scratch,
+    simulation::{self, Unusable},
     workers::{self, Share},
 };
 use fulgurite_tests::version::version;
@@ -56,6 +61,11 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let shares = matches!(cli.command, Command::PowerLossShare(_) | Command::BitFlipsShare(_));
+    // A share's folder is the prover's; the kills' proof ends with the page of what was done.
+    let ends_at_once = !shares && !matches!(cli.command, Command::Crash(_) | Command::Record(_));
+    if ends_at_once && let Err(error) = scratch::remove_when_stopped() {
+        drop(writeln!(stderr(), "warning: folders stay when this is stopped: {error}"));
+    }
     let page = match cli.command {
         Command::PowerLoss(args) => power_loss::run(&args).map(Some),
         Command::BitFlips(args) => bit_flips::run(&args).map(Some),
@@ -66,11 +76,18 @@ fn main() -> ExitCode {
         Command::PowerLossShare(share) => power_loss::work(&share).map(|()| None),
         Command::BitFlipsShare(share) => bit_flips::work(&share).map(|()| None),
     };
-    match page {
-        Ok(Some(page)) => page.print(cli.json),
-        Ok(None) => ExitCode::SUCCESS,
+    let written = page.and_then(|page| match page {
+        Some(page) => page.write(cli.json, &mut stdout()).context("the page was not written"),
+        None => Ok(ExitCode::SUCCESS),
+    });
+    match written {
+        Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // Nobody may listen any more.
+            drop(writeln!(stderr(), "error: {error:#}"));
+            if error.is::<Unusable>() {
+                return ExitCode::from(2);
+            }
             // Of a share, 74 is the journal's word: it refused to open.
             ExitCode::from(if shares { workers::EXIT_FAULT } else { 74 })
         }

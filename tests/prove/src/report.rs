@@ -1,6 +1,10 @@
 //! What a proof prints at its end: one page for people, or one JSON object.
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use serde_json::{Map, Value};
 
@@ -64,7 +68,14 @@ impl Page {
             text += &format!("\n{name}\n");
             let width = lines.iter().map(|(what, _)| what.chars().count()).max().unwrap_or(0);
             for (what, value) in lines {
-                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                let value = match value {
+                    Value::String(value) => value.clone(),
+                    Value::Object(counts) => {
+                        let each = counts.iter().map(|(name, count)| format!("{count:>5} {name}"));
+                        each.collect::<Vec<_>>().join(", ")
+                    }
+                    value => value.to_string(),
+                };
                 text += &format!("  {what:width$}  {value}\n");
             }
         }
@@ -88,7 +99,9 @@ impl Page {
         for (name, lines) in &self.tables {
             all.insert(name.clone(), Value::Object(lines.iter().cloned().collect()));
         }
-        all.insert("notes".into(), self.notes.clone().into());
+        // Their line breaks are for a terminal.
+        let notes: Vec<String> = self.notes.iter().map(|note| note.replace('\n', " ")).collect();
+        all.insert("notes".into(), notes.into());
         all.insert("unfinished".into(), self.unfinished.clone().into());
         all.insert("wrong".into(), self.wrong.clone().into());
         Value::Object(all)
@@ -103,14 +116,15 @@ impl Page {
         }
     }
 
-    /// Prints it; the exit code says whether all was run and right.
-    pub fn print(&self, as_json: bool) -> ExitCode {
-        if as_json {
-            println!("{}", self.json());
-        } else {
-            print!("{}", self.text());
-        }
-        ExitCode::from(self.exit_code())
+    /// Writes it; the exit code says whether all was run and right.
+    ///
+    /// # Errors
+    /// When it cannot be written: nobody has read what was wrong.
+    pub fn write(&self, as_json: bool, to: &mut impl Write) -> io::Result<ExitCode> {
+        let page = if as_json { format!("{}\n", self.json()) } else { self.text() };
+        to.write_all(page.as_bytes())?;
+        to.flush()?;
+        Ok(ExitCode::from(self.exit_code()))
     }
 }
 
@@ -154,6 +168,21 @@ impl IntoIterator for Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_that_cannot_be_written_is_an_error_and_json_has_numbers() {
+        let mut page = Page::new("flips");
+        page.table("by file", [("log", serde_json::json!({"refused": 7, "SILENT": 0}))]);
+        page.note("one\nline");
+        let mut full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        assert!(page.write(false, &mut full).is_err());
+        let mut written = Vec::new();
+        page.write(true, &mut written).unwrap();
+        let json: Value = serde_json::from_slice(&written).unwrap();
+        assert_eq!(json["by file"]["log"]["refused"], 7);
+        assert_eq!(json["notes"][0], "one line");
+        assert!(page.text().contains("7 refused"), "{}", page.text());
+    }
 
     #[test]
     fn a_run_that_was_interrupted_is_no_success() {

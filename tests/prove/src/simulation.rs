@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -41,8 +42,8 @@ pub struct Args {
     #[arg(long, value_name = "N,N", value_delimiter = ',', num_args = 0.., requires = "seed")]
     pub only: Option<Vec<u32>>,
     /// Leaves only so many orders in each batch.
-    #[arg(long, value_name = "N", requires = "seed")]
-    pub rows: Option<usize>,
+    #[arg(long, value_name = "N", requires = "seed", value_parser = clap::value_parser!(u64).range(1..))]
+    pub rows: Option<u64>,
     /// Tells on standard error what happens in the world of --seed.
     #[arg(long, requires = "seed")]
     pub trace: bool,
@@ -67,10 +68,22 @@ fn twin_by_name(name: &str) -> Result<Twin, String> {
 /// Runs the seeds or the twins.
 ///
 /// # Errors
-/// None so far; like the other proofs.
+/// [`Unusable`] when `--only` names faults that the world does not have.
 pub fn run(args: &Args) -> Result<Page> {
-    Ok(if args.twins { twins(args) } else { seeds(args) })
+    if args.twins { Ok(twins(args)) } else { seeds(args) }
 }
+
+/// Options that name nothing to try.
+#[derive(Debug)]
+pub struct Unusable(String);
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unusable {}
 
 /// A seed that broke a rule.
 struct Broken {
@@ -95,7 +108,8 @@ impl Args {
 
     fn scenario(&self, seed: u64) -> Scenario {
         let only = self.only.as_ref().map(|only| only.iter().copied().collect::<BTreeSet<u32>>());
-        Scenario { seed, twin: self.twin, only, rows_max: self.rows, trace: self.trace }
+        let rows_max = self.rows.map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));
+        Scenario { seed, twin: self.twin, only, rows_max, trace: self.trace }
     }
 
     /// Runs seeds until one breaks a rule.
@@ -139,10 +153,19 @@ impl Outcome {
     }
 }
 
-fn seeds(args: &Args) -> Page {
+fn seeds(args: &Args) -> Result<Page> {
     let first = args.seed.unwrap_or(1);
     let count = args.seeds.unwrap_or(if args.seed.is_some() { 1 } else { 10_000 });
     let (outcome, took) = args.run(first, count);
+    let table = outcome.coverage.table();
+    let of_kind = |kind| table.iter().filter(move |((of, _), _)| *of == kind);
+    let struck: u64 = of_kind(Kind::Fault).map(|(_, times)| times).sum();
+    let names_some = args.only.as_ref().is_some_and(|only| !only.is_empty());
+    if names_some && struck == 0 && outcome.first.is_none() {
+        let words = "--only names no fault that strikes in this world: nothing was tried; leave it \
+                     out to let all of them strike";
+        return Err(Unusable(words.to_owned()).into());
+    }
     let mut page =
         Page::new("Simulation: the engine's rules in worlds where everything goes wrong");
     let rate = outcome.seeds as f64 * 60.0 / took.as_secs_f64().max(0.001) / args.jobs() as f64;
@@ -157,10 +180,8 @@ fn seeds(args: &Args) -> Page {
             ("seeds that broke a rule", u64::from(outcome.first.is_some())),
         ],
     );
-    let table = outcome.coverage.table();
     for kind in Kind::ALL {
-        let lines = table.iter().filter(|((of, _), _)| *of == kind);
-        page.table(kind.name(), lines.map(|((_, what), times)| (*what, *times)));
+        page.table(kind.name(), of_kind(kind).map(|((_, what), times)| (*what, *times)));
     }
     if count >= SEEDS_FOR_COVERAGE && outcome.first.is_none() {
         for (kind, what) in outcome.coverage.missing() {
@@ -170,7 +191,7 @@ fn seeds(args: &Args) -> Page {
     if let Some(broken) = &outcome.first {
         tell(&mut page, args, broken);
     }
-    page
+    Ok(page)
 }
 
 /// Says how to repeat a seed that broke a rule, and the shortest schedule that breaks one too.
@@ -258,4 +279,22 @@ fn twins(args: &Args) -> Page {
         }
     }
     page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_that_no_world_has_are_no_success() {
+        let only = |numbers: &[u32]| Args {
+            seed: Some(5),
+            only: Some(numbers.to_vec()),
+            jobs: Some(1),
+            ..Args::default()
+        };
+        assert!(run(&only(&[999_999])).unwrap_err().is::<Unusable>());
+        assert!(run(&only(&[1])).unwrap().is_clean(), "a world has a first fault");
+        assert!(run(&only(&[])).unwrap().is_clean(), "none at all is a world, too");
+    }
 }

@@ -133,7 +133,7 @@ impl Proof {
 
     /// Where everything is, left behind for whoever looks into what was wrong.
     pub fn keep(self) -> std::path::PathBuf {
-        self.folder.keep()
+        scratch::keep(self.folder)
     }
 
     fn doors(&self) -> Doors {

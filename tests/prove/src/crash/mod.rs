@@ -65,8 +65,6 @@ pub fn run(args: &Args) -> Result<Page> {
 }
 
 async fn run_all(args: &Args) -> Result<Page> {
-    let mut proof = Proof::start(args.seed, args.lnd).await?;
-    let started = Instant::now();
     let interrupted = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&interrupted);
     // Ctrl-C ends the run after this cycle, with the page of what was done (exit code 74).
@@ -75,6 +73,8 @@ async fn run_all(args: &Args) -> Result<Page> {
             told.store(true, Ordering::Relaxed);
         }
     });
+    let mut proof = Proof::start(args.seed, args.lnd).await?;
+    let started = Instant::now();
     let mut cycles = 0;
     while cycles < args.cycles
         && proof.found.wrong.len() < WRONG_MAX

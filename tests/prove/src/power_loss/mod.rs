@@ -140,7 +140,7 @@ impl Proof {
         let state = plan.iter().find(|state| state.number == number).context("no such state")?;
         let mut disk = Disk::new(&self.record, &self.base);
         self.calls[..state.calls].iter().for_each(|call| disk.apply(call));
-        let folder = scratch::on_disk()?.keep();
+        let folder = scratch::keep(scratch::on_disk()?);
         eprintln!("state {number}, after {:?}: {}", self.calls[state.calls - 1], folder.display());
         let mut found = Found::default();
         found.note(state, self.open(&disk, state, args.seed, &folder)?);
