@@ -27,6 +27,8 @@ pub fn steer(engine: &Engine, verb: &str, node: &str) -> Result<()> {
     }
     let (exit, text) = said(engine, &arguments)?;
     ensure!(exit == Some(0), "{arguments:?}: {exit:?}: {text}");
+    let warns = text.contains("only a preimage counts");
+    ensure!(warns == (verb == "trust"), "what trust does not give back: {text}");
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use super::{
     To,
     exit::{Exit, Fault},
     human::{self, Column, Side, grouped, sat},
-    print_line, words,
+    print_line, say, words,
 };
 use crate::wire;
 
@@ -104,7 +104,14 @@ pub async fn node(to: To, command: NodeCommand) -> Result<Exit, Fault> {
         }
         NodeCommand::Trust { steer: SteerArgs { name, by }, checked } => {
             let request = proto::TrustNodeRequest { name, by, checked };
-            to.client.change(async || engine().trust_node(request.clone()).await).await?.node
+            let call = async || engine().trust_node(request.clone()).await;
+            let node = to.client.change(call).await?.node;
+            say(
+                "what was unresolved there stays so if the node was replaced, forgot a payment or \
+                 was lost: of that only a preimage counts. End each with `fulgurite payment \
+                 resolve ID`: `--paid --preimage HEX`, or `--not-paid` on your word",
+            );
+            node
         }
         NodeCommand::Resolve { steer: SteerArgs { name, by }, reason, confirm } => {
             let request = proto::ResolveNodeRequest { name, by, reason, confirm };

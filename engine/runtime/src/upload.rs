@@ -27,6 +27,8 @@ use crate::{
 
 /// The account of all orders until there are more.
 pub const ACCOUNT: &str = "default";
+/// The most rows in one event of an upload that waited for its seal.
+const ROWS_AT_ONCE: usize = 1_000;
 
 /// What an upload says about itself before its rows.
 #[derive(Clone, Debug)]
@@ -133,6 +135,15 @@ impl Upload {
         let orders = Arc::new(orders);
         self.engine.shared.journal.append(Event::OrdersAdded { batch: self.batch, orders });
         self.journaled = true;
+    }
+
+    /// In events as large as those of rows that come one message after the other.
+    fn journal_deferred(&mut self) {
+        let orders = std::mem::take(&mut self.orders);
+        for rows in orders.chunks(ROWS_AT_ONCE) {
+            self.journal(rows.to_vec());
+        }
+        self.orders = orders;
     }
 
     /// Accepts all rows or none: the key first, then the claims, then the seal. Returns when the
@@ -323,7 +334,7 @@ impl Upload {
 
     fn append_seal(&mut self, order_count: u32, fingerprint: [u8; 32]) -> (Batch, Lsn) {
         if self.deferred {
-            self.journal(self.orders.clone());
+            self.journal_deferred();
         }
         let header = self.header.clone();
         let sum = |of: fn(&Order) -> Msat| {
