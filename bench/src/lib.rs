@@ -1,5 +1,11 @@
 //! Criterion benchmarks, one group per hot function; here, what they are fed with.
 
+pub mod allocations;
+pub mod batch;
+pub mod group;
+
+pub use group::criterion;
+
 use std::sync::Arc;
 
 use fulgurite_core::{
@@ -22,8 +28,10 @@ pub const NOW: UnixMs = UnixMs(1_700_000_000_000);
 /// The proof of every payment.
 pub const PREIMAGE: Preimage = Preimage([7; 32]);
 
-const AMOUNT: Msat = Msat::from_sat_clamped(250_000);
-const FEE_LIMIT: Msat = Msat::from_sat_clamped(1_250);
+/// What every payment pays.
+pub const AMOUNT: Msat = Msat::from_sat_clamped(250_000);
+/// What it may cost.
+pub const FEE_LIMIT: Msat = Msat::from_sat_clamped(1_250);
 
 /// An order that can be paid for an hour.
 pub fn order() -> Order {

@@ -15,6 +15,7 @@ pub mod lnd;
 pub mod measure;
 pub mod plan;
 pub mod process;
+pub mod profile;
 pub mod report;
 pub mod restart;
 mod result;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use fulgurite_loadtest::{
-    bench, compare, history, ingest, lnd, plan, report, restart, run, search, smoke,
+    bench, compare, history, ingest, lnd, plan, profile, report, restart, run, search, smoke,
 };
 use fulgurite_tests::version::version;
 
@@ -33,6 +33,8 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// The highest rate that keeps the limits of a scenario.
     Search(Box<search::SearchArgs>),
+    /// Where the engine spends its processor time under a load: a flame graph and a table.
+    Profile(Box<profile::ProfileArgs>),
     /// Whether one report differs from another, and how sure that is.
     Compare(compare::CompareArgs),
     /// Tells a report again, and writes its page anew.
@@ -60,7 +62,7 @@ fn main() -> ExitCode {
     let command = Cli::parse().command;
     let is_closed = match &command {
         Command::Run(_) | Command::Search(_) | Command::Compare(_) => false,
-        Command::Report(_) | Command::Plan(_) => false,
+        Command::Report(_) | Command::Plan(_) | Command::Profile(_) => false,
         Command::Smoke(_) | Command::Ingest(_) | Command::Restart(_) => true,
         Command::History(_) | Command::Bench(_) | Command::PlanCheck(_) | Command::Lnd(_) => true,
     };
@@ -81,6 +83,7 @@ async fn perform(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         // Ctrl-C is theirs: they end with the report of what was run.
         Command::Run(args) => return run::run(*args).await,
+        Command::Profile(args) => return profile::run(*args).await,
         Command::Search(args) => return search::run(*args).await,
         Command::Report(args) => return run::tell(&args),
         Command::Compare(args) => compare::run(&args)?,

@@ -128,7 +128,11 @@ impl Process {
         Ok(Handle(pid.context("a process without a number")?))
     }
 
-    fn pid(&self) -> Result<u32> {
+    /// Its number.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(crate) fn pid(&self) -> Result<u32> {
         Ok(self.child.as_ref().with_context(|| format!("{} does not run", self.name))?.id())
     }
 }

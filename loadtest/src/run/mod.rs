@@ -1,6 +1,6 @@
 //! `fulgurite-loadtest run`: a load at a fixed rate, whatever becomes of it.
 
-mod drive;
+pub(crate) mod drive;
 mod fault;
 mod live;
 mod metrics;

@@ -244,6 +244,17 @@ impl Rig {
         })
     }
 
+    /// The engine's process, if it is known.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn engine_pid(&self) -> Result<Option<u32>> {
+        match &self.engine {
+            Some(engine) => engine.process.pid().map(Some),
+            None => Ok(self.engine_pid),
+        }
+    }
+
     /// The most memory that the engine had resident so far, in MiB.
     pub fn engine_rss_mib(&self) -> Option<f64> {
         let bytes = self.engine.as_ref()?.process.rss_bytes_max().ok()?;
