@@ -34,8 +34,9 @@ const HEARTBEAT: Duration = Duration::from_secs(12);
 const LOOKS_SHARE: u32 = 8;
 /// Changes gather at most this long.
 const GATHER_MAX: Duration = Duration::from_millis(20);
-/// A shorter wait is none: timers count whole milliseconds, and an idle engine looks this fast.
-const GATHER_MIN: Duration = Duration::from_millis(2);
+/// A look that took no longer is followed by the next change: it is one way to another thread and
+/// back, which takes that long on an engine that is not busy.
+const QUICK_LOOK: Duration = Duration::from_millis(1);
 
 type Responses = BoxStream<'static, Result<WatchBatchResponse, Status>>;
 
@@ -189,8 +190,7 @@ impl Watch {
 
 /// How long after the beginning of a look that took so long the next one may begin.
 fn gather(took: Duration) -> Duration {
-    let rest = (took * LOOKS_SHARE).min(GATHER_MAX);
-    if rest < GATHER_MIN { Duration::ZERO } else { rest }
+    if took <= QUICK_LOOK { Duration::ZERO } else { (took * LOOKS_SHARE).min(GATHER_MAX) }
 }
 
 #[cfg(test)]
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn a_quick_look_is_followed_by_the_next_change_and_a_slow_one_gathers() {
         for (took_us, rest_us) in
-            [(100, 0), (240, 0), (500, 4_000), (2_000, 16_000), (9_000, 20_000)]
+            [(100, 0), (1_000, 0), (1_001, 8_008), (2_000, 16_000), (9_000, 20_000)]
         {
             let rest = gather(Duration::from_micros(took_us));
             assert_eq!(rest, Duration::from_micros(rest_us), "{took_us} us");

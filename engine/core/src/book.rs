@@ -4,16 +4,14 @@
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     batch::{Batch, State},
     event::{Event, SendBounds},
     guard::NotAlone,
     id::{BatchId, NodeName},
+    map::{HashMap, HashSet},
     order::Order,
     port::Lsn,
     standing::Standing,

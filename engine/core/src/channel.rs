@@ -5,9 +5,9 @@
 //! promises room in our own count; other users of the node are seen only through what the node
 //! reports of the channel.
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::cmp::Reverse;
 
-use crate::{amount::Msat, id::AttemptId, port::ChannelInfo, time::UnixMs};
+use crate::{amount::Msat, id::AttemptId, map::HashMap, port::ChannelInfo, time::UnixMs};
 
 /// How long a send may take to show in the node's own report of its channel, in milliseconds.
 const SETTLING_MS: i64 = 2_000;
@@ -98,7 +98,7 @@ impl Channel {
         Channel {
             info,
             limits,
-            reservations: HashMap::new(),
+            reservations: HashMap::default(),
             reserved: 0,
             unseen: Msat::ZERO,
             dust: Msat::ZERO,

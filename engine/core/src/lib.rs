@@ -14,6 +14,7 @@ pub mod event;
 pub mod fence;
 pub mod guard;
 pub mod id;
+pub mod map;
 pub mod moments;
 pub mod node;
 pub mod order;

@@ -1,11 +1,8 @@
 //! Moments to come, each of one thing that waits for it.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    hash::Hash,
-};
+use std::{collections::BTreeSet, hash::Hash};
 
-use crate::time::UnixMs;
+use crate::{map::HashMap, time::UnixMs};
 
 /// What waits, by its moment: whoever is woken looks at what is due, not at all that waits.
 #[derive(Clone, Debug)]
@@ -19,7 +16,7 @@ impl<T: Copy + Ord + Hash> Moments<T> {
     /// Nothing waits yet, and nothing will for longer than `longest_ms` milliseconds
     /// ([`UnixMs::has_come`]); `i64::MAX` when it may wait for any time.
     pub fn new(longest_ms: i64) -> Moments<T> {
-        Moments { order: BTreeSet::new(), of: HashMap::new(), longest_ms }
+        Moments { order: BTreeSet::new(), of: HashMap::default(), longest_ms }
     }
 
     /// It waits until then, whatever it waited for before.

@@ -1,11 +1,12 @@
 //! What is open, in memory: one writer, the projector, and many readers, who get copies.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use fulgurite_core::{
     BatchId, Event, Lsn, PaymentHash, PaymentId,
     batch::{Batch, Summary},
     book::{Book, Changed},
+    map::HashMap,
     payment::Payment,
 };
 use parking_lot::{RwLock, RwLockWriteGuard};

@@ -2,10 +2,13 @@
 //!
 //! It takes what waits in ticket order, up to 1 MiB, as one record; writes and syncs it; only then
 //! publishes the durable LSN, and hands the events on to the projector. Groups grow with load by
-//! themselves: what comes while the disk syncs is the next group.
+//! themselves: what comes while the disk syncs is the next group. When so much comes that the
+//! processor is short of time, they are made larger still ([`Pace`]): each group wakes every actor
+//! that waits for it, and with it go connections, doors and clients.
 
 use std::{
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -25,6 +28,12 @@ use crate::{
 
 /// A group ends with the event that brings it to this size, in bytes.
 const PAYLOAD_ENOUGH: usize = 1 << 20;
+/// More events than this in a millisecond are a heavy load: about 6,000 payments a second.
+const HEAVY_EVENTS_PER_MS: u32 = 25;
+/// How long a group is waited for under heavy load.
+const HEAVY_GATHER: Duration = Duration::from_millis(3);
+/// A group of so many events is not waited for.
+const EVENTS_ENOUGH: usize = 1_024;
 
 /// What the writer owns.
 pub(crate) struct Writer {
@@ -43,11 +52,16 @@ impl Writer {
     pub(crate) fn run(mut self) {
         let mut bytes = Vec::with_capacity(PAYLOAD_ENOUGH);
         let mut closed = false;
+        let mut pace = Pace::default();
         while !closed {
             let first = self.shared.bell.wait_until(|| self.shared.ring.pop());
             let Some(first) = first else { return };
+            if pace.is_heavy && self.shared.ring.len() < EVENTS_ENOUGH {
+                thread::sleep(HEAVY_GATHER);
+            }
             let mut events = Vec::new();
             closed = self.gather(first, &mut events, &mut bytes);
+            pace.took(events.len(), Instant::now());
             self.commit(events, &mut bytes);
         }
     }
@@ -119,5 +133,46 @@ impl Writer {
         count(&counters.events, events);
         count(&counters.bytes, bytes as u64);
         count(&counters.commit_ns, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
+}
+
+/// How fast events come.
+#[derive(Default)]
+struct Pace {
+    last: Option<Instant>,
+    /// Between the last two groups, they came fast. Not by the size of a group: one that was waited
+    /// for is large at half the load, too.
+    is_heavy: bool,
+}
+
+impl Pace {
+    /// A group of so many events was taken.
+    fn took(&mut self, events: usize, now: Instant) {
+        let since = self.last.replace(now).map(|last| now.duration_since(last));
+        self.is_heavy = since.is_some_and(|since| {
+            let events = u32::try_from(events).unwrap_or(u32::MAX);
+            Duration::from_millis(1) * (events / HEAVY_EVENTS_PER_MS) > since
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_waited_for_while_events_come_fast_and_not_after() {
+        let mut pace = Pace::default();
+        let mut now = Instant::now();
+        pace.took(1_000, now);
+        assert!(!pace.is_heavy, "nothing is known yet");
+        // (events, milliseconds since the group before, heavy)
+        let groups =
+            [(100, 1, true), (100, 4, false), (126, 4, true), (1, 4, false), (24, 0, false)];
+        for (events, ms, is_heavy) in groups {
+            now += Duration::from_millis(ms);
+            pace.took(events, now);
+            assert_eq!(pace.is_heavy, is_heavy, "{events} events in {ms} ms");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What a batch actor does: decide, write down, hand on. All rules are in `fulgurite_core`.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -10,6 +10,7 @@ use fulgurite_core::{
     AttemptId, BatchId, Event, Lsn, PaymentId, UnixMs,
     batch::{self, Batch},
     event::AttemptStarted,
+    map::HashMap,
     moments::Moments,
     order::Priority,
     payment::{Effect, Input, State},
@@ -75,8 +76,8 @@ impl BatchWork {
             slot,
             releases,
             incarnation,
-            batches: HashMap::new(),
-            placed: HashMap::new(),
+            batches: HashMap::default(),
+            placed: HashMap::default(),
             // Placements of a predecessor never look like ours.
             placement: u64::from(incarnation) << 40,
             hungry: Default::default(),

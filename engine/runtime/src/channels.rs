@@ -2,7 +2,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     rc::Rc,
     sync::Arc,
 };
@@ -11,6 +10,7 @@ use actix::{Actor, Addr};
 use fulgurite_core::{
     AttemptId, Msat,
     channel::{Channel, Limits, Room},
+    map::HashMap,
     port::ChannelInfo,
 };
 use fulgurite_inbox::{Inbox, inbox};
@@ -42,7 +42,7 @@ struct Known {
 impl Channels {
     /// No channels yet: the node reports them.
     pub fn new(node: Arc<NodeSlot>, limits: Limits) -> Channels {
-        Channels { node, limits, known: HashMap::new(), reported: false }
+        Channels { node, limits, known: HashMap::default(), reported: false }
     }
 
     /// Takes the node's report: new channels get an actor, closed ones lose it. True when one is
@@ -90,7 +90,7 @@ impl Channels {
             inbox: Inbox::new(sizes),
             room: Cell::new(Room::default()),
             wanted: Cell::new(false),
-            reserved: RefCell::new(HashMap::new()),
+            reserved: RefCell::new(HashMap::default()),
         });
         self.start(slot, info)
     }

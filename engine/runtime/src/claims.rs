@@ -5,6 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use dashmap::{DashMap, mapref::entry::Entry};
 use fulgurite_core::{
     Lsn, Order, PaymentHash, PaymentId,
+    map::RandomState,
     order::{RefusedRow, RowReason},
 };
 use parking_lot::Mutex;
@@ -13,11 +14,11 @@ use parking_lot::Mutex;
 /// there.
 #[derive(Default)]
 pub struct Claims {
-    owners: DashMap<PaymentHash, Owner>,
+    owners: DashMap<PaymentHash, Owner, RandomState>,
     /// What somebody else paid, until the views know it: with the LSN that says so, or the highest
     /// there is while that event is not in the journal. A hash is added under the lock of its entry
     /// above, so that nobody claims it meanwhile; its LSN comes, and it leaves, without that lock.
-    elsewhere: DashMap<PaymentHash, Lsn>,
+    elsewhere: DashMap<PaymentHash, Lsn, RandomState>,
     /// Claims that leave once the views have passed their LSN.
     leaving: Arc<Mutex<VecDeque<(Lsn, PaymentHash, PaymentId)>>>,
 }

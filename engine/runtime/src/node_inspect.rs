@@ -1,10 +1,9 @@
 //! The node actor's look at an unresolved payment, before a person may call it not paid (rule E20):
 //! the fence, then lnd's word on it, then the channels.
 
-use std::collections::HashMap;
-
 use fulgurite_core::{
     AttemptId, UnixMs,
+    map::HashMap,
     port::{ChannelReport, Command, TrackCall, TrackReport},
     resolve::Finding,
     tracker::LOOKS_APART_MS,

@@ -2,10 +2,11 @@
 //! the journal has seen them and then on and on, and hands what it does not know to the thread
 //! that looks it up.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use fulgurite_core::{
     Event, PaymentHash, UnixMs,
+    map::HashSet,
     port::{Command, Journal, ListCall, ListedPayment, Whose},
     witness::Reading,
 };

@@ -4,7 +4,6 @@
 //! moves data between them.
 
 use std::{
-    collections::HashMap,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::Instant,
@@ -14,6 +13,7 @@ use fulgurite_core::{
     AttemptId, Lsn, Msat, UnixMs,
     event::NeverSent,
     fence::Fence,
+    map::HashMap,
     moments::Moments,
     node::Node,
     port::{self, Journal, NodeEvent, NodeInfo, Whose},
@@ -125,7 +125,7 @@ impl NodeWork {
             info: None,
             steady_offset_ms: 0,
             channels: Channels::new(Arc::clone(&slot), shared.channels),
-            tracked: HashMap::new(),
+            tracked: HashMap::default(),
             waiting: Moments::new(WAIT_MS_MAX),
             fencing: Vec::new(),
             confirmed: now(),
@@ -138,9 +138,9 @@ impl NodeWork {
             resumed: Vec::new(),
             queue: Queue::default(),
             start_at: None,
-            reserving: HashMap::new(),
-            granted: HashMap::new(),
-            incarnations: HashMap::new(),
+            reserving: HashMap::default(),
+            granted: HashMap::default(),
+            incarnations: HashMap::default(),
             shared,
             views,
             slot,

@@ -3,7 +3,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     rc::Rc,
     sync::{
         Arc,
@@ -16,6 +15,7 @@ use fulgurite_core::{
     AttemptId, BatchId, Msat, NodeName, UnixMs,
     channel::Room,
     event::SendBounds,
+    map::{HashMap, RandomState},
     node::Limits,
     port::{Node, NodeEvent, NodeInfo},
     retry::RetryPolicy,
@@ -80,7 +80,7 @@ impl SendPolicy {
 }
 
 /// Which slot an open batch has.
-pub type Directory = DashMap<BatchId, Arc<BatchSlot>>;
+pub type Directory = DashMap<BatchId, Arc<BatchSlot>, RandomState>;
 
 /// What every actor and door shares.
 pub struct Shared {

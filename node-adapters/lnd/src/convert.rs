@@ -6,52 +6,13 @@
 
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use fulgurite_core::{
     amount::Msat,
-    id::{PaymentHash, Preimage},
-    port::{ChannelInfo, NodeInfo, PaymentReport, PaymentStatus, SendPayment},
-    time::UnixMs,
+    id::PaymentHash,
+    port::{ChannelInfo, NodeInfo, PaymentStatus, SendPayment},
 };
-use fulgurite_proto::{
-    lnrpc::{self, htlc_attempt::HtlcStatus, payment::PaymentStatus as Status},
-    routerrpc,
-};
-
-use crate::meaning::failure_reason;
-
-/// The port's report of a payment.
-pub fn payment_report(payment: &lnrpc::Payment) -> PaymentReport {
-    let in_flight = payment.htlcs.iter().filter(|htlc| htlc.status == HtlcStatus::InFlight as i32);
-    let expiries = in_flight.clone().filter_map(|htlc| htlc.route.as_ref());
-    PaymentReport {
-        status: payment_status(payment),
-        amount: msat(payment.value_msat),
-        first_hops: in_flight.map(first_hop).collect(),
-        htlc_expiry_height: expiries.map(|route| route.total_time_lock).max().unwrap_or(0),
-        created: UnixMs(payment.creation_time_ns / 1_000_000),
-    }
-}
-
-/// The channel by which an HTLC left; 0 when it is not said.
-fn first_hop(htlc: &lnrpc::HtlcAttempt) -> u64 {
-    let first = htlc.route.as_ref().and_then(|route| route.hops.first());
-    first.map_or(0, |hop| hop.chan_id)
-}
-
-#[allow(deprecated)] // lnd's UNKNOWN, which it does not send any more.
-fn payment_status(payment: &lnrpc::Payment) -> PaymentStatus {
-    match Status::try_from(payment.status) {
-        Ok(Status::Succeeded) => PaymentStatus::Succeeded {
-            preimage: Preimage(hex32(&payment.payment_preimage).unwrap_or_default()),
-            fee_paid: msat(payment.fee_msat),
-        },
-        Ok(Status::Failed) => PaymentStatus::Failed(failure_reason(payment.failure_reason)),
-        // A state that we do not know is not final: go on watching.
-        Ok(Status::InFlight | Status::Initiated | Status::Unknown) | Err(_) => {
-            PaymentStatus::InFlight
-        }
-    }
-}
+use fulgurite_proto::{lnrpc, routerrpc};
 
 /// Whether nothing can follow this status.
 pub fn is_final(status: PaymentStatus) -> bool {
@@ -59,11 +20,6 @@ pub fn is_final(status: PaymentStatus) -> bool {
         PaymentStatus::InFlight => false,
         PaymentStatus::Succeeded { .. } | PaymentStatus::Failed(_) => true,
     }
-}
-
-/// Whether the payment has this hash.
-pub fn has_hash(payment: &lnrpc::Payment, hash: PaymentHash) -> bool {
-    hex32(&payment.payment_hash) == Some(hash.0)
 }
 
 /// lnd's request for a send of the port.
@@ -118,7 +74,7 @@ pub fn node_info(info: &lnrpc::GetInfoResponse, clock_offset_ms: i64) -> Option<
     })
 }
 
-fn msat(msat: i64) -> Msat {
+pub fn msat(msat: i64) -> Msat {
     u64::try_from(msat).ok().and_then(|msat| Msat::new(msat).ok()).unwrap_or(Msat::MAX)
 }
 
@@ -132,88 +88,17 @@ fn signed(amount: Msat) -> i64 {
 }
 
 /// 32 bytes in hex; `None` for anything else.
-pub fn hex32(text: &str) -> Option<[u8; 32]> {
+pub fn hex32(text: &[u8]) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
-    hex::decode_to_slice(text, &mut bytes).ok()?;
+    // Its buffer must have the length that is decoded.
+    (text.len() == 2 * bytes.len()).then_some(())?;
+    HEXLOWER_PERMISSIVE.decode_mut(text, &mut bytes).ok()?;
     Some(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fulgurite_core::port::FailureReason;
-
-    fn htlc(status: HtlcStatus, total_time_lock: u32) -> lnrpc::HtlcAttempt {
-        // One of them leaves by a channel that is known.
-        let hop = lnrpc::Hop { chan_id: 42, ..Default::default() };
-        let hops = if total_time_lock == 850 { vec![hop] } else { Vec::new() };
-        let route = lnrpc::Route { total_time_lock, hops, ..Default::default() };
-        lnrpc::HtlcAttempt { status: status as i32, route: Some(route), ..Default::default() }
-    }
-
-    fn payment(status: i32) -> lnrpc::Payment {
-        lnrpc::Payment {
-            payment_hash: "ab".repeat(32),
-            payment_preimage: "07".repeat(32),
-            value_msat: 5_000,
-            fee_msat: 12,
-            status,
-            creation_time_ns: 1_700_000_000_123_456_789,
-            failure_reason: 2,
-            htlcs: vec![
-                htlc(HtlcStatus::Failed, 900),
-                htlc(HtlcStatus::InFlight, 800),
-                htlc(HtlcStatus::InFlight, 850),
-            ],
-            ..Default::default()
-        }
-    }
-
-    #[test]
-    fn only_succeeded_and_failed_are_final() {
-        let succeeded =
-            PaymentStatus::Succeeded { preimage: Preimage([7; 32]), fee_paid: msat(12) };
-        let expected = [
-            (0, PaymentStatus::InFlight),
-            (1, PaymentStatus::InFlight),
-            (2, succeeded),
-            (3, PaymentStatus::Failed(FailureReason::NoRoute)),
-            (4, PaymentStatus::InFlight),
-            (99, PaymentStatus::InFlight),
-        ];
-        for (number, status) in expected {
-            assert_eq!(payment_report(&payment(number)).status, status, "{number}");
-            assert_eq!(is_final(status), number == 2 || number == 3);
-        }
-    }
-
-    #[test]
-    fn a_report_counts_only_htlcs_in_flight() {
-        let report = payment_report(&payment(1));
-        assert_eq!((report.first_hops, report.htlc_expiry_height), (vec![0, 42], 850));
-        assert_eq!(report.amount, msat(5_000));
-        assert_eq!(report.created, UnixMs(1_700_000_000_123));
-    }
-
-    #[test]
-    fn what_cannot_be_is_made_a_contradiction() {
-        let impossible = lnrpc::Payment {
-            value_msat: -1,
-            fee_msat: i64::MAX,
-            payment_preimage: "07".to_owned(),
-            ..payment(2)
-        };
-        let report = payment_report(&impossible);
-        let status = PaymentStatus::Succeeded { preimage: Preimage([0; 32]), fee_paid: Msat::MAX };
-        assert_eq!((report.status, report.amount), (status, Msat::MAX));
-    }
-
-    #[test]
-    fn a_payment_of_another_hash_is_noticed() {
-        assert!(has_hash(&payment(1), PaymentHash([0xab; 32])));
-        assert!(!has_hash(&payment(1), PaymentHash([0xac; 32])));
-        assert!(!has_hash(&lnrpc::Payment::default(), PaymentHash([0; 32])));
-    }
 
     #[test]
     fn only_the_opener_pays_the_commitment_fee() {

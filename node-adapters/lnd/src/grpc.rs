@@ -159,7 +159,8 @@ impl Connection {
         self.life.calls.set(self.life.calls.get() + 1);
         let mut call = Call {
             state: Answer::Awaited(response),
-            buffer: BytesMut::new(),
+            data: Bytes::new(),
+            partial: BytesMut::new(),
             life: Rc::clone(&self.life),
         };
         if let Err(error) = sent {
@@ -232,7 +233,10 @@ fn frame(message: &impl Message) -> Bytes {
 /// A call that was handed over. Dropping it resets its stream if it is still open.
 pub struct Call {
     state: Answer,
-    buffer: BytesMut,
+    /// What came last and is not read yet: most messages come whole and are not copied.
+    data: Bytes,
+    /// The beginning of a message that came in several pieces, and what came with its last one.
+    partial: BytesMut,
     life: Rc<Life>,
 }
 
@@ -272,15 +276,24 @@ impl Call {
             Answer::Over | Answer::Awaited(_) => return Ok(None),
         };
         loop {
-            if let Some(message) = decode(&mut self.buffer)? {
-                return Ok(Some(message));
+            let message = match self.partial.is_empty() {
+                true => decode(&mut self.data)?,
+                false => decode(&mut self.partial)?,
+            };
+            if message.is_some() {
+                return Ok(message);
             }
             let Some(data) = poll_fn(|cx| body.poll_data(cx)).await else {
                 break;
             };
             let data = data.map_err(broken)?;
             body.flow_control().release_capacity(data.len()).map_err(broken)?;
-            self.buffer.extend_from_slice(&data);
+            if self.partial.is_empty() && self.data.is_empty() {
+                self.data = data;
+            } else {
+                self.partial.extend_from_slice(&std::mem::take(&mut self.data));
+                self.partial.extend_from_slice(&data);
+            }
         }
         let trailers = poll_fn(|cx| body.poll_trailers(cx)).await.map_err(broken)?;
         let no_status = || Err(CallFault::Broken("the stream ended without a status".to_owned()));
@@ -308,8 +321,10 @@ fn status<M>(headers: &HeaderMap) -> Option<Result<Option<M>, CallFault>> {
 }
 
 /// Takes the first whole message out of the buffer.
-fn decode<M: Message + Default>(buffer: &mut BytesMut) -> Result<Option<M>, CallFault> {
-    let Some((prefix, rest)) = buffer.split_first_chunk::<5>() else {
+fn decode<M: Message + Default>(
+    buffer: &mut (impl Buf + AsRef<[u8]>),
+) -> Result<Option<M>, CallFault> {
+    let Some((prefix, rest)) = buffer.as_ref().split_first_chunk::<5>() else {
         return Ok(None);
     };
     let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;

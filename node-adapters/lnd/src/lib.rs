@@ -22,6 +22,7 @@ mod node;
 mod session;
 mod shared;
 pub mod tls;
+mod told;
 
 pub use config::LndConfig;
 pub use connect::{ConnectFault, MacaroonInterceptor, connect};

@@ -22,8 +22,8 @@ pub struct Page {
 #[derive(Clone, PartialEq, prost::Message)]
 struct Listed {
     /// In hex.
-    #[prost(string, tag = "1")]
-    payment_hash: String,
+    #[prost(bytes = "vec", tag = "1")]
+    payment_hash: Vec<u8>,
     /// How far it is.
     #[prost(int32, tag = "10")]
     status: i32,

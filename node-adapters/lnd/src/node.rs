@@ -29,6 +29,7 @@ use crate::{
     meaning,
     session::{Fault, Session},
     shared::{Shared, Task},
+    told::Told,
 };
 
 const SEND_PAYMENT_V2: &str = "/routerrpc.Router/SendPaymentV2";
@@ -219,9 +220,9 @@ impl Follow {
             loop {
                 tokio::select! {
                     biased;
-                    message = call.message::<lnrpc::Payment>() => match message {
-                        Ok(Some(payment)) if convert::has_hash(&payment, self.payment_hash) => {
-                            let report = convert::payment_report(&payment);
+                    message = call.message::<Told>() => match message {
+                        Ok(Some(payment)) if payment.has_hash(self.payment_hash) => {
+                            let report = payment.report();
                             is_final |= convert::is_final(report.status);
                             self.report(SendReport::Payment(report));
                         }
@@ -263,9 +264,9 @@ async fn follow_track(shared: &Shared, call: TrackCall, mut started: Call) {
     let report = |report| shared.report(NodeEvent::Track { call, report });
     let mut is_shown = false;
     let fault = loop {
-        match started.message::<lnrpc::Payment>().await {
-            Ok(Some(payment)) if convert::has_hash(&payment, call.payment_hash) => {
-                let payment = convert::payment_report(&payment);
+        match started.message::<Told>().await {
+            Ok(Some(payment)) if payment.has_hash(call.payment_hash) => {
+                let payment = payment.report();
                 is_shown = true;
                 let is_final = convert::is_final(payment.status);
                 report(TrackReport::Payment(payment));
@@ -274,7 +275,7 @@ async fn follow_track(shared: &Shared, call: TrackCall, mut started: Call) {
                 }
                 if is_final {
                     // lnd ends the call now; resetting the stream would cost a frame.
-                    return while let Ok(Some(_)) = started.message::<lnrpc::Payment>().await {};
+                    return while let Ok(Some(_)) = started.message::<Told>().await {};
                 }
             }
             Ok(Some(_)) => break broken("an answer for another payment hash"),

@@ -2,12 +2,12 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     rc::{Rc, Weak},
 };
 
 use fulgurite_core::{
     AttemptId,
+    map::HashMap,
     port::{NodeEvent, Whose},
 };
 use tokio::{sync::Notify, task::JoinHandle};

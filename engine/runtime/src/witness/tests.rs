@@ -7,7 +7,7 @@ use crate::{slot::NodeSlot, watcher::tests::accepted};
 fn witness() -> (Witness, Receiver<Check>, BatchId) {
     let id = BatchId::from_uuid(1 << 80);
     let batch = Batch::new(Arc::new(accepted(id)), &[], 1);
-    let book = Book { batches: [(id, batch)].into(), ..Book::default() };
+    let book = Book { batches: [(id, batch)].into_iter().collect(), ..Book::default() };
     let (witness, checks) = Witness::new(WitnessPolicy::default(), 2, &book);
     (witness, checks, id)
 }
