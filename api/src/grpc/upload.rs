@@ -12,7 +12,7 @@ use fulgurite_core::{
     order::{BatchOptions, RefusedRow},
 };
 use fulgurite_proto::fulgurite::v1::{
-    self, UploadBatchRequest, UploadBatchResponse,
+    self, PaymentOrder, UploadBatchRequest, UploadBatchResponse,
     upload_batch_request::{Commit, Content, Header, Orders},
     upload_batch_response,
 };
@@ -41,6 +41,11 @@ use crate::{
 
 /// Chunks of one upload that are being checked while the next one is read.
 const CHUNKS_UNDER_WAY_MAX: usize = 3;
+/// From how many orders on a message is checked by two threads: to wake the other one costs as much
+/// as checking two.
+const SPLIT_FROM: usize = 4;
+/// From how many orders on it is not: there is enough to do beside it.
+const SPLIT_TO: usize = 64;
 /// The most bytes of refused rows that are kept with a batch: its acceptance is one record of the
 /// journal, which reads at most 256 MiB.
 const REFUSED_BYTES_MAX: usize = 64 << 20;
@@ -213,11 +218,13 @@ impl<'a> Session<'a> {
         if self.received > limits.batch_orders_max {
             return Err(too_large(self.doors));
         }
-        if self.waiting.len() >= CHUNKS_UNDER_WAY_MAX {
-            self.take_first().await?;
-        }
         let terms = Terms { now: now(), ..self.terms };
-        self.waiting.push_back(self.doors.checker.send(message.orders, terms).await?);
+        for part in parts(message.orders) {
+            if self.waiting.len() >= CHUNKS_UNDER_WAY_MAX {
+                self.take_first().await?;
+            }
+            self.waiting.push_back(self.doors.checker.send(part, terms).await?);
+        }
         Ok(())
     }
 
@@ -291,6 +298,14 @@ impl<'a> Session<'a> {
             }
         }
     }
+}
+
+/// Few orders as two parts, for two threads: whoever sent them waits for the last one. Of many
+/// orders one part is enough, as others are under way beside it.
+fn parts(mut orders: Vec<PaymentOrder>) -> impl Iterator<Item = Vec<PaymentOrder>> {
+    let is_split = (SPLIT_FROM..SPLIT_TO).contains(&orders.len());
+    let rest = is_split.then(|| orders.split_off(orders.len().div_ceil(2)));
+    std::iter::once(orders).chain(rest)
 }
 
 fn too_large(doors: &Doors) -> Problem {
