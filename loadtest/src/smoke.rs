@@ -1,4 +1,4 @@
-//! One batch over simulated nodes without caps, next to a client that keeps nothing.
+//! Batches over simulated nodes without caps, next to a client that keeps nothing.
 //!
 //! Three clients pay the same invoices, in turn: the bare client at its best concurrency, the
 //! engine that leaves signatures to the node, and the engine that checks them at the door. The
@@ -13,7 +13,9 @@ use std::{
 use anyhow::Result;
 use clap::Args;
 use fulgurite_sim::{Invoice, Knobs};
+use futures::future::try_join_all;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use crate::{
     bare, client,
@@ -26,10 +28,15 @@ use crate::{
 /// How much is paid, and how often.
 #[derive(Debug, Args)]
 pub struct SmokeArgs {
-    /// How many payments, in one batch.
+    /// How many payments.
     #[arg(long, default_value_t = 20_000)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     payments: u32,
+    /// How many of them in one batch; two batches are open at a time, so that one is uploaded while
+    /// another is paid.
+    #[arg(long, default_value_t = 20_000, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    batch_size: u32,
     /// How often all of it is repeated.
     #[arg(long, default_value_t = 3)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -42,10 +49,22 @@ pub struct SmokeArgs {
     json: bool,
 }
 
+/// How many batches are open at a time.
+const OPEN_BATCHES: usize = 2;
+
+/// What is paid.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// In all.
+    pub payments: u32,
+    /// In one batch.
+    pub batch_size: u32,
+}
+
 /// One run, of whichever client.
 #[derive(Clone, Debug, Serialize)]
 struct Run {
-    /// Until the batch was accepted; 0 for the bare client, which has no such moment.
+    /// Until the first batch was accepted; 0 for the bare client, which has no such moment.
     upload_s: f64,
     /// From there to the last outcome received.
     pay_s: f64,
@@ -71,6 +90,7 @@ struct Round {
 pub(crate) struct Report {
     machine: Machine,
     payments: u32,
+    batch_size: u32,
     nodes: usize,
     rounds: Vec<Round>,
     bare_per_second: Spread,
@@ -93,7 +113,8 @@ impl Report {
 /// # Errors
 /// When a payment is not paid or a process does not do its part; never for a time.
 pub async fn run(args: SmokeArgs) -> Result<()> {
-    let report = measure(args.payments, args.rounds, &args.concurrency).await?;
+    let shape = Shape { payments: args.payments, batch_size: args.batch_size };
+    let report = measure(shape, args.rounds, &args.concurrency).await?;
     report::print(args.json, &report, &text(&report)?)
 }
 
@@ -102,11 +123,11 @@ pub async fn run(args: SmokeArgs) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub(crate) async fn measure(
-    payments: u32,
+    shape: Shape,
     all_rounds: u32,
     concurrency: &[usize],
 ) -> Result<Report> {
-    let machine = Machine::now();
+    let (machine, payments) = (Machine::now(), shape.payments);
     eprintln!("signing {payments} invoices");
     let invoices = Arc::new(scene::invoices(0, payments as usize)?);
     let mut rounds = Vec::new();
@@ -114,12 +135,12 @@ pub(crate) async fn measure(
         eprintln!("round {number} of {all_rounds}: the bare client");
         let bare = best_bare(&invoices, concurrency).await?;
         eprintln!("round {number} of {all_rounds}: the engine, signatures left to the node");
-        let engine_node = engine(&invoices, Signatures::Node).await?;
+        let engine_node = engine(&invoices, shape, Signatures::Node).await?;
         eprintln!("round {number} of {all_rounds}: the engine, signatures checked");
-        let engine_door = engine(&invoices, Signatures::Door).await?;
+        let engine_door = engine(&invoices, shape, Signatures::Door).await?;
         rounds.push(Round { bare, engine_node, engine_door });
     }
-    Ok(summary(machine, payments, rounds))
+    Ok(summary(machine, shape, rounds))
 }
 
 async fn best_bare(invoices: &Arc<Vec<Invoice>>, concurrencies: &[usize]) -> Result<Run> {
@@ -142,32 +163,47 @@ async fn best_bare(invoices: &Arc<Vec<Invoice>>, concurrencies: &[usize]) -> Res
     })
 }
 
-async fn engine(invoices: &[Invoice], signatures: Signatures) -> Result<Run> {
+async fn engine(invoices: &[Invoice], shape: Shape, signatures: Signatures) -> Result<Run> {
     let folder = Folder::new()?;
     let fleet = Fleet::start(&folder.path, &Knobs::default()).await?;
     let settings = Settings { signatures, window: None };
     let mut engine = Engine::start(&folder.path, &fleet.nodes, settings).await?;
-    let paid = pay(&engine, &fleet, invoices).await;
+    let paid = pay(&engine, &fleet, invoices, shape.batch_size as usize).await;
     engine.explain(paid)
 }
 
-/// One batch, from the first message of its upload to its last outcome.
-async fn pay(engine: &Engine, fleet: &Fleet, invoices: &[Invoice]) -> Result<Run> {
-    let orders = client::destinations(invoices);
+/// All batches, from the first message of the first upload to the last outcome.
+async fn pay(
+    engine: &Engine,
+    fleet: &Fleet,
+    invoices: &[Invoice],
+    batch_size: usize,
+) -> Result<Run> {
+    let batches: Vec<_> = invoices.chunks(batch_size).map(client::destinations).collect();
     let before = (engine.process.cpu()?, fleet.process.cpu()?, own_cpu()?);
     let started = Instant::now();
-    let accepted = engine.client.upload("smoke", orders).await?;
-    let watched = engine.client.watch(&accepted.batch_id, invoices.len()).await?;
+    let open = Semaphore::new(OPEN_BATCHES);
+    let (open, client) = (&open, &engine.client);
+    let paid = batches.into_iter().enumerate().map(|(number, orders)| async move {
+        let _permit = open.acquire().await?;
+        let count = orders.len();
+        let accepted = client.upload(&format!("smoke {number}"), orders).await?;
+        let watched = client.watch(&accepted.batch_id, count).await?;
+        anyhow::Ok((accepted.at, watched))
+    });
+    let paid = try_join_all(paid).await?;
+    let accepted = paid.iter().map(|(at, _)| *at).min().unwrap_or(started);
+    let last = paid.iter().map(|(_, watched)| watched.last).max().unwrap_or(started);
     let us = |cpu: Duration| micros_each(cpu, invoices.len());
     let run = Run {
-        upload_s: (accepted.at - started).as_secs_f64(),
-        pay_s: (watched.last - accepted.at).as_secs_f64(),
+        upload_s: (accepted - started).as_secs_f64(),
+        pay_s: (last - accepted).as_secs_f64(),
         engine_us: us(engine.process.cpu()? - before.0),
         sim_us: us(fleet.process.cpu()? - before.1),
         client_us: us(own_cpu()? - before.2),
         concurrency: 0,
     };
-    watched.all_succeeded()?;
+    paid.iter().try_for_each(|(_, watched)| watched.all_succeeded())?;
     Ok(run)
 }
 
@@ -175,7 +211,8 @@ fn micros_each(cpu: Duration, count: usize) -> f64 {
     cpu.as_secs_f64() * 1e6 / count as f64
 }
 
-fn summary(machine: Machine, payments: u32, rounds: Vec<Round>) -> Report {
+fn summary(machine: Machine, shape: Shape, rounds: Vec<Round>) -> Report {
+    let Shape { payments, batch_size } = shape;
     let count = f64::from(payments);
     let whole = |run: &Run| count / (run.upload_s + run.pay_s);
     let ratio = |run: &Run, bare: &Run| whole(run) / whole(bare);
@@ -183,6 +220,7 @@ fn summary(machine: Machine, payments: u32, rounds: Vec<Round>) -> Report {
     Report {
         machine,
         payments,
+        batch_size,
         nodes: NODES,
         bare_per_second: spread(&|round| whole(&round.bare)),
         engine_node_per_second: spread(&|round| whole(&round.engine_node)),
@@ -204,11 +242,11 @@ const CLIENTS: [(&str, Of); 3] = [
 ];
 
 fn text(report: &Report) -> Result<String> {
-    let Report { machine, payments, nodes, rounds, .. } = report;
+    let Report { machine, payments, batch_size, nodes, rounds, .. } = report;
     let mut text = machine.text();
     writeln!(
         text,
-        "\n{payments} payments in one batch over {nodes} simulated nodes without caps,"
+        "\n{payments} payments, {batch_size} in a batch, over {nodes} simulated nodes without caps,"
     )?;
     writeln!(text, "{} rounds: median [min-max]\n", rounds.len())?;
     writeln!(text, "{:36}{:>22}{:>20}{:>20}", "", "payments/s in all", "upload s", "paying s")?;
@@ -267,7 +305,8 @@ mod tests {
             engine_door: run(slower, 3.0 * slower, 0),
         };
         let rounds = vec![round(1.0), round(7.0), round(2.0)];
-        let report = summary(Machine::now(), 20_000, rounds);
+        let report =
+            summary(Machine::now(), Shape { payments: 20_000, batch_size: 20_000 }, rounds);
         assert_eq!(report.ratio_node, Spread { median: 0.5, min: 0.5, max: 0.5 });
         assert_eq!(report.ratio_door.median, 0.25);
         assert_eq!(report.bare_per_second.median, 10_000.0);

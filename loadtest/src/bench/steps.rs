@@ -24,8 +24,8 @@ use crate::{
 /// How long a run is, in seconds.
 const QUICK_S: f64 = 20.0;
 const FULL_S: f64 = 60.0;
-/// Payments of the batch that is paid beside the bare client.
-const PAIRED: u32 = 100_000;
+/// What is paid beside the bare client.
+const PAIRED: smoke::Shape = smoke::Shape { payments: 100_000, batch_size: 10_000 };
 /// Payments in flight of the bare client; the best counts.
 const BARE: [usize; 3] = [64, 256, 512];
 /// How often the real nodes are paid over; their median counts. Even: each client is first as often
@@ -226,13 +226,24 @@ impl Bench {
             one_stage(scenario, 1_000.0, seconds);
         });
         let done = done.await?;
+        // What a node takes by itself, over the same wire and with the same clock.
+        let bare = self.run("P2 of the nodes alone", ("steady", Target::Bare, round), |scenario| {
+            one_stage(scenario, 1_000.0, seconds);
+        });
+        let bare = bare.await?;
         let (outcome, ack) = (done.latency(Stage::Outcome), done.latency(Stage::Ack));
         let of = |times: &Quantiles, value: f64| (times.count > 0).then_some(value);
-        self.measured.add_or("P2a", of(&outcome, outcome.p50_ms), NO_OUTCOME);
+        let (whole, node) = (of(&outcome, outcome.p50_ms), bare.latency(Stage::Outcome));
+        let node = of(&node, node.p50_ms);
+        let overhead = whole.zip(node).map(|(whole, node)| whole - node);
+        self.measured.add_or("P2a", overhead, NO_OUTCOME);
+        self.measured.add_or("P2e", whole, NO_OUTCOME);
+        self.measured.add_or("P2f", node, NO_OUTCOME);
         self.measured.add_or("P2b", of(&outcome, outcome.p99_ms), NO_OUTCOME);
         self.measured.add_or("P2c", of(&ack, ack.p99_ms), "nothing was acknowledged");
         self.measured.add("P2d", done.latency(Stage::Lag).p99_ms);
         self.judge_all_paid(&["P2a", "P2b", "P2c"], &done);
+        self.judge_all_paid(&["P2a"], &bare);
         Ok(())
     }
 
