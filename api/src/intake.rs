@@ -241,15 +241,14 @@ fn validated(sorted: &Sorted) -> Result<v1::CreatePaymentResponse, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::options::of_tests;
 
     #[test]
     #[rustfmt::skip] // A table: one line is one request and the field that stands against it.
     fn what_stands_against_new_orders_names_its_field() {
-        let until = |ms| BatchOptions { deadline: Some(UnixMs(ms)), ..of_tests() };
-        let spread = BatchOptions { per_destination_in_flight_max: 1, ..of_tests() };
+        let until = |ms| BatchOptions { deadline: Some(UnixMs(ms)), ..BatchOptions::default() };
+        let spread = BatchOptions { per_destination_in_flight_max: 1, ..BatchOptions::default() };
         for (options, signatures, field) in [
-            (of_tests(),     Signatures::Node, None),
+            (BatchOptions::default(), Signatures::Node, None),
             (until(11),      Signatures::Door, None),
             (until(10),      Signatures::Door, Some("options.deadline")),
             (spread.clone(), Signatures::Door, None),

@@ -265,7 +265,8 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
     let listener = listen(address).map_err(|error| {
         misconfigured(format!(
-            "{address} cannot be opened: {error}; end what has it, or set another {key}"
+            "{address} cannot be opened: {error}; end what has it (is this engine running \
+             already? then its journal is in use, too), or set another {key}"
         ))
     })?;
     info!(listener = key, address = %listener.local_addr().unwrap_or(address), "listening");

@@ -208,6 +208,7 @@ mod tests {
         assert_eq!(runtime.retry, RetryPolicy::default());
         assert_eq!(runtime.witness, WitnessPolicy::default());
         let open_payments_max = config.limits.open_payments_max;
+        assert_eq!(batch(&config), BatchOptions::default());
         assert_eq!(limits(&config), Limits { open_payments_max, ..Limits::default() });
     }
 }

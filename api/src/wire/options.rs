@@ -128,32 +128,13 @@ pub fn to_proto(options: &BatchOptions) -> v1::BatchOptions {
     }
 }
 
-/// The options that every test starts from.
-#[cfg(test)]
-pub(crate) fn of_tests() -> BatchOptions {
-    BatchOptions {
-        start_paused: false,
-        accept_valid: false,
-        priority: Priority::Normal,
-        in_flight_max: 10_000,
-        payments_per_second_max: 0,
-        per_destination_in_flight_max: 0,
-        failed_count_max: 0,
-        failed_percent_max: 0,
-        fee_policy: FeePolicy { base: Msat::from_sat_clamped(10), proportional_ppm: 5_000 },
-        deadline: None,
-        attempts_max: 5,
-        cltv_limit_blocks: 1_008,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn unset_options_are_the_defaults() {
-        let defaults = of_tests();
+        let defaults = BatchOptions::default();
         let unset = v1::BatchOptions::default();
         assert_eq!(effective(None, &defaults).ok(), Some(defaults.clone()));
         assert_eq!(effective(Some(&unset), &defaults).ok(), Some(defaults));
@@ -166,9 +147,9 @@ mod tests {
             accept_valid: true,
             deadline: Some(UnixMs(5_000)),
             attempts_max: 7,
-            ..of_tests()
+            ..BatchOptions::default()
         };
-        let back = effective(Some(&to_proto(&options)), &of_tests());
+        let back = effective(Some(&to_proto(&options)), &BatchOptions::default());
         assert_eq!(back.ok(), Some(options));
     }
 
@@ -183,7 +164,7 @@ mod tests {
             v1::BatchOptions { deadline: Some(no_time), ..Default::default() },
         ];
         for options in bad {
-            let problem = effective(Some(&options), &of_tests()).expect_err("refused");
+            let problem = effective(Some(&options), &BatchOptions::default()).expect_err("refused");
             assert_eq!(problem.violations.len(), 1, "{options:?}");
         }
     }

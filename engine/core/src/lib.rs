@@ -25,8 +25,8 @@ pub mod resolve;
 pub mod retry;
 pub mod schedule;
 pub mod standing;
-#[cfg(test)]
-mod testing;
+#[doc(hidden)]
+pub mod testing;
 pub mod time;
 pub mod tracker;
 pub mod window;

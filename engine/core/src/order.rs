@@ -108,6 +108,26 @@ pub struct BatchOptions {
     pub cltv_limit_blocks: u32,
 }
 
+impl Default for BatchOptions {
+    /// What a batch has whose client and configuration say nothing else.
+    fn default() -> BatchOptions {
+        BatchOptions {
+            start_paused: false,
+            accept_valid: false,
+            priority: Priority::Normal,
+            in_flight_max: 10_000,
+            payments_per_second_max: 0,
+            per_destination_in_flight_max: 0,
+            failed_count_max: 0,
+            failed_percent_max: 0,
+            fee_policy: FeePolicy { base: Msat::from_sat_clamped(10), proportional_ppm: 5_000 },
+            deadline: None,
+            attempts_max: 5,
+            cltv_limit_blocks: 1_008,
+        }
+    }
+}
+
 /// Why a row was refused at the door (API.md 2, `RefusedRow.Reason`, same numbers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]

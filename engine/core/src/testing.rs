@@ -1,4 +1,5 @@
-//! Orders, batches and attempts for the tests beside the modules.
+//! Orders, batches and attempts for tests, those of other crates too. Built always: behind a
+//! feature the crate would be compiled twice.
 
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use crate::{
     batch::Batch,
     event::AttemptStarted,
     id::{BatchId, PaymentHash, Preimage},
-    order::{Accepted, BatchOptions, Order, Priority},
+    order::{Accepted, BatchOptions, Order},
     port::ChannelInfo,
     retry::{RetryPolicy, Terms},
     time::UnixMs,
@@ -50,18 +51,11 @@ pub fn order(row: u32) -> Order {
 /// Options without any limit in the way.
 pub fn options() -> BatchOptions {
     BatchOptions {
-        start_paused: false,
         accept_valid: true,
-        priority: Priority::Normal,
         in_flight_max: 100,
-        payments_per_second_max: 0,
-        per_destination_in_flight_max: 0,
-        failed_count_max: 0,
-        failed_percent_max: 0,
         fee_policy: FeePolicy { base: FEE_LIMIT, proportional_ppm: 0 },
-        deadline: None,
         attempts_max: 3,
-        cltv_limit_blocks: 1_008,
+        ..BatchOptions::default()
     }
 }
 

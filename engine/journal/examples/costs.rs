@@ -8,9 +8,9 @@ use std::{
 };
 
 use fulgurite_core::{
-    BatchId, Event, FeePolicy, Msat, Order, PaymentId, Preimage, UnixMs,
+    BatchId, Event, Msat, Order, PaymentId, Preimage, UnixMs,
     event::{AttemptStarted, PaymentChange},
-    order::{Accepted, BatchOptions, Priority},
+    order::{Accepted, BatchOptions},
     port::Journal,
 };
 use fulgurite_journal::{JournalHandle, JournalOptions, Opened, codec, open};
@@ -173,20 +173,7 @@ fn accepted(batch: BatchId) -> Accepted {
         fingerprint: [0; 32],
         content_digest: "".into(),
         single: false,
-        options: BatchOptions {
-            start_paused: false,
-            accept_valid: false,
-            priority: Priority::Normal,
-            in_flight_max: 1_000,
-            payments_per_second_max: 0,
-            per_destination_in_flight_max: 0,
-            failed_count_max: 0,
-            failed_percent_max: 0,
-            fee_policy: FeePolicy { base: Msat::ZERO, proportional_ppm: 0 },
-            deadline: None,
-            attempts_max: 10,
-            cltv_limit_blocks: 1_008,
-        },
+        options: BatchOptions { in_flight_max: 1_000, attempts_max: 10, ..BatchOptions::default() },
         description: None,
         metadata: Vec::new(),
         order_count: ROWS,

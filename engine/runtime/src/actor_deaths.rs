@@ -9,12 +9,8 @@ use std::{
 };
 
 use fulgurite_core::{
-    BatchId, FeePolicy, Msat, Order, PaymentHash, UnixMs,
-    batch::State as BatchState,
-    breaker, channel, node,
-    order::{BatchOptions, Priority},
-    retry::RetryPolicy,
-    window,
+    BatchId, FeePolicy, Msat, Order, PaymentHash, UnixMs, batch::State as BatchState, breaker,
+    channel, node, order::BatchOptions, retry::RetryPolicy, window,
 };
 use fulgurite_journal::JournalOptions;
 use fulgurite_lnd::{LndConfig, LndNode};
@@ -34,20 +30,26 @@ use crate::{
 const SEED: u64 = 11;
 const PAYMENTS: usize = 600;
 
+/// Sends whose fence is up after two seconds.
+pub(crate) fn quick_sends() -> SendPolicy {
+    SendPolicy {
+        expiry_ms: 1_000,
+        deadline_ms: 1_000,
+        fence_margin_ms: 200,
+        payment_timeout_seconds: 30,
+        stuck_after_ms: 90_000,
+        silence_ms_max: 60_000,
+        long_after_ms: 60_000,
+        parts_max: 16,
+    }
+}
+
 pub(crate) fn batch_options() -> BatchOptions {
     BatchOptions {
-        start_paused: false,
-        accept_valid: false,
-        priority: Priority::Normal,
         in_flight_max: 200,
-        payments_per_second_max: 0,
-        per_destination_in_flight_max: 0,
-        failed_count_max: 0,
-        failed_percent_max: 0,
         fee_policy: FeePolicy { base: Msat::from_sat_clamped(10), proportional_ppm: 10_000 },
-        deadline: None,
         attempts_max: 10,
-        cltv_limit_blocks: 1_008,
+        ..BatchOptions::default()
     }
 }
 
@@ -72,22 +74,12 @@ fn engine_options(fleet: &Fleet) -> Options {
             open: Box::new(move |sink| Rc::new(LndNode::open(config.clone(), sink))),
         }
     });
-    let sends = SendPolicy {
-        expiry_ms: 1_000,
-        deadline_ms: 1_000,
-        fence_margin_ms: 200,
-        payment_timeout_seconds: 30,
-        stuck_after_ms: 90_000,
-        silence_ms_max: 60_000,
-        long_after_ms: 60_000,
-        parts_max: 16,
-    };
     let intake = intake::Limits { open_payments_max: 10_000, uploads_max: 8, disk_floor_bytes: 0 };
     Options {
         witness: WitnessPolicy::default(),
         nodes: nodes.collect(),
         retry: RetryPolicy { backoff_ms_first: 20, ..RetryPolicy::default() },
-        sends,
+        sends: quick_sends(),
         channels: channel::Limits {
             slots_reserve: 83,
             fee_exposure_max: Msat::from_sat_clamped(500_000),

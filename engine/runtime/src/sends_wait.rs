@@ -11,7 +11,7 @@ use std::{
 };
 
 use fulgurite_core::{
-    AttemptId, BatchId, Event, Lsn, Msat, Order, PaymentHash, UnixMs,
+    AttemptId, Event, Lsn, Msat, Order, PaymentHash, UnixMs,
     batch::{self, Batch},
     breaker, channel,
     event::AttemptStarted,
@@ -19,13 +19,15 @@ use fulgurite_core::{
     order::{Accepted, BatchOptions, Sealed},
     port::{self, Command, Journal, NodeEvent, NodeInfo, TrackCall, TrackReport},
     retry::RetryPolicy,
-    standing, window,
+    standing,
+    testing::{self, batch_id},
+    window,
 };
 use fulgurite_journal::{JournalHandle, JournalOptions, Opened, Running, Views};
 use tokio::sync::oneshot;
 
 use crate::{
-    actor_deaths::batch_options,
+    actor_deaths::{batch_options, quick_sends},
     batch_work::BatchWork,
     claims::Claims,
     clock::now,
@@ -34,7 +36,7 @@ use crate::{
     message::{BatchMessage, Grant, NodeMessage, Request, Start, Steer},
     node_work::NodeWork,
     release::ReleaseList,
-    slot::{BatchSlot, Board, Directory, NodeSlot, SendPolicy, Shared},
+    slot::{BatchSlot, Board, Directory, NodeSlot, Shared},
     witness::{Witness, WitnessPolicy},
 };
 
@@ -75,16 +77,7 @@ impl Bench {
         };
         let named = (Arc::from("a"), standing::Standing::default());
         let node = Arc::new(NodeSlot::new(0, named, limits, String::new(), now()));
-        let sends = SendPolicy {
-            expiry_ms: 1_000,
-            deadline_ms: 1_000,
-            fence_margin_ms: 200,
-            payment_timeout_seconds: 30,
-            stuck_after_ms: 90_000,
-            silence_ms_max: 60_000,
-            long_after_ms: 60_000,
-            parts_max: 16,
-        };
+        let sends = quick_sends();
         let intake = intake::Limits { open_payments_max: 9, uploads_max: 1, disk_floor_bytes: 0 };
         let shared = Arc::new(Shared {
             journal,
@@ -164,59 +157,23 @@ impl Drop for Bench {
     }
 }
 
-pub(crate) fn batch_id() -> BatchId {
-    BatchId::from_uuid(0x0199_aaaa_bbbb_7ccc_8ddd << 48)
-}
-
 pub(crate) fn attempt_id() -> AttemptId {
     AttemptId { payment: batch_id().payment(1), number: 1 }
 }
 
+/// Its invoice expires after all tests.
 pub(crate) fn order() -> Order {
-    Order {
-        invoice: "lnbcrt1".into(),
-        payment_hash: PaymentHash([7; 32]),
-        payee: None,
-        amount: Msat::from_sat_clamped(1_000),
-        amount_in_send: false,
-        fee_limit: Msat::from_sat_clamped(10),
-        invoice_expiry: UnixMs(i64::MAX / 2),
-        deadline: None,
-        reference: None,
-    }
+    let payment_hash = PaymentHash([7; 32]);
+    Order { payment_hash, invoice_expiry: UnixMs(i64::MAX / 2), ..testing::order(1) }
 }
 
 fn accepted(options: BatchOptions) -> Accepted {
-    Accepted {
-        batch: batch_id(),
-        account: "default".into(),
-        idempotency_key: "key".into(),
-        fingerprint: [0; 32],
-        content_digest: "".into(),
-        single: false,
-        options,
-        description: None,
-        metadata: Vec::new(),
-        order_count: 1,
-        refused: Vec::new(),
-        amount: order().amount,
-        fee_limit: order().fee_limit,
-        time: now(),
-    }
+    Accepted { time: now(), ..testing::accepted(options, 1) }
 }
 
 fn started() -> Arc<AttemptStarted> {
-    Arc::new(AttemptStarted {
-        attempt: 1,
-        node: "a".into(),
-        epoch: 1,
-        amount: order().amount,
-        fee_limit: order().fee_limit,
-        channels: Vec::new(),
-        cltv_limit: 1_008,
-        timeout_seconds: 30,
-        send_until: UnixMs(i64::MAX / 2),
-    })
+    let started = AttemptStarted::clone(&testing::attempt(1));
+    Arc::new(AttemptStarted { send_until: UnixMs(i64::MAX / 2), ..started })
 }
 
 pub(crate) fn connected() -> NodeMessage {

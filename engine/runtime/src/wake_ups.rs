@@ -8,6 +8,7 @@ use fulgurite_core::{
     order::{BatchOptions, Priority},
     payment::{self, State},
     port::{ChannelInfo, ChannelReport, NodeEvent},
+    testing::batch_id,
     tracker::Outcome,
 };
 use tokio::sync::oneshot;
@@ -16,7 +17,7 @@ use crate::{
     actor_deaths::batch_options,
     batch_work::BatchWork,
     message::{BatchMessage, Grant, NodeMessage, Place, Placed, Request},
-    sends_wait::{Bench, Heard, batch_id, order},
+    sends_wait::{Bench, Heard, order},
     slot::Board,
 };
 

@@ -115,9 +115,10 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use fulgurite_core::{
-        Event, FeePolicy, Msat, Order, PaymentHash, UnixMs,
-        order::{Accepted, BatchOptions, Priority},
+        Event, Msat, Order, PaymentHash, UnixMs,
+        order::{Accepted, BatchOptions},
         port::Journal,
+        testing,
     };
     use fulgurite_journal::{JournalOptions, Opened};
 
@@ -142,36 +143,10 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn accepted(batch: BatchId) -> Accepted {
-        let options = BatchOptions {
-            start_paused: true,
-            accept_valid: false,
-            priority: Priority::Normal,
-            in_flight_max: 1,
-            payments_per_second_max: 0,
-            per_destination_in_flight_max: 0,
-            failed_count_max: 0,
-            failed_percent_max: 0,
-            fee_policy: FeePolicy { base: Msat::ZERO, proportional_ppm: 0 },
-            deadline: None,
-            attempts_max: 1,
-            cltv_limit_blocks: 1_008,
-        };
-        Accepted {
-            batch,
-            account: "default".into(),
-            idempotency_key: "watched".into(),
-            fingerprint: [0; 32],
-            content_digest: "".into(),
-            single: false,
-            options,
-            description: None,
-            metadata: Vec::new(),
-            order_count: ROWS,
-            amount: Msat::from_sat_clamped(u64::from(ROWS)),
-            fee_limit: Msat::from_sat_clamped(u64::from(ROWS)),
-            refused: Vec::new(),
-            time: NOW,
-        }
+        let options = BatchOptions { start_paused: true, ..BatchOptions::default() };
+        let amount = Msat::from_sat_clamped(u64::from(ROWS));
+        let accepted = testing::accepted(options, ROWS);
+        Accepted { batch, amount, fee_limit: amount, time: NOW, ..accepted }
     }
 
     fn append(opened: &Opened, events: impl IntoIterator<Item = Event>) {

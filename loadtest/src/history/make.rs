@@ -17,9 +17,9 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use fulgurite_core::{
-    BatchId, Event, FeePolicy, Lsn, Msat, Order, Preimage, UnixMs,
+    BatchId, Event, Lsn, Msat, Order, Preimage, UnixMs,
     event::{AttemptStarted, PaymentChange},
-    order::{Accepted, BatchOptions, Priority},
+    order::{Accepted, BatchOptions},
 };
 use fulgurite_journal::{JournalOptions, Opened};
 use sha2::{Digest, Sha256};
@@ -258,20 +258,6 @@ fn accepted(
         let amounts = orders.iter().map(|(_, order)| of(order));
         amounts.fold(Msat::ZERO, Msat::saturating_add)
     };
-    let options = BatchOptions {
-        start_paused: false,
-        accept_valid: false,
-        priority: Priority::Normal,
-        in_flight_max: 10_000,
-        payments_per_second_max: 0,
-        per_destination_in_flight_max: 0,
-        failed_count_max: 0,
-        failed_percent_max: 0,
-        fee_policy: FeePolicy { base: Msat::ZERO, proportional_ppm: 5_000 },
-        deadline: None,
-        attempts_max: 5,
-        cltv_limit_blocks: 1_008,
-    };
     Accepted {
         batch,
         account: "default".into(),
@@ -279,7 +265,7 @@ fn accepted(
         fingerprint: Sha256::digest(number.to_be_bytes()).into(),
         content_digest: "".into(),
         single: false,
-        options,
+        options: BatchOptions::default(),
         description: None,
         metadata: Vec::new(),
         order_count: orders.len() as u32,

@@ -8,10 +8,11 @@ use fulgurite_core::{
     batch::{self, Batch, Counts},
     book::Book,
     event::{AttemptStarted, Contradiction, Failure, NeverSent},
-    order::{Accepted, BatchOptions, Priority},
+    order::{Accepted, BatchOptions},
     payment::{Effect, Input, Payment, Refusal, State},
     port::FailureReason,
     retry::RetryPolicy,
+    testing,
 };
 use fulgurite_simulation::random::{Random, seeds, with_seed};
 
@@ -42,34 +43,16 @@ fn accepted(order_count: u32, random: &mut Random) -> Accepted {
     let count = |random: &mut Random| u32::try_from(random.between(0, 2)).expect("small");
     let options = BatchOptions {
         start_paused: random.percent(10),
-        accept_valid: false,
-        priority: Priority::Normal,
         in_flight_max: 8,
-        payments_per_second_max: 0,
-        per_destination_in_flight_max: 0,
         failed_count_max: count(random),
-        failed_percent_max: 0,
         fee_policy: FeePolicy { base: Msat::ZERO, proportional_ppm: 0 },
         deadline: random.percent(20).then(|| NOW.plus_ms(random.between(0, 30_000))),
         attempts_max: u16::try_from(random.between(0, 3)).expect("small"),
         cltv_limit_blocks: 1,
+        ..BatchOptions::default()
     };
-    Accepted {
-        batch: BatchId::from_uuid(1 << 90),
-        account: "default".into(),
-        idempotency_key: "key".into(),
-        fingerprint: [0; 32],
-        content_digest: "".into(),
-        single: false,
-        options,
-        description: None,
-        metadata: Vec::new(),
-        order_count,
-        refused: Vec::new(),
-        amount: AMOUNT,
-        fee_limit: FEE_LIMIT,
-        time: NOW,
-    }
+    let (batch, amount, fee_limit, time) = (BatchId::from_uuid(1 << 90), AMOUNT, FEE_LIMIT, NOW);
+    Accepted { batch, amount, fee_limit, time, ..testing::accepted(options, order_count) }
 }
 
 struct History {
