@@ -1,6 +1,7 @@
 //! What both doors need: the engine, the checks, the limits.
 
 use std::{
+    ops::Deref,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -11,30 +12,36 @@ use tokio::sync::watch;
 
 use crate::check::{Checker, Network, Signatures};
 
-/// Everything that a door needs to answer; cheap to clone.
+/// Everything that a door needs to answer; cheap to clone, because each request gets a few.
 #[derive(Clone)]
-pub struct Doors {
+pub struct Doors(Arc<Common>);
+
+/// What is behind both doors.
+pub struct Common {
     /// The engine.
     pub engine: Engine,
     /// The invoice check.
     pub checker: Checker,
     /// The limits.
-    pub limits: Arc<Limits>,
+    pub limits: Limits,
     /// What unset options of a batch become.
-    pub defaults: Arc<BatchOptions>,
-    stopping: Arc<watch::Sender<bool>>,
+    pub defaults: BatchOptions,
+    stopping: watch::Sender<bool>,
+}
+
+impl Deref for Doors {
+    type Target = Common;
+
+    fn deref(&self) -> &Common {
+        &self.0
+    }
 }
 
 impl Doors {
     /// Doors of an engine. Both listeners get a clone of the same.
     pub fn new(engine: Engine, checker: Checker, limits: Limits, defaults: BatchOptions) -> Doors {
-        Doors {
-            engine,
-            checker,
-            limits: Arc::new(limits),
-            defaults: Arc::new(defaults),
-            stopping: Arc::new(watch::Sender::new(false)),
-        }
+        let stopping = watch::Sender::new(false);
+        Doors(Arc::new(Common { engine, checker, limits, defaults, stopping }))
     }
 
     /// The Bitcoin network of the engine.

@@ -167,11 +167,8 @@ pub async fn create_payment(
     let options = wire::options::effective(set, &doors.defaults)?;
     let objection = objection(&options, doors.signatures(), now);
     let terms = terms(&options, set, now);
-    let row = doors.checker.check(order, terms).await?;
-    let fingerprint = Fingerprint::of_single(set);
-    let mut check = UploadCheck::new(fingerprint, doors.limits.batch_amount_max);
-    let mut sorted = check.take(vec![row]);
     if request.validate_only {
+        let (_, mut sorted) = checked(doors, &order, set, &terms)?;
         if let Some(objection) = objection {
             return Err(objection);
         }
@@ -186,8 +183,10 @@ pub async fn create_payment(
         metadata: Vec::new(),
         single: true,
     };
-    // A bad order goes this way too: its key may belong to the same order, accepted before.
+    // What is too much is refused before it costs anything.
     let mut upload = doors.engine.open_upload(header, 1)?;
+    let (check, sorted) = checked(doors, &order, set, &terms)?;
+    // A bad order goes this way too: its key may belong to the same order, accepted before.
     upload.add(sorted.orders, sorted.refused)?;
     match commit(upload, 1, check.fingerprint(), objection).await? {
         Commit::Accepted { batch, replayed } => {
@@ -198,6 +197,19 @@ pub async fn create_payment(
         Commit::RowsRefused(rows) => Err(order_refused(&rows)),
         Commit::KeyReused { batch, difference } => Err(key_reused(batch, difference)),
     }
+}
+
+/// Checks an order that comes alone.
+fn checked(
+    doors: &Doors,
+    order: &v1::PaymentOrder,
+    set: Option<&v1::BatchOptions>,
+    terms: &Terms,
+) -> Result<(UploadCheck, Sorted), Problem> {
+    let row = doors.checker.check(order, terms)?;
+    let mut check = UploadCheck::new(Fingerprint::of_single(set), doors.limits.batch_amount_max);
+    let sorted = check.take(vec![row]);
+    Ok((check, sorted))
 }
 
 /// The payment that was just accepted.

@@ -101,7 +101,7 @@ fn states_of_payments() {
     }
     for (number, word) in &words {
         let payment = v1::Payment { state: *number, ..Default::default() };
-        assert_eq!(json::payment(&payment)["state"], word.as_str());
+        assert_eq!(json::payment(&payment).value()["state"], word.as_str());
     }
     assert_eq!(takes(&["batch", "results"], "state"), set(&words));
     let glossary = in_line(include_str!("../../GLOSSARY.md"), "| payment |");
@@ -135,14 +135,14 @@ fn states_of_batches_and_why_they_are_paused() {
     for (state, (number, word)) in states.iter().zip(&words_of_states) {
         assert_eq!(i32::from(wire::batch::state_to_proto(*state)), *number);
         let batch = v1::Batch { state: *number, ..Default::default() };
-        assert_eq!(json::batch(&batch)["state"], word.as_str());
+        assert_eq!(json::batch(&batch).value()["state"], word.as_str());
         assert_eq!(format!("{state:?}").split('(').next().map(snake).as_deref(), Some(&word[..]));
     }
     assert_eq!(states.len(), words_of_states.len());
     assert_eq!(takes(&["batch", "list"], "state"), set(&words_of_states));
     for (number, word) in words("Batch.PauseReason") {
         let batch = v1::Batch { pause_reason: number, ..Default::default() };
-        assert_eq!(json::batch(&batch)["pause_reason"], word.as_str());
+        assert_eq!(json::batch(&batch).value()["pause_reason"], word.as_str());
     }
 }
 
@@ -153,7 +153,7 @@ fn reasons() {
     assert_eq!(of_rows, rules);
     for (number, word) in &of_rows {
         let row = v1::RefusedRow { reason: *number, ..Default::default() };
-        assert_eq!(json::refused_row(&row)["reason"], word.as_str());
+        assert_eq!(json::refused_row(&row).value()["reason"], word.as_str());
     }
     let of_failures = words("Failure.Reason");
     let rules = Failure::ALL.map(|reason| (reason as i32, snake(&format!("{reason:?}"))));
@@ -161,7 +161,7 @@ fn reasons() {
     for (number, word) in &of_failures {
         let failure = v1::Failure { reason: *number, ..Default::default() };
         let payment = v1::Payment { failure: Some(failure), ..Default::default() };
-        assert_eq!(json::payment(&payment)["failure"]["reason"], word.as_str());
+        assert_eq!(json::payment(&payment).value()["failure"]["reason"], word.as_str());
     }
 }
 

@@ -90,7 +90,7 @@ impl Results {
     /// The objects of an NDJSON file that can be submitted again.
     pub fn input_objects(&self) -> impl Iterator<Item = serde_json::Value> {
         self.payments.iter().map(|payment| {
-            let mut object = wire::json::payment(payment);
+            let mut object = wire::json::payment(payment).value();
             if let Some(fields) = object.as_object_mut() {
                 fields.retain(|name, _| INPUT_FIELDS.contains(&name.as_str()));
             }

@@ -33,7 +33,7 @@ pub fn failure_reason(failure: &proto::Failure) -> String {
 
 /// A refused row with its line in the file, when there is one.
 pub fn refused_row(row: &proto::RefusedRow, line: Option<u64>) -> Value {
-    let mut value = wire::json::refused_row(row);
+    let mut value = wire::json::refused_row(row).value();
     if let Some(line) = line {
         value["line"] = line.into();
     }

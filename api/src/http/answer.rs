@@ -7,20 +7,24 @@ use axum::{
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::problem::{Problem, Retry, request_id};
+use crate::{
+    problem::{Problem, Retry, request_id},
+    wire::json_write::Json,
+};
 
 /// 200 with this body.
-pub fn ok(body: &Value) -> Response {
+pub fn ok(body: Json) -> Response {
     with(StatusCode::OK, body)
 }
 
 /// A status with this body.
-pub fn with(status: StatusCode, body: &Value) -> Response {
-    let mut response = Response::new(Body::from(body.to_string()));
+pub fn with(status: StatusCode, body: Json) -> Response {
+    let mut response = Response::new(Body::from(body.into_text()));
     *response.status_mut() = status;
-    set(&mut response, header::CONTENT_TYPE, "application/json");
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     // Answers are about money and change: nobody keeps them.
-    set(&mut response, header::CACHE_CONTROL, "no-store");
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
@@ -49,7 +53,7 @@ impl IntoResponse for Refused {
         tracing::debug!(%request_id, code = code.name(), detail = %problem.detail, "refused");
         let status = StatusCode::from_u16(code.http());
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = with(status, &self::problem(problem, &request_id));
+        let mut response = with(status, self::problem(problem, &request_id).into());
         set(&mut response, header::CONTENT_TYPE, "application/problem+json");
         if let Retry::After(ms) = code.retry() {
             set(&mut response, header::RETRY_AFTER, &ms.div_ceil(1_000).to_string());

@@ -17,7 +17,7 @@ use crate::{
 /// `GET /v1/batches/{id}`.
 pub async fn get(State(doors): State<Doors>, Id(id): Id, _: Nothing) -> Result<Response, Refused> {
     let request = v1::GetBatchRequest { key: Some(Key::BatchId(id)) };
-    Ok(answer::ok(&wire::json::batch(&query::get_batch(&doors, &request)?)))
+    Ok(answer::ok(wire::json::batch(&query::get_batch(&doors, &request)?)))
 }
 
 /// `GET /v1/batches`: a page of batches; with `idempotency_key` the one batch that has it.
@@ -42,7 +42,7 @@ pub async fn list(
     let read = move |doors: &Doors| query::list_batches(doors, &request);
     let found = query::off_workers(&doors, read).await?;
     let batches = found.batches.iter().map(wire::json::batch).collect();
-    Ok(answer::ok(&wire::json::page("batches", batches, &found.next_page_token)))
+    Ok(answer::ok(wire::json::page("batches", batches, &found.next_page_token)))
 }
 
 fn with_key(doors: &Doors, key: String) -> Result<Response, Refused> {
@@ -52,7 +52,7 @@ fn with_key(doors: &Doors, key: String) -> Result<Response, Refused> {
     }
     let request = v1::GetBatchRequest { key: Some(Key::IdempotencyKey(key)) };
     let batch = wire::json::batch(&query::get_batch(doors, &request)?);
-    Ok(answer::ok(&wire::json::page("batches", vec![batch], "")))
+    Ok(answer::ok(wire::json::page("batches", vec![batch], "")))
 }
 
 /// `GET /v1/batches/{id}/refused_rows`: a page of refused rows.
@@ -69,10 +69,10 @@ pub async fn refused_rows(
     let read = move |doors: &Doors| query::list_refused_rows(doors, &request);
     let found = query::off_workers(&doors, read).await?;
     let rows = found.rows.iter().map(wire::json::refused_row).collect();
-    Ok(answer::ok(&wire::json::page("rows", rows, &found.next_page_token)))
+    Ok(answer::ok(wire::json::page("rows", rows, &found.next_page_token)))
 }
 
 /// `POST /v1/batches/{id}/pause`, `/resume` and `/cancel`.
 pub async fn change(doors: Doors, Id(id): Id, input: Input) -> Result<Response, Refused> {
-    Ok(answer::ok(&wire::json::batch(&query::request(&doors, &id, input).await?)))
+    Ok(answer::ok(wire::json::batch(&query::request(&doors, &id, input).await?)))
 }

@@ -23,7 +23,7 @@ pub async fn resolve(
     params.finish()?;
     let mut request = wire::json_read::resolution(&body).map_err(invalid_all)?;
     request.payment_id = payment_id;
-    Ok(answer::ok(&wire::json::payment(&operate::resolve_payment(&doors, request).await?)))
+    Ok(answer::ok(wire::json::payment(&operate::resolve_payment(&doors, request).await?)))
 }
 
 /// `POST /v1/nodes/{name}/drain`, `undrain` and `trust`: `steering` makes the wish of what was
@@ -38,7 +38,7 @@ pub async fn steer(
     params.finish()?;
     let (by, checked) = wire::json_read::steering(&body, trust).map_err(invalid_all)?;
     let node = operate::steer_node(&doors, &name, &by, steering(checked)).await?;
-    Ok(answer::ok(&wire::json::node(&node)))
+    Ok(answer::ok(wire::json::node(&node)))
 }
 
 /// `POST /v1/nodes/{name}/resolve`: ends the payments of a lost node.
@@ -52,5 +52,5 @@ pub async fn resolve_node(
     let mut request = wire::json_read::node_resolution(&body).map_err(invalid_all)?;
     request.name = name;
     let resolved = operate::resolve_node(&doors, request).await?;
-    Ok(answer::ok(&wire::json::node_resolved(&resolved)))
+    Ok(answer::ok(wire::json::node_resolved(&resolved)))
 }

@@ -47,14 +47,17 @@ pub async fn error(Id(name): Id, headers: HeaderMap, _: Nothing) -> Result<Respo
     let mut response = if wants_page(&headers) {
         page(documentation::code_page(code))
     } else {
-        answer::ok(&json!({
-            "code": code.name(),
-            "title": code.title(),
-            "status": code.http(),
-            "grpc_status": advice::grpc_name(code),
-            "retry": code.retry() != Retry::No,
-            "advice": advice::plain(code),
-        }))
+        answer::ok(
+            json!({
+                "code": code.name(),
+                "title": code.title(),
+                "status": code.http(),
+                "grpc_status": advice::grpc_name(code),
+                "retry": code.retry() != Retry::No,
+                "advice": advice::plain(code),
+            })
+            .into(),
+        )
     };
     answer::set(&mut response, header::VARY, "accept");
     Ok(response)

@@ -1,8 +1,14 @@
 //! `/v1/payments`.
 
-use axum::{extract::State, response::Response};
+use std::convert::Infallible;
+
+use axum::{
+    extract::{FromRequestParts, State},
+    response::Response,
+};
+use fulgurite_journal::Follow;
 use fulgurite_proto::fulgurite::v1;
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header, request::Parts};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -22,12 +28,12 @@ const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 pub async fn create(
     State(doors): State<Doors>,
     mut params: Params,
-    headers: HeaderMap,
+    Key(idempotency_key): Key,
     Whole(body): Whole,
 ) -> Result<Response, Refused> {
     let validate_only = params.truth("validate_only")?;
     params.finish()?;
-    let idempotency_key = key(&headers)?;
+    let idempotency_key = idempotency_key?;
     let (order, options) = wire::json_read::payment_request(&body).map_err(invalid_all)?;
     let order = Some(order);
     let request = v1::CreatePaymentRequest { idempotency_key, order, options, validate_only };
@@ -35,15 +41,26 @@ pub async fn create(
     let payment = created.payment.unwrap_or_default();
     let body = wire::json::payment(&payment);
     if validate_only {
-        return Ok(answer::ok(&body));
+        return Ok(answer::ok(body));
     }
-    let mut response = answer::with(StatusCode::CREATED, &body);
+    let mut response = answer::with(StatusCode::CREATED, body);
     let location = format!("/v1/payments/{}", payment.payment_id);
     answer::set(&mut response, header::LOCATION, &location);
     if created.replayed {
         answer::set(&mut response, HeaderName::from_static(IDEMPOTENT_REPLAYED), "true");
     }
     Ok(response)
+}
+
+/// The idempotency key of a request, or what is wrong with it: parameters are judged before it.
+pub struct Key(Result<String, Problem>);
+
+impl FromRequestParts<Doors> for Key {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Doors) -> Result<Key, Infallible> {
+        Ok(Key(key(&parts.headers)))
+    }
 }
 
 fn key(headers: &HeaderMap) -> Result<String, Problem> {
@@ -67,17 +84,19 @@ pub async fn get(
 ) -> Result<Response, Refused> {
     let (view, wait) = (params.view()?, params.wait()?);
     params.finish()?;
-    let request = v1::GetPaymentRequest { payment_id, view };
+    let view = query::view(view)?;
+    let id = query::payment_id(&payment_id)?;
     let until = Instant::now() + wait;
-    let follow = doors.engine.follow_payment(query::payment_id(&request.payment_id)?);
+    let follow = (!wait.is_zero()).then(|| doors.engine.follow_end(id));
     loop {
         // Read first: what comes between the two wakes the wait below.
-        let seen = follow.seen();
-        let payment = query::get_payment(&doors, &request)?;
-        let is_over = payment.finish_time.is_some() || doors.is_stopping();
-        if is_over || Instant::now() >= until {
-            return Ok(answer::ok(&wire::json::payment(&payment)));
-        }
+        let seen = follow.as_ref().map(Follow::seen);
+        let payment = doors.engine.payment(id).ok_or_else(|| query::no_payment(&payment_id))?;
+        let is_over = payment.is_final() || doors.is_stopping() || Instant::now() >= until;
+        let (Some(follow), Some(seen), false) = (&follow, seen, is_over) else {
+            let shown = query::shown(&doors, &payment, view);
+            return Ok(answer::ok(wire::json::payment(&shown)));
+        };
         let change = async {
             tokio::select! {
                 () = follow.changed_after(seen) => {}
@@ -95,7 +114,7 @@ pub async fn cancel(
     Id(payment_id): Id,
     _: Nothing,
 ) -> Result<Response, Refused> {
-    Ok(answer::ok(&wire::json::payment(&query::cancel_payment(&doors, &payment_id).await?)))
+    Ok(answer::ok(wire::json::payment(&query::cancel_payment(&doors, &payment_id).await?)))
 }
 
 /// `GET /v1/payments`: a page of payments.
@@ -118,5 +137,5 @@ pub async fn list(
     let read = move |doors: &Doors| query::list_payments(doors, &request);
     let found = query::off_workers(&doors, read).await?;
     let payments = found.payments.iter().map(wire::json::payment).collect();
-    Ok(answer::ok(&wire::json::page("payments", payments, &found.next_page_token)))
+    Ok(answer::ok(wire::json::page("payments", payments, &found.next_page_token)))
 }

@@ -3,39 +3,41 @@
 
 use fulgurite_proto::fulgurite::v1;
 use prost_types::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::time;
-
-/// An object under construction.
-#[derive(Default)]
-struct Object(Map<String, Value>);
+use super::{
+    json_write::{Field, Json, Object, write},
+    time,
+};
 
 impl Object {
-    fn put(mut self, name: &str, value: impl Into<Value>) -> Object {
-        self.0.insert(name.into(), value.into());
-        self
+    fn put(self, name: &'static str, value: impl Field) -> Object {
+        self.with(name, |text| value.write(text))
     }
 
     /// Absent when empty.
-    fn text(self, name: &str, value: &str) -> Object {
+    fn text(self, name: &'static str, value: &str) -> Object {
         if value.is_empty() { self } else { self.put(name, value) }
     }
 
     /// 64 bits do not fit a JavaScript number.
-    fn large(self, name: &str, value: i64) -> Object {
-        self.put(name, value.to_string())
+    fn large(self, name: &'static str, value: i64) -> Object {
+        self.with(name, |text| write(text, format_args!("\"{value}\"")))
     }
 
-    fn time(self, name: &str, value: Option<&Timestamp>) -> Object {
+    fn time(self, name: &'static str, value: Option<&Timestamp>) -> Object {
         match value {
-            Some(stamp) => self.put(name, time::proto_text(stamp)),
+            Some(stamp) => self.with(name, |text| {
+                text.push('"');
+                time::write(stamp, text);
+                text.push('"');
+            }),
             None => self,
         }
     }
 
     /// Absent when unset.
-    fn maybe(self, name: &str, value: Option<impl Into<Value>>) -> Object {
+    fn maybe(self, name: &'static str, value: Option<impl Field>) -> Object {
         match value {
             Some(value) => self.put(name, value),
             None => self,
@@ -43,29 +45,32 @@ impl Object {
     }
 
     /// Absent when zero.
-    fn number(self, name: &str, value: i32) -> Object {
+    fn number(self, name: &'static str, value: i32) -> Object {
         if value == 0 { self } else { self.put(name, value) }
     }
 
     /// An enum's value by its proto name, such as `STATE_RUNNING`; absent when unspecified.
-    fn word(self, name: &str, proto_name: &str, prefix: &str) -> Object {
+    fn word(self, name: &'static str, proto_name: &str, prefix: &str) -> Object {
         let word = proto_name.trim_start_matches(prefix);
-        if word == "UNSPECIFIED" { self } else { self.put(name, word.to_ascii_lowercase()) }
-    }
-
-    fn done(self) -> Value {
-        Value::Object(self.0)
+        if word == "UNSPECIFIED" {
+            return self;
+        }
+        self.with(name, |text| {
+            text.push('"');
+            text.extend(word.chars().map(|char| char.to_ascii_lowercase()));
+            text.push('"');
+        })
     }
 }
 
 /// A payment.
-pub fn payment(payment: &v1::Payment) -> Value {
+pub fn payment(payment: &v1::Payment) -> Json {
     let bolt11 = match &payment.destination {
         Some(v1::payment::Destination::Bolt11(invoice)) => invoice.as_str(),
         None => "",
     };
-    let attempts: Vec<Value> = payment.attempts.iter().map(attempt).collect();
-    Object::default()
+    let attempts: Vec<Json> = payment.attempts.iter().map(attempt).collect();
+    Object::new()
         .text("payment_id", &payment.payment_id)
         .text("batch_id", &payment.batch_id)
         .number("row", payment.row)
@@ -93,8 +98,8 @@ pub fn payment(payment: &v1::Payment) -> Value {
 }
 
 /// Why a payment failed.
-pub fn failure(failure: &v1::Failure) -> Value {
-    Object::default()
+pub fn failure(failure: &v1::Failure) -> Json {
+    Object::new()
         .word("reason", failure.reason().as_str_name(), "REASON_")
         .text("message", &failure.message)
         .text("node_code", &failure.node_code)
@@ -103,8 +108,8 @@ pub fn failure(failure: &v1::Failure) -> Value {
 }
 
 /// An attempt.
-pub fn attempt(attempt: &v1::Attempt) -> Value {
-    Object::default()
+pub fn attempt(attempt: &v1::Attempt) -> Json {
+    Object::new()
         .put("number", attempt.number)
         .text("node", &attempt.node)
         .time("start_time", attempt.start_time.as_ref())
@@ -115,9 +120,9 @@ pub fn attempt(attempt: &v1::Attempt) -> Value {
 }
 
 /// A batch.
-pub fn batch(batch: &v1::Batch) -> Value {
+pub fn batch(batch: &v1::Batch) -> Json {
     let metadata = (!batch.metadata.is_empty()).then(|| json!(batch.metadata));
-    Object::default()
+    Object::new()
         .text("batch_id", &batch.batch_id)
         .text("idempotency_key", &batch.idempotency_key)
         .word("state", batch.state().as_str_name(), "STATE_")
@@ -141,8 +146,8 @@ pub fn batch(batch: &v1::Batch) -> Value {
 }
 
 /// How many orders are in which state.
-pub fn counts(counts: &v1::Counts) -> Value {
-    Object::default()
+pub fn counts(counts: &v1::Counts) -> Json {
+    Object::new()
         .put("order_count", counts.order_count)
         .put("refused_count", counts.refused_count)
         .put("queued_count", counts.queued_count)
@@ -155,8 +160,8 @@ pub fn counts(counts: &v1::Counts) -> Value {
 }
 
 /// The options of a batch.
-pub fn options(options: &v1::BatchOptions) -> Value {
-    Object::default()
+pub fn options(options: &v1::BatchOptions) -> Json {
+    Object::new()
         .maybe("start_paused", options.start_paused)
         .maybe("accept_valid", options.accept_valid)
         .word("priority", options.priority().as_str_name(), "PRIORITY_")
@@ -173,21 +178,21 @@ pub fn options(options: &v1::BatchOptions) -> Value {
 }
 
 /// What a payment may pay in fees.
-pub fn fee_policy(policy: &v1::FeePolicy) -> Value {
-    Object::default()
+pub fn fee_policy(policy: &v1::FeePolicy) -> Json {
+    Object::new()
         .large("base_msat", policy.base_msat)
         .put("proportional_ppm", policy.proportional_ppm)
         .done()
 }
 
 /// A page of items; the token is absent at the end.
-pub fn page(name: &str, items: Vec<Value>, next_page_token: &str) -> Value {
-    Object::default().put(name, items).text("next_page_token", next_page_token).done()
+pub fn page(name: &'static str, items: Vec<Json>, next_page_token: &str) -> Json {
+    Object::new().put(name, items).text("next_page_token", next_page_token).done()
 }
 
 /// A refused row.
-pub fn refused_row(row: &v1::RefusedRow) -> Value {
-    Object::default()
+pub fn refused_row(row: &v1::RefusedRow) -> Json {
+    Object::new()
         .put("row", row.row)
         .text("reference", &row.reference)
         .word("reason", row.reason().as_str_name(), "REASON_")
@@ -199,8 +204,8 @@ pub fn refused_row(row: &v1::RefusedRow) -> Value {
 }
 
 /// An event.
-pub fn event(event: &v1::Event) -> Value {
-    let object = Object::default()
+pub fn event(event: &v1::Event) -> Json {
+    let object = Object::new()
         .text("event_id", &event.event_id)
         .time("time", event.time.as_ref())
         .text("type", &event.r#type);
@@ -213,8 +218,8 @@ pub fn event(event: &v1::Event) -> Value {
 }
 
 /// A node.
-pub fn node(node: &v1::Node) -> Value {
-    Object::default()
+pub fn node(node: &v1::Node) -> Json {
+    Object::new()
         .text("name", &node.name)
         .text("address", &node.address)
         .text("identity_pubkey", &node.identity_pubkey)
@@ -237,8 +242,8 @@ pub fn node(node: &v1::Node) -> Value {
 }
 
 /// What became of the payments of a lost node.
-pub fn node_resolved(resolved: &v1::ResolveNodeResponse) -> Value {
-    Object::default()
+pub fn node_resolved(resolved: &v1::ResolveNodeResponse) -> Json {
+    Object::new()
         .put("payment_count", resolved.payment_count)
         .large("amount_msat", resolved.amount_msat)
         .maybe("left_payment_ids", ids(&resolved.left_payment_ids))
@@ -250,9 +255,9 @@ fn ids(ids: &[String]) -> Option<Value> {
 }
 
 /// The engine.
-pub fn engine(engine: &v1::Engine) -> Value {
+pub fn engine(engine: &v1::Engine) -> Json {
     let reasons = &engine.not_ready_reasons;
-    Object::default()
+    Object::new()
         .text("version", &engine.version)
         .text("network", &engine.network)
         .put("ready", engine.ready)
@@ -266,8 +271,8 @@ pub fn engine(engine: &v1::Engine) -> Value {
 }
 
 /// Every limit at the door.
-pub fn limits(limits: &v1::Limits) -> Value {
-    Object::default()
+pub fn limits(limits: &v1::Limits) -> Json {
+    Object::new()
         .put("batch_order_count_max", limits.batch_order_count_max)
         .put("message_order_count_max", limits.message_order_count_max)
         .put("message_bytes_max", limits.message_bytes_max)
@@ -315,12 +320,12 @@ mod tests {
             "failure": {"reason": "no_route", "same_invoice_may_succeed": false},
             "version": "0",
         });
-        assert_eq!(payment(&message), expected);
+        assert_eq!(payment(&message).to_string(), expected.to_string());
     }
 
     #[test]
     fn unset_values_of_a_batch_are_absent() {
-        let value = batch(&v1::Batch { batch_id: "bat_1".into(), ..Default::default() });
+        let value = batch(&v1::Batch { batch_id: "bat_1".into(), ..Default::default() }).value();
         for absent in ["state", "pause_reason", "options", "description", "finish_time"] {
             assert_eq!(value.get(absent), None, "{absent}");
         }

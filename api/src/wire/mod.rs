@@ -5,6 +5,7 @@ pub mod event;
 pub mod json;
 pub mod json_read;
 pub mod json_text;
+pub mod json_write;
 pub mod node;
 pub mod options;
 pub mod payment;

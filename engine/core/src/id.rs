@@ -60,11 +60,31 @@ impl PaymentId {
     }
 }
 
-/// Writes a 128-bit number in the hyphenated form of a UUID (RFC 9562, section 4).
-fn write_uuid(f: &mut fmt::Formatter<'_>, prefix: &str, uuid: u128) -> fmt::Result {
-    let hex = format!("{uuid:032x}");
-    let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
-    write!(f, "{prefix}{a}-{b}-{c}-{d}-{e}")
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Two lower-case digits for each byte. `text` has room for them.
+fn hex(bytes: &[u8], text: &mut [u8]) {
+    for (byte, digits) in bytes.iter().zip(text.chunks_exact_mut(2)) {
+        digits[0] = HEX[usize::from(byte >> 4)];
+        digits[1] = HEX[usize::from(byte & 15)];
+    }
+}
+
+/// Writes a text of ASCII digits and signs.
+fn write_ascii(f: &mut fmt::Formatter<'_>, text: &[u8]) -> fmt::Result {
+    f.write_str(std::str::from_utf8(text).map_err(|_| fmt::Error)?)
+}
+
+/// Writes a 128-bit number in the hyphenated form of a UUID (RFC 9562, section 4), behind a prefix
+/// of four characters. Ids are written for every answer, so this formats nothing.
+fn write_uuid(f: &mut fmt::Formatter<'_>, prefix: &[u8; 4], uuid: u128) -> fmt::Result {
+    let mut text = [b'-'; 40];
+    text[..4].copy_from_slice(prefix);
+    let bytes = uuid.to_be_bytes();
+    for (from, to, at) in [(0, 4, 4), (4, 6, 13), (6, 8, 18), (8, 10, 23), (10, 16, 28)] {
+        hex(&bytes[from..to], &mut text[at..]);
+    }
+    write_ascii(f, &text)
 }
 
 /// Reads what [`write_uuid`] wrote: the prefix, then 32 hex digits with four hyphens.
@@ -79,13 +99,13 @@ fn parse_uuid(text: &str, prefix: &str) -> Option<u128> {
 
 impl fmt::Display for BatchId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_uuid(f, "bat_", self.0)
+        write_uuid(f, b"bat_", self.0)
     }
 }
 
 impl fmt::Display for PaymentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_uuid(f, "pay_", self.0)
+        write_uuid(f, b"pay_", self.0)
     }
 }
 
@@ -139,19 +159,21 @@ impl Preimage {
     }
 }
 
-fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+fn write_hash(f: &mut fmt::Formatter<'_>, hash: &PaymentHash) -> fmt::Result {
+    let mut text = [0; 64];
+    hex(&hash.0, &mut text);
+    write_ascii(f, &text)
 }
 
 impl fmt::Display for PaymentHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(f, &self.0)
+        write_hash(f, self)
     }
 }
 
 impl fmt::Debug for PaymentHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(f, &self.0)
+        write_hash(f, self)
     }
 }
 
@@ -194,6 +216,14 @@ mod tests {
         assert_eq!((payment.batch(), payment.row()), (batch, 100_000));
         assert_eq!(payment.to_string().parse(), Ok(payment));
         assert_eq!(batch.to_string().parse(), Ok(batch));
+        assert_eq!(batch.to_string(), "bat_0199aaaa-bbbb-7ccc-8ddd-eeeefffe0000");
+    }
+
+    #[test]
+    fn a_hash_is_written_in_hex() {
+        let hash = PaymentHash(std::array::from_fn(|at| 0x10 * (at as u8 % 16) + at as u8 / 2));
+        let expected: String = hash.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hash.to_string(), expected);
     }
 
     #[test]

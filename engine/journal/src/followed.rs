@@ -66,7 +66,7 @@ impl Followed {
         self.follow((batch, 0), projected)
     }
 
-    /// Follows a payment.
+    /// Follows a payment up to its end.
     pub(crate) fn payment(self: &Arc<Followed>, id: PaymentId, projected: &Watermark) -> Follow {
         self.follow((id.batch(), id.row()), projected)
     }

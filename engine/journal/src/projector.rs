@@ -118,7 +118,7 @@ impl Projector {
     pub(crate) fn apply(&mut self, group: &Group) {
         for (lsn, event) in group.numbered() {
             let changed = self.views.model.apply(event, lsn);
-            self.touch(changed, event);
+            self.touch(changed);
             match changed {
                 Changed::Payment(batch, row) => self.finals.push(batch.payment(row)),
                 Changed::Payments(batch) => {
@@ -136,27 +136,21 @@ impl Projector {
         self.snapshots.count(group.events.len());
     }
 
-    /// Notes what followers are to be told of.
-    fn touch(&mut self, changed: Changed, event: &Event) {
+    /// Notes which batches followers are to be told of. Who follows a payment waits for its end:
+    /// [`Projector::write`] notes that.
+    fn touch(&mut self, changed: Changed) {
         // Whoever comes after this look reads what was applied before it.
         if self.views.followed.is_empty() {
             return;
         }
-        let batch = match changed {
-            Changed::Nothing => return,
-            Changed::Payment(batch, row) => {
-                self.touched.push((batch, row));
-                batch
-            }
-            Changed::Payments(batch) => {
-                if let Event::PaymentsCancelled { rows, .. } = event {
-                    self.touched.extend(rows.iter().map(|row| (batch, *row)));
-                }
-                batch
-            }
-            Changed::Accepted(batch) | Changed::Batch(batch) | Changed::Finished(batch) => batch,
-        };
-        self.touched.push((batch, 0));
+        match changed {
+            Changed::Nothing => {}
+            Changed::Payment(batch, _)
+            | Changed::Payments(batch)
+            | Changed::Accepted(batch)
+            | Changed::Batch(batch)
+            | Changed::Finished(batch) => self.touched.push((batch, 0)),
+        }
     }
 
     /// Brings the views on disk up to `lsn` and lets go what they hold whole.
@@ -178,7 +172,9 @@ impl Projector {
     }
 
     fn write(&mut self, finals: &[PaymentId], lsn: Lsn) -> Result<(), rocksdb::Error> {
-        let Projector { views, rows, finished, .. } = self;
+        let Projector { views, rows, finished, touched, .. } = self;
+        // Whoever comes after this look reads what was applied before it.
+        let followed = !views.followed.is_empty();
         // Readers go on meanwhile: only this thread ever wants the lock for itself.
         views.model.read(|book| {
             for id in finals {
@@ -186,6 +182,9 @@ impl Projector {
                 // What is unresolved stays in memory, and a later event may have come after all.
                 if let Some(payment) = payment.filter(|payment| payment.is_final()) {
                     rows.payment(payment)?;
+                    if followed {
+                        touched.push((id.batch(), id.row()));
+                    }
                 }
             }
             for id in finished.iter() {

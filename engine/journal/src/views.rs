@@ -79,8 +79,8 @@ impl Views {
         self.followed.batch(id, &self.projected)
     }
 
-    /// Follows a payment: woken by its changes alone.
-    pub fn follow_payment(&self, id: PaymentId) -> Follow {
+    /// Follows a payment: woken when it is final and not before.
+    pub fn follow_end(&self, id: PaymentId) -> Follow {
         self.followed.payment(id, &self.projected)
     }
 

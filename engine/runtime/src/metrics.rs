@@ -18,7 +18,7 @@ use prometheus_client::{
 pub enum Stage {
     /// The invoice check of one row.
     Check = 0,
-    /// From the commit of an upload to its durable acceptance.
+    /// From the commit of an upload until it is durable and can be read.
     Accept = 1,
     /// From the decision of an attempt until it is on disk.
     Journal = 2,

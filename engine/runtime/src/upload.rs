@@ -147,7 +147,8 @@ impl Upload {
     }
 
     /// Accepts all rows or none: the key first, then the claims, then the seal. Returns when the
-    /// answer is durable. `fingerprint` is SHA-256 over the decoded values that the client set.
+    /// answer is durable and, of what was accepted, can be read. `fingerprint` is SHA-256 over the
+    /// decoded values that the client set.
     pub async fn commit(mut self, order_count: u32, fingerprint: [u8; 32]) -> Result<Commit, Busy> {
         let started = Instant::now();
         if let Some(replay) = self.known_key(fingerprint).await? {
@@ -155,8 +156,14 @@ impl Upload {
         }
         let engine = self.engine.clone();
         let (commit, lsn) = self.claim_and_seal(order_count, fingerprint).await?;
-        // A refusal rests on events that may not be durable yet (rule E1).
-        engine.shared.journal.watermark().wait_for(lsn).await;
+        let journal = &engine.shared.journal;
+        // A refusal rests on events that may not be durable yet (rule E1). What can be read is
+        // durable, so whoever is accepted waits, and is woken, once.
+        let answerable = match &commit {
+            Commit::Accepted { .. } => journal.projected(),
+            Commit::RowsRefused(_) | Commit::KeyReused { .. } => journal.watermark(),
+        };
+        answerable.wait_for(lsn).await;
         if let Commit::Accepted { batch, .. } = &commit {
             engine.shared.metrics.record(Stage::Accept, started.elapsed());
             let accepted = batch.counts.total() - batch.counts.refused;

@@ -53,9 +53,9 @@ impl Engine {
         self.views.follow_batch(batch)
     }
 
-    /// Follows a payment, to be woken by its changes alone.
-    pub fn follow_payment(&self, payment: PaymentId) -> Follow {
-        self.views.follow_payment(payment)
+    /// Follows a payment, to be woken when it is final and not before.
+    pub fn follow_end(&self, payment: PaymentId) -> Follow {
+        self.views.follow_end(payment)
     }
 }
 

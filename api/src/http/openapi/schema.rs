@@ -7,7 +7,10 @@ use fulgurite_proto::fulgurite::v1;
 use serde_json::{Map, Value, json};
 
 use super::contract::{Contract, Enum, Field, Kind};
-use crate::{problem::Code, wire::json as wire};
+use crate::{
+    problem::Code,
+    wire::{json as wire, json_write::Json},
+};
 
 /// Where schemas are referred to.
 const SCHEMAS: &str = "#/components/schemas/";
@@ -29,7 +32,7 @@ pub const PROBLEM: &str = "Problem";
 pub const ERROR_CODE: &str = "ErrorCode";
 
 /// Renders a message of which nothing is set.
-type Default = fn() -> Value;
+type Default = fn() -> Json;
 
 /// What the engine writes: each message with its rendering when nothing is set, which shows what
 /// is always there.
@@ -69,7 +72,7 @@ pub fn all(contract: &Contract) -> Map<String, Value> {
         let message = &contract.messages[*name];
         let properties = message.fields.iter().map(|field| (field.name.clone(), written(field)));
         let properties: Map<String, Value> = properties.collect();
-        let always = default();
+        let always = default().value();
         let always = always.as_object().map(|fields| fields.keys().collect::<Vec<_>>());
         let mut schema = json!({
             "type": "object", "description": message.about, "properties": properties,
