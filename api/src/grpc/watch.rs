@@ -120,7 +120,7 @@ impl Watch {
         }
     }
 
-    /// What changed, read off the workers: a large batch is many rows.
+    /// What changed. A large batch is many rows: they are read off the workers.
     async fn changes(&mut self) -> Result<Changes, Problem> {
         let gone = || Problem::new(Code::StreamRecycled);
         let mut watcher = self.watcher.take().ok_or_else(gone)?;
@@ -128,11 +128,16 @@ impl Watch {
             View::Basic => EVENTS_MAX,
             View::Full => FULL_EVENTS_MAX,
         };
+        let is_quick = watcher.is_quick();
         let read = move || {
             let changes = watcher.next(limit);
             (watcher, changes)
         };
-        let (watcher, changes) = tokio::task::spawn_blocking(read).await.map_err(|_| gone())?;
+        let (watcher, changes) = if is_quick {
+            read()
+        } else {
+            tokio::task::spawn_blocking(read).await.map_err(|_| gone())?
+        };
         self.watcher = Some(watcher);
         changes.ok_or_else(|| Problem::new(Code::BatchNotFound))
     }

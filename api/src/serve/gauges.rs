@@ -93,7 +93,7 @@ const OF_ENGINE: [(&str, &str, OfEngine); 10] = [
     ("fulgurite_uploads_max", "How many uploads may be on their way", |seen| {
         seen.limits.uploads_max as u64
     }),
-    ("fulgurite_check_waiting", "Orders that wait for the invoice check", |seen| {
+    ("fulgurite_check_waiting", "Rows of uploads that wait for the invoice check", |seen| {
         seen.check_waiting
     }),
     ("fulgurite_journal_waiting", "Events that wait for the journal's writer", |seen| {

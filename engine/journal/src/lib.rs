@@ -20,6 +20,7 @@ pub mod dump;
 mod fault;
 mod followed;
 mod handle;
+mod hash_claims;
 mod keys;
 mod log_place;
 mod model;
@@ -38,13 +39,14 @@ pub use dump::{DumpOptions, dump};
 pub use fault::{EXIT_CODE, Fault};
 pub use followed::Follow;
 pub use handle::{JournalHandle, Totals};
+pub use hash_claims::Claim;
 pub use model::Change;
 pub use open::{JournalOptions, OpenError, Opened, Running, open, open_if};
 pub use reader::{Group, Groups};
 pub use record::Position;
 pub use store::{Store, StoreError, free_bytes};
 pub use verify::{Report, Verdict, verify};
-pub use views::{Claim, ViewFault, Views};
+pub use views::{ViewFault, Views};
 
 #[cfg(test)]
 mod tests;

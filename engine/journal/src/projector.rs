@@ -17,12 +17,13 @@ use crate::{
     fault::Fault,
     followed::Subject,
     handle::{Shared, count},
+    hash_claims::{ELSEWHERE, hash_row},
     keys,
     reader::Group,
     record::Position,
     snapshot::Snapshots,
     store::{Family, Store},
-    views::{ELSEWHERE, POSITION_KEY, Views, hash_row},
+    views::{POSITION_KEY, Views},
 };
 
 /// The most rows of one write batch.

@@ -12,7 +12,7 @@ use fulgurite_core::{
     payment::{Payment, State},
 };
 use fulgurite_inbox::Watermark;
-use rocksdb::{Direction, IteratorMode, ReadOptions};
+use rocksdb::{DBRawIterator, Direction, IteratorMode, ReadOptions};
 
 use crate::{
     codec::{self, DecodeError},
@@ -40,32 +40,6 @@ pub enum ViewFault {
     /// A row is not what was written.
     #[error("a row is damaged: {0}")]
     Row(#[from] DecodeError),
-}
-
-/// Who owns a payment hash (rule E2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claim {
-    /// The payment; `None` when somebody else paid it, over one of the nodes (rule E18).
-    pub payment: Option<PaymentId>,
-    /// Whether it was paid; else it is open, and may be.
-    pub paid: bool,
-}
-
-/// What a final payment's hash row says of it.
-const SUCCEEDED: u8 = 1;
-const NOT_PAID: u8 = 2;
-/// Not paid, by a person's word: claimed for ever all the same.
-const RESOLVED: u8 = 3;
-/// Paid by somebody else, over one of the nodes.
-pub(crate) const ELSEWHERE: u8 = 4;
-
-/// The value of a final payment's hash row.
-pub(crate) fn hash_row(payment: &Payment) -> [u8; 1] {
-    match payment.state {
-        State::Succeeded { .. } => [SUCCEEDED],
-        _ if payment.claims_hash() => [RESOLVED],
-        _ => [NOT_PAID],
-    }
 }
 
 impl Views {
@@ -182,34 +156,6 @@ impl Views {
         Ok(sorted(found))
     }
 
-    /// The payment that owns this hash; `None` when it is free: never ordered, or every payment
-    /// with it failed or was cancelled.
-    pub fn hash_claim(&self, hash: PaymentHash) -> Result<Option<Claim>, ViewFault> {
-        for payment in self.model.by_hash(hash) {
-            let claim = self.model.batch(payment.batch(), |batch| {
-                let found = batch.payment(payment).filter(|found| found.claims_hash())?;
-                let paid = matches!(found.state, State::Succeeded { .. });
-                Some(Claim { payment: Some(payment), paid })
-            });
-            if let Some(claim) = claim.flatten() {
-                return Ok(Some(claim));
-            }
-        }
-        let mut claim = None;
-        self.scan_prefix(Family::Hashes, &hash.0, |key, value| {
-            let payment = keys::payment_at_end(key);
-            match value {
-                [SUCCEEDED] => claim = Some(Claim { payment, paid: true }),
-                [RESOLVED] => claim = Some(Claim { payment, paid: false }),
-                // A payment of ours says more.
-                [ELSEWHERE] => claim = Some(Claim { payment: None, paid: true }),
-                _ => {}
-            }
-            Ok(claim.is_none_or(|claim| claim.payment.is_none()))
-        })?;
-        Ok(claim)
-    }
-
     /// A batch without its payments; `None` when there is none with this id.
     pub fn batch(&self, id: BatchId) -> Result<Option<Summary>, ViewFault> {
         if let Some(summary) = self.model.batch(id, |batch| batch.summary.clone()) {
@@ -316,14 +262,17 @@ impl Views {
         &self,
         family: Family,
         prefix: &[u8],
-        mut row: impl FnMut(&[u8], &[u8]) -> Result<bool, ViewFault>,
+        row: impl FnMut(&[u8], &[u8]) -> Result<bool, ViewFault>,
     ) -> Result<(), ViewFault> {
+        rows_with(&mut self.prefix_iterator(family), prefix, row)
+    }
+
+    /// An iterator that stays within the prefix of each seek.
+    pub(crate) fn prefix_iterator(&self, family: Family) -> DBRawIterator<'_> {
         let mut options = ReadOptions::default();
         // Within one prefix the bloom filters answer for absent ones.
         options.set_prefix_same_as_start(true);
-        self.scan_from(family, options, prefix, |key, value| {
-            Ok(key.starts_with(prefix) && row(key, value)?)
-        })
+        self.store.db().raw_iterator_cf_opt(self.family(family), options)
     }
 
     fn scan(
@@ -334,27 +283,34 @@ impl Views {
     ) -> Result<(), ViewFault> {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(to.to_vec());
-        self.scan_from(family, options, &from, row)
-    }
-
-    /// Shows rows to `row` from `from` on, for as long as it says yes.
-    fn scan_from(
-        &self,
-        family: Family,
-        options: ReadOptions,
-        from: &[u8],
-        mut row: impl FnMut(&[u8], &[u8]) -> Result<bool, ViewFault>,
-    ) -> Result<(), ViewFault> {
         let mut rows = self.store.db().raw_iterator_cf_opt(self.family(family), options);
-        rows.seek(from);
-        while let Some((key, value)) = rows.item() {
-            if !row(key, value)? {
-                return Ok(());
-            }
-            rows.next();
-        }
-        Ok(rows.status()?)
+        rows_from(&mut rows, &from, row)
     }
+}
+
+/// Shows the rows with this prefix to `row`, for as long as it says yes.
+pub(crate) fn rows_with(
+    rows: &mut DBRawIterator<'_>,
+    prefix: &[u8],
+    mut row: impl FnMut(&[u8], &[u8]) -> Result<bool, ViewFault>,
+) -> Result<(), ViewFault> {
+    rows_from(rows, prefix, |key, value| Ok(key.starts_with(prefix) && row(key, value)?))
+}
+
+/// Shows rows to `row` from `from` on, for as long as it says yes.
+fn rows_from(
+    rows: &mut DBRawIterator<'_>,
+    from: &[u8],
+    mut row: impl FnMut(&[u8], &[u8]) -> Result<bool, ViewFault>,
+) -> Result<(), ViewFault> {
+    rows.seek(from);
+    while let Some((key, value)) = rows.item() {
+        if !row(key, value)? {
+            return Ok(());
+        }
+        rows.next();
+    }
+    Ok(rows.status()?)
 }
 
 /// Where the views' position is kept, in [`Family::Meta`].

@@ -10,10 +10,7 @@ use fulgurite_core::{
     port::Journal,
 };
 use fulgurite_inbox::Inbox;
-use fulgurite_journal::{
-    Running, Views,
-    views::{Claim, ViewFault},
-};
+use fulgurite_journal::{Claim, Running, Views, views::ViewFault};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -178,6 +175,10 @@ impl Engine {
 
     pub(crate) fn owner(&self, hash: PaymentHash) -> Option<Claim> {
         sound(self.views.hash_claim(hash))
+    }
+
+    pub(crate) fn owners(&self, hashes: &[PaymentHash]) -> Vec<Option<Claim>> {
+        sound(self.views.hash_claims(hashes))
     }
 
     /// What a commit would say of a row whose payment hash is another payment's; `None` when it is

@@ -1,6 +1,8 @@
 //! An upload on its way: rows in chunks, then one commit that accepts the whole or nothing
 //! (rule E3).
 
+mod claim;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -13,22 +15,20 @@ use fulgurite_core::{
     port::Journal,
 };
 
+use self::claim::Claimed;
 pub use crate::busy::Busy;
 use crate::{
-    claims::{Taken, claimed},
-    clock::now,
-    difference::difference,
-    engine::Engine,
-    intake::Key,
-    message::BatchMessage,
-    metrics::Stage,
-    supervisor::Task,
+    clock::now, difference::difference, engine::Engine, intake::Key, message::BatchMessage,
+    metrics::Stage, supervisor::Task,
 };
 
 /// The account of all orders until there are more.
 pub const ACCOUNT: &str = "default";
 /// The most rows in one event of an upload that waited for its seal.
 const ROWS_AT_ONCE: usize = 1_000;
+
+/// So many rows are claimed where their commit came in: a few microseconds each.
+const INLINE_ROWS_MAX: usize = 256;
 
 /// What an upload says about itself before its rows.
 #[derive(Clone, Debug)]
@@ -186,7 +186,7 @@ impl Upload {
         fingerprint: [u8; 32],
     ) -> Result<(Commit, Lsn), Busy> {
         loop {
-            let is_small = self.orders.len() <= 64;
+            let is_small = self.orders.len() <= INLINE_ROWS_MAX;
             let claim = move || {
                 let claimed = self.claim();
                 (self, claimed)
@@ -278,67 +278,6 @@ impl Upload {
         Ok((Commit::Accepted { batch: summary, replayed: false }, lsn))
     }
 
-    /// Claims every row that a seal could accept; `Err` names another upload that has one of the
-    /// hashes and may still come to nothing: nothing is claimed then.
-    fn claim(&self) -> Result<Claimed, BatchId> {
-        let mut claimed = Claimed { rows: Vec::new(), refused: Vec::new() };
-        if !self.refused.is_empty() && !self.header.options.accept_valid {
-            // All is refused, and every problem is told: also of rows that are good but for this.
-            let taken =
-                self.orders.iter().filter_map(|(row, order)| self.engine.claimed(*row, order));
-            claimed.refused.extend(taken);
-            return Ok(claimed);
-        }
-        claimed.rows.reserve(self.orders.len());
-        for (row, order) in &self.orders {
-            match self.claim_row(*row, order) {
-                Ok(None) => claimed.rows.push((*row, Arc::clone(order))),
-                Ok(Some(refused)) => claimed.refused.push(refused),
-                Err(other) => {
-                    self.unclaim(&claimed.rows);
-                    return Err(other);
-                }
-            }
-        }
-        Ok(claimed)
-    }
-
-    fn claim_row(&self, row: u32, order: &Order) -> Result<Option<RefusedRow>, BatchId> {
-        let (engine, hash) = (&self.engine, order.payment_hash);
-        let claims = &engine.shared.claims;
-        let payment = self.batch.payment(row);
-        // Memory first, the views second: a claim leaves memory only for the views (E2).
-        while let Err(taken) = claims.claim(hash, payment) {
-            let owner = match taken {
-                Taken::By(owner) => owner,
-                Taken::Elsewhere { written: true } => {
-                    return Ok(Some(claimed(row, order, None, true)));
-                }
-                Taken::Elsewhere { written: false } => return Err(self.batch),
-            };
-            if !owner.sealed && owner.payment.batch() != self.batch {
-                return Err(owner.payment.batch());
-            }
-            if !engine.is_free(owner.payment) {
-                let paid = engine.is_paid(owner.payment);
-                return Ok(Some(claimed(row, order, Some(owner.payment), paid)));
-            }
-            // The views know that it is not paid: it is only still to be swept.
-            claims.unclaim(hash, owner.payment);
-        }
-        let Some(owner) = engine.owner(hash) else {
-            return Ok(None);
-        };
-        claims.unclaim(hash, payment);
-        Ok(Some(claimed(row, order, owner.payment, owner.paid)))
-    }
-
-    fn unclaim(&self, rows: &[(u32, Arc<Order>)]) {
-        for (row, order) in rows {
-            self.engine.shared.claims.unclaim(order.payment_hash, self.batch.payment(*row));
-        }
-    }
-
     fn append_seal(&mut self, order_count: u32, fingerprint: [u8; 32]) -> (Batch, Lsn) {
         if self.deferred {
             self.journal_deferred();
@@ -396,12 +335,4 @@ impl Drop for Upload {
             self.engine.shared.journal.append(Event::UploadDropped { batch: self.batch });
         }
     }
-}
-
-/// What a claim came to.
-struct Claimed {
-    /// Rows whose hash is this upload's now.
-    rows: Vec<(u32, Arc<Order>)>,
-    /// Rows whose hash is another payment's.
-    refused: Vec<RefusedRow>,
 }

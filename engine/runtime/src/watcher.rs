@@ -35,17 +35,22 @@ pub struct Watcher {
     position: Position,
     outcomes_only: bool,
     ahead: VecDeque<Position>,
+    /// How many rows the batch has; 0 when that is not known.
+    rows: u32,
 }
 
 /// How many positions are read ahead. A finished batch is read whole each time, so it is read once.
 const AHEAD_MAX: usize = 100_000;
+/// A batch of so many rows lies in a few blocks of the views.
+const QUICK_ROWS_MAX: u32 = 256;
 
 impl Engine {
     /// Follows the batch's payments from after a position, `(0, 0)` being its beginning. With
     /// `outcomes_only` only final and unresolved payments. `None` without such a batch.
     pub fn watch(&self, batch: BatchId, after: Position, outcomes_only: bool) -> Option<Watcher> {
-        self.batch(batch)?;
-        Some(Watcher::new(self.views.clone(), batch, after, outcomes_only))
+        let rows = self.batch(batch)?.accepted.order_count;
+        let watcher = Watcher::new(self.views.clone(), batch, after, outcomes_only);
+        Some(Watcher { rows, ..watcher })
     }
 
     /// Follows a batch, to be woken by its changes alone.
@@ -67,7 +72,13 @@ impl Watcher {
         position: Position,
         outcomes_only: bool,
     ) -> Watcher {
-        Watcher { views, batch, position, outcomes_only, ahead: VecDeque::new() }
+        Watcher { views, batch, position, outcomes_only, ahead: VecDeque::new(), rows: 0 }
+    }
+
+    /// True when [`Watcher::next`] takes so little time that a thread which serves others may call
+    /// it.
+    pub fn is_quick(&self) -> bool {
+        (1..=QUICK_ROWS_MAX).contains(&self.rows)
     }
 
     /// What changed since the last call, at most `limit` payments; none when nothing did. `None`

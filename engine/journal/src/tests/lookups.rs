@@ -1,6 +1,7 @@
 //! What the doors see, whether a batch is open or long finished.
 
 use fulgurite_core::{
+    PaymentHash,
     batch::Batch,
     payment::{Payment, State},
 };
@@ -47,6 +48,23 @@ fn every_payment_is_found_by_id_hash_reference_and_batch() {
         }
     }
     assert_eq!(views.by_reference(b"invoice").unwrap(), []);
+}
+
+#[test]
+fn many_hashes_have_the_owners_that_each_has_alone_in_the_order_asked() {
+    let (fixture, history) = played(6);
+    let views = &fixture.opened.views;
+    let payments = all(&history).into_iter().flat_map(|batch| batch.payments);
+    let mut hashes: Vec<_> = payments.map(|payment| payment.order.payment_hash).collect();
+    // Nobody's, between the others and twice.
+    hashes.insert(1, PaymentHash([7; 32]));
+    hashes.extend([PaymentHash([7; 32]), PaymentHash([0xff; 32])]);
+    let third = hashes.len() / 3;
+    hashes.rotate_left(third);
+    let alone: Vec<_> = hashes.iter().map(|hash| views.hash_claim(*hash).unwrap()).collect();
+    assert!(alone.iter().any(Option::is_some) && alone.iter().any(Option::is_none));
+    assert_eq!(views.hash_claims(&hashes).unwrap(), alone);
+    assert_eq!(views.hash_claims(&[]).unwrap(), []);
 }
 
 /// Failed and cancelled payments free their hash; all others own it (rule E2).
