@@ -16,6 +16,7 @@ pub mod measure;
 pub mod plan;
 pub mod process;
 pub mod profile;
+mod regtest;
 pub mod report;
 pub mod restart;
 mod result;

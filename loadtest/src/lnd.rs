@@ -10,28 +10,15 @@ use std::{collections::HashMap, fmt::Write, process::ExitCode, time::Instant};
 use anyhow::{Result, ensure};
 use clap::Args;
 use fulgurite_proto::lnrpc::htlc_attempt::HtlcStatus;
-use fulgurite_sim::NodeInfo;
-use fulgurite_tests::regtest::{Invoice, Link, Network, Node, Options, pay_naively};
+use fulgurite_tests::regtest::{Invoice, Network, Node, pay_naively};
 use serde::Serialize;
 
 use crate::{
     measure::Spread,
+    regtest::{self, AMOUNT_MSAT, COST_MSAT, node_info, options},
     report::{self, Machine},
     scene::{Engine, Folder},
 };
-
-/// Above the dust limit, and small.
-const AMOUNT_MSAT: u64 = 400_000;
-/// What one payment takes from alice's side at most: the amount and bob's fee for the second hop.
-const COST_MSAT: u64 = AMOUNT_MSAT + 2_000;
-/// A channel's size and what the other side has of it from the start, in satoshi.
-const CAPACITY_SAT: u64 = 16_000_000;
-const PUSHED_SAT: u64 = 1_000_000;
-/// What cannot be paid of a channel: a reserve of one percent, and the fees of a commitment
-/// transaction with 483 outputs.
-const KEPT_SAT: u64 = 500_000;
-/// Without it an lnd avoids for an hour what it failed over, and the next run pays for this one.
-const FORGETS_FAILURES: &str = "--routerrpc.apriori.penaltyhalflife=1s";
 
 /// How much is paid.
 #[derive(Clone, Copy, Debug, Args)]
@@ -194,22 +181,6 @@ async fn twice(payer: &Node) -> Result<u64> {
     Ok(received.values().filter(|amount| **amount > once).count() as u64)
 }
 
-/// alice pays; bob and carol are in a row behind her.
-fn options(channels: u32) -> Options {
-    let link = |from: &str, to: &str| Link {
-        from: from.to_owned(),
-        to: to.to_owned(),
-        channels,
-        capacity_sat: CAPACITY_SAT,
-        push_sat: PUSHED_SAT,
-    };
-    Options {
-        links: vec![link("alice", "bob"), link("bob", "carol")],
-        lnd_options: vec![FORGETS_FAILURES.to_owned()],
-        ..Options::default()
-    }
-}
-
 /// What came of one round.
 struct Round {
     engine: Paid,
@@ -225,7 +196,7 @@ impl Case {
 
     /// What alice's new channels can pay.
     fn capacity_msat(&self) -> u64 {
-        u64::from(self.channels) * (CAPACITY_SAT - PUSHED_SAT - KEPT_SAT) * 1_000
+        regtest::capacity_msat(self.channels)
     }
 
     /// In turn: whatever grows in the nodes' databases is before the one as often as before the
@@ -298,15 +269,8 @@ impl Compared {
 async fn pay_with_engine(payer: &Node, receiver: &Node, payments: usize) -> Result<Paid> {
     let invoices: Vec<Invoice> = receiver.add_invoices(payments, AMOUNT_MSAT).await?;
     let folder = Folder::new()?;
-    let node = NodeInfo {
-        name: payer.name().to_owned(),
-        address: payer.grpc_address(),
-        tls_cert: payer.tls_cert(),
-        macaroon: payer.admin_macaroon(),
-        pubkey: payer.public_key(),
-    };
     let config = "[engine]\nnetwork = \"regtest\"\n".parse()?;
-    let mut engine = Engine::start_configured(&folder.path, &[node], config).await?;
+    let mut engine = Engine::start_configured(&folder.path, &[node_info(payer)], config).await?;
     let orders = invoices.into_iter().map(|invoice| invoice.payment_request).collect();
     let paid = pay(&engine, orders, payments).await;
     engine.explain(paid)

@@ -13,13 +13,18 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use fulgurite_sim::{FleetFile, Invoice, NodeInfo};
+use fulgurite_tests::regtest::Network;
 use lightning_invoice::Bolt11Invoice;
 
-use super::scenario::{Scenario, Target};
+use super::{
+    scenario::{Scenario, Target},
+    schedule::Schedule,
+};
 use crate::{
     client::Client,
     history::make,
     process::{self, Process},
+    regtest,
     scene::{self, Engine, Fleet, FleetShape, Folder},
 };
 
@@ -53,6 +58,10 @@ pub(crate) struct Running {
     /// What is paid when the nodes are real: a text file with BOLT 11 invoices, one use each.
     #[arg(long, value_name = "FILE")]
     invoices: Option<PathBuf>,
+    /// Real lnd nodes of the run's own, on a private chain: alice pays bob over five channels.
+    /// Their programs come from `scripts/setup --with-go`.
+    #[arg(long, conflicts_with_all = ["engine", "fleet", "node", "invoices"])]
+    lnd: bool,
     /// How many of them earlier runs have used.
     #[arg(skip)]
     used: Arc<AtomicUsize>,
@@ -75,6 +84,8 @@ pub(crate) enum Invoices {
     Simulated { seed: u64, first: u64 },
     /// Those of a file.
     File { path: PathBuf, used: Arc<AtomicUsize> },
+    /// Just those that are needed.
+    Made(Vec<Invoice>),
 }
 
 impl Invoices {
@@ -89,6 +100,10 @@ impl Invoices {
                 return scene::seeded_invoices(*seed, *first, count);
             }
             Invoices::File { path, used } => (path, used),
+            Invoices::Made(made) => {
+                ensure!(made.len() == count, "{} invoices are made, {count} needed", made.len());
+                return Ok(made.clone());
+            }
         };
         let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let words = text.split(|c: char| c.is_whitespace() || [',', '"'].contains(&c));
@@ -131,6 +146,8 @@ pub(crate) struct Rig {
     pub fleet: Option<Fleet>,
     engine_pid: Option<u32>,
     fleet_pid: Option<u32>,
+    /// Real nodes.
+    _network: Option<Network>,
     // The last, because the others live in it.
     _folder: Option<Folder>,
 }
@@ -151,6 +168,9 @@ impl Rig {
     pub async fn start(scenario: &Scenario, target: Target, running: &Running) -> Result<Rig> {
         if running.engine.is_some() || running.fleet.is_some() || !running.node.is_empty() {
             return Rig::of_running(scenario, target, running);
+        }
+        if running.lnd {
+            return Rig::real(scenario, target).await;
         }
         let folder = Folder::new()?;
         let settings = &scenario.fleet;
@@ -189,16 +209,45 @@ impl Rig {
             fleet: Some(fleet),
             engine_pid: None,
             fleet_pid: None,
+            _network: None,
             _folder: folder,
         })
     }
 
+    /// Real lnd nodes, and an engine in front of alice.
+    async fn real(scenario: &Scenario, target: Target) -> Result<Rig> {
+        only_load(scenario, "--lnd")?;
+        let load = &scenario.load;
+        let schedule = Schedule::new(&load.stages, load.spacing, load.seed, scenario.each())?;
+        let count = schedule.arrivals().count() * scenario.each() as usize;
+        let (network, made) = regtest::start(count).await?;
+        let nodes = vec![regtest::node_info(network.alice())];
+        let invoices = Invoices::Made(made);
+        let mut reach = Reach { grpc: None, http: None, admin: None, nodes, invoices };
+        let (folder, mut engine) = (Folder::new()?, None);
+        if target != Target::Bare {
+            let mut config = scenario.engine.toml()?;
+            let table = config.entry("engine").or_insert_with(|| toml::Table::new().into());
+            let table = table.as_table_mut().context("engine.config.engine is not a table")?;
+            table.insert("network".into(), "regtest".into());
+            let started = Engine::start_configured(&folder.path, &reach.nodes, config).await?;
+            (reach.grpc, reach.http) = (Some(started.grpc), Some(started.http));
+            reach.admin = Some(started.admin);
+            engine = Some(started);
+        }
+        Ok(Rig {
+            reach,
+            engine,
+            fleet: None,
+            engine_pid: None,
+            fleet_pid: None,
+            _network: Some(network),
+            _folder: Some(folder),
+        })
+    }
+
     fn of_running(scenario: &Scenario, target: Target, running: &Running) -> Result<Rig> {
-        ensure!(
-            scenario.faults.is_empty() && scenario.engine.history == 0,
-            "scenario {}: faults and history need nodes and an engine that the run starts itself",
-            scenario.name
-        );
+        only_load(scenario, "what runs already")?;
         ensure!(target == Target::Bare || running.engine.is_some(), "--engine is needed");
         let mut nodes = match &running.fleet {
             Some(dir) => FleetFile::read(dir).with_context(|| dir.display().to_string())?.nodes,
@@ -226,6 +275,7 @@ impl Rig {
             fleet: None,
             engine_pid: running.engine_pid,
             fleet_pid: running.fleet_pid,
+            _network: None,
             _folder: None,
         })
     }
@@ -277,6 +327,17 @@ impl Rig {
             None => done,
         }
     }
+}
+
+/// Nodes that are not simulated by the run itself get a load and nothing else.
+fn only_load(scenario: &Scenario, with: &str) -> Result<()> {
+    ensure!(
+        scenario.faults.is_empty() && scenario.engine.history == 0,
+        "scenario {}, with {with}: faults and history need nodes and an engine that the run starts \
+         itself, simulated ones",
+        scenario.name
+    );
+    Ok(())
 }
 
 /// `IP:PORT,CERT,MACAROON`.
