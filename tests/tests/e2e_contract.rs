@@ -222,6 +222,8 @@ async fn a_full_engine_says_when_to_come_back() -> Result<()> {
     let announced = stage.upload_stream(stream::iter([many]).chain(stream::pending())).await;
     refusal(announced, "TOO_MANY_OPEN")?;
     stage.upload(messages("all", &orders[..1_000], paused())).await?;
+    // I3: what was accepted is answered again, with its own rows in the way.
+    stage.upload(messages("all", &orders[..1_000], paused())).await.context("a repeat")?;
     let full = stage.create("more", &orders[1_000], paused()).await.err().context("refused")?;
     ensure!(retry(&full)? == Duration::from_secs(10), "{full:?}");
     refusal(Err::<(), _>(full), "TOO_MANY_OPEN")?;
@@ -238,6 +240,7 @@ async fn a_full_engine_says_when_to_come_back() -> Result<()> {
     let low = stage.create("low", &orders[0], paused()).await.err().context("refused")?;
     ensure!(retry(&low)? == Duration::from_secs(30), "{low:?}");
     refusal(Err::<(), _>(low), "DISK_LOW")?;
+    stage.create("more", &orders[1_000], paused()).await.context("a repeat")?;
     let answer = stage.upload(messages("low", &orders[..1], paused())).await;
     refusal(answer, "DISK_LOW")?;
     let batch_id = stage.batch("all").await?.batch_id;

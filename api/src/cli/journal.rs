@@ -99,7 +99,9 @@ fn verify(dir: &Path, json: bool) -> Exit {
                 no_watermark(path, *missing)
             ));
             say(
-                "if this is a copy, copy that file too; else start the engine: before it sends it                  compares the nodes' payments with the journal, ends when it misses one, and                  writes the file anew",
+                "if this is a copy, copy that file too; else start the engine: before it sends it \
+                 compares the nodes' payments with the journal, ends when it misses one, and \
+                 writes the file anew",
             );
         }
         Verdict::NotAJournal => say(&format!("{folder}: not a journal")),
@@ -111,7 +113,8 @@ fn verify(dir: &Path, json: bool) -> Exit {
 fn no_watermark(path: &Path, missing: bool) -> String {
     let wrong = if missing { "is missing" } else { "is damaged" };
     format!(
-        "{} {wrong}: it says up to which event the journal was acknowledged, and without it nobody          can tell whether events are gone at the end",
+        "{} {wrong}: it says up to which event the journal was acknowledged, and without it nobody \
+         can tell whether events are gone at the end",
         path.display()
     )
 }

@@ -34,9 +34,8 @@ const HEARTBEAT: Duration = Duration::from_secs(12);
 const LOOKS_SHARE: u32 = 8;
 /// Changes gather at most this long.
 const GATHER_MAX: Duration = Duration::from_millis(20);
-/// A look that took no longer is followed by the next change: it is one way to another thread and
-/// back, which takes that long on an engine that is not busy.
-const QUICK_LOOK: Duration = Duration::from_millis(1);
+/// A look that took no longer is followed by the next change.
+const QUICK_LOOK: Duration = Duration::from_micros(250);
 
 type Responses = BoxStream<'static, Result<WatchBatchResponse, Status>>;
 
@@ -205,7 +204,7 @@ mod tests {
     #[test]
     fn a_quick_look_is_followed_by_the_next_change_and_a_slow_one_gathers() {
         for (took_us, rest_us) in
-            [(100, 0), (1_000, 0), (1_001, 8_008), (2_000, 16_000), (9_000, 20_000)]
+            [(100, 0), (250, 0), (500, 4_000), (2_000, 16_000), (9_000, 20_000)]
         {
             let rest = gather(Duration::from_micros(took_us));
             assert_eq!(rest, Duration::from_micros(rest_us), "{took_us} us");

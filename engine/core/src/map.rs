@@ -1,6 +1,7 @@
 //! The maps on the way of a payment: std's, with a hash function that costs a fifth of its own.
 //!
-//! It is seeded anew in each process, so a client that chooses keys does not know which collide.
+//! It is seeded anew in each process. That is no proof against a client who may choose keys and
+//! measure; those whom the doors let in are the operator's own.
 
 pub use foldhash::fast::RandomState;
 

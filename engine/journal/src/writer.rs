@@ -61,14 +61,19 @@ impl Writer {
         while !closed {
             let first = self.shared.bell.wait_until(|| self.shared.ring.pop());
             let Some(first) = first else { return };
-            if pace.is_heavy && self.shared.ring.len() < EVENTS_ENOUGH {
+            // Whoever appends to a full ring waits for this thread.
+            let enough = EVENTS_ENOUGH.min(self.shared.ring.capacity() / 2);
+            let is_heavy = pace.is_heavy(Instant::now());
+            if is_heavy && self.shared.ring.len() < enough {
                 thread::sleep(HEAVY_GATHER);
             }
             record::start(&mut bytes);
             codec::encode_event(&first, &mut bytes);
             let mut events = vec![first];
             closed = self.gather(&mut events, &mut bytes);
-            if !closed && !pace.is_heavy && events.iter().any(is_seal) {
+            // Nobody else's event is held up, and no seal waits twice.
+            let waits = events.iter().any(is_seal) && events.iter().all(is_of_upload);
+            if !closed && !is_heavy && waits && bytes.len() < PAYLOAD_ENOUGH {
                 thread::sleep(SEAL_GATHER);
                 closed = self.gather(&mut events, &mut bytes);
             }
@@ -149,6 +154,11 @@ fn is_seal(event: &Event) -> bool {
     matches!(event, Event::BatchAccepted(accepted) if !accepted.options.start_paused)
 }
 
+/// It is of rows on their way in, or of their seal.
+fn is_of_upload(event: &Event) -> bool {
+    matches!(event, Event::OrdersAdded { .. } | Event::BatchAccepted(_))
+}
+
 /// How fast events come.
 #[derive(Default)]
 struct Pace {
@@ -157,17 +167,23 @@ struct Pace {
     events: u32,
     /// They came fast in the last window. Not by the size of a group: one that was waited for is
     /// large at half the load, too, and so is one of several clients that come at once.
-    is_heavy: bool,
+    was_heavy: bool,
 }
 
 impl Pace {
+    /// They come fast, and did not stop since.
+    fn is_heavy(&self, now: Instant) -> bool {
+        let window = self.since.map(|since| now.duration_since(since));
+        self.was_heavy && window.is_some_and(|window| window < 2 * PACE_WINDOW)
+    }
+
     /// A group of so many events was taken.
     fn took(&mut self, events: usize, now: Instant) {
         let since = *self.since.get_or_insert(now);
         let took = now.duration_since(since);
         self.events = self.events.saturating_add(u32::try_from(events).unwrap_or(u32::MAX));
         if took >= PACE_WINDOW {
-            self.is_heavy = Duration::from_millis(1) * (self.events / HEAVY_EVENTS_PER_MS) > took;
+            self.was_heavy = Duration::from_millis(1) * (self.events / HEAVY_EVENTS_PER_MS) > took;
             *self = Pace { since: Some(now), events: 0, ..*self };
         }
     }
@@ -182,7 +198,7 @@ mod tests {
         let mut pace = Pace::default();
         let mut now = Instant::now();
         pace.took(1_000, now);
-        assert!(!pace.is_heavy, "nothing is known yet");
+        assert!(!pace.is_heavy(now), "nothing is known yet");
         // (events, milliseconds since the group before, heavy)
         let groups = [
             (100, 1, false),
@@ -198,7 +214,10 @@ mod tests {
         for (events, ms, is_heavy) in groups {
             now += Duration::from_millis(ms);
             pace.took(events, now);
-            assert_eq!(pace.is_heavy, is_heavy, "{events} events in {ms} ms");
+            assert_eq!(pace.is_heavy(now), is_heavy, "{events} events in {ms} ms");
         }
+        pace.took(10_000, now + PACE_WINDOW);
+        assert!(pace.is_heavy(now + PACE_WINDOW));
+        assert!(!pace.is_heavy(now + 3 * PACE_WINDOW), "the load ended");
     }
 }

@@ -95,11 +95,17 @@ impl Engine {
     /// Opens an upload: limits, disk and load are looked at here (API.md, U4). `order_count` is
     /// what the client announced, 0 when it announced nothing.
     pub fn open_upload(&self, header: Header, order_count: u32) -> Result<Upload, Busy> {
-        let floor = self.shared.intake.limits().disk_floor_bytes;
-        if floor > 0 && self.views.free_bytes().is_ok_and(|free| free < floor) {
+        let intake = &self.shared.intake;
+        // A repeat of what was accepted is answered whatever is full (API.md, I3): it adds nothing.
+        let is_known = || self.knows_key(&header.idempotency_key);
+        let floor = intake.limits().disk_floor_bytes;
+        if floor > 0 && self.views.free_bytes().is_ok_and(|free| free < floor) && !is_known() {
             return Err(Busy::DiskLow);
         }
-        self.shared.intake.open_upload(order_count as usize, header.single)?;
+        match intake.open_upload(order_count as usize, header.single) {
+            Err(Busy::TooManyOpen) if is_known() => intake.open_upload(0, header.single)?,
+            opened => opened?,
+        }
         let batch = BatchId::from_uuid(uuid::Uuid::now_v7().as_u128());
         Ok(Upload::new(self.clone(), header, batch))
     }
@@ -120,6 +126,11 @@ impl Engine {
     /// The batch that this key belongs to.
     pub fn batch_by_key(&self, key: &str) -> Option<Summary> {
         self.batch(self.key_in_views(key)?)
+    }
+
+    /// A batch with this key was accepted, or is being accepted.
+    pub(crate) fn knows_key(&self, key: &str) -> bool {
+        self.shared.intake.key(key).is_some() || self.key_in_views(key).is_some()
     }
 
     pub(crate) fn key_in_views(&self, key: &str) -> Option<BatchId> {

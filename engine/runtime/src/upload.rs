@@ -28,7 +28,7 @@ pub const ACCOUNT: &str = "default";
 const ROWS_AT_ONCE: usize = 1_000;
 
 /// So many rows are claimed where their commit came in: a few microseconds each.
-const INLINE_ROWS_MAX: usize = 256;
+const INLINE_ROWS_MAX: usize = 128;
 
 /// What an upload says about itself before its rows.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ pub struct Upload {
 impl Upload {
     pub(crate) fn new(engine: Engine, header: Header, batch: BatchId) -> Upload {
         // A client that repeats for ever must not fill the journal.
-        let deferred = header.single || engine.key_in_views(&header.idempotency_key).is_some();
+        let deferred = header.single || engine.knows_key(&header.idempotency_key);
         Upload {
             engine,
             header,
@@ -186,7 +186,8 @@ impl Upload {
         fingerprint: [u8; 32],
     ) -> Result<(Commit, Lsn), Busy> {
         loop {
-            let is_small = self.orders.len() <= INLINE_ROWS_MAX;
+            // Of rows that are refused anyway each owner is looked up by itself.
+            let is_small = self.orders.len() <= INLINE_ROWS_MAX && self.refused.is_empty();
             let claim = move || {
                 let claimed = self.claim();
                 (self, claimed)

@@ -41,8 +41,10 @@ pub struct Watcher {
 
 /// How many positions are read ahead. A finished batch is read whole each time, so it is read once.
 const AHEAD_MAX: usize = 100_000;
-/// A batch of so many rows lies in a few blocks of the views.
+/// An open batch of so many rows is read in no time: it is in memory.
 const QUICK_ROWS_MAX: u32 = 256;
+/// A finished one of so many lies in a few blocks of the views, mostly just written.
+const QUICK_FINISHED_ROWS_MAX: u32 = 64;
 
 impl Engine {
     /// Follows the batch's payments from after a position, `(0, 0)` being its beginning. With
@@ -78,7 +80,12 @@ impl Watcher {
     /// True when [`Watcher::next`] takes so little time that a thread which serves others may call
     /// it.
     pub fn is_quick(&self) -> bool {
-        (1..=QUICK_ROWS_MAX).contains(&self.rows)
+        let is_open = || self.views.read_open(|book| book.batches.contains_key(&self.batch));
+        match self.rows {
+            1..=QUICK_FINISHED_ROWS_MAX => true,
+            QUICK_FINISHED_ROWS_MAX..=QUICK_ROWS_MAX => is_open(),
+            _ => false,
+        }
     }
 
     /// What changed since the last call, at most `limit` payments; none when nothing did. `None`

@@ -281,6 +281,13 @@ impl Call {
                 false => decode(&mut self.partial)?,
             };
             if message.is_some() {
+                // An empty slice keeps all that came beside it for as long as the call waits.
+                if self.data.is_empty() {
+                    self.data = Bytes::new();
+                }
+                if self.partial.is_empty() {
+                    self.partial = BytesMut::new();
+                }
                 return Ok(message);
             }
             let Some(data) = poll_fn(|cx| body.poll_data(cx)).await else {

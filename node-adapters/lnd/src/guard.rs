@@ -17,6 +17,8 @@ use crate::{
     session::{Fault, Session, header, read_file},
 };
 
+/// It was told to leave no key behind.
+pub(crate) const WITHDRAWN: Fault = Fault::NotReady("this engine's macaroon is withdrawn: it ends");
 const BAKE_MACAROON: &str = "/lnrpc.Lightning/BakeMacaroon";
 const LIST_MACAROON_IDS: &str = "/lnrpc.Lightning/ListMacaroonIDs";
 const DELETE_MACAROON_ID: &str = "/lnrpc.Lightning/DeleteMacaroonID";
@@ -44,6 +46,7 @@ pub(crate) async fn bake(
     config: &LndConfig,
     guard: &Guard,
     had_key: bool,
+    is_withdrawn: impl Fn() -> bool,
 ) -> Result<(Macaroon, Vec<u64>), Fault> {
     let asked = Asked::of(session, guard).await?;
     asked.older_keys(guard, had_key).await?;
@@ -55,6 +58,10 @@ pub(crate) async fn bake(
         permissions: ALLOWED.map(permission).to_vec(),
         root_key_id: guard.key.number(),
     };
+    // It was not there to be deleted when the engine was told to end.
+    if is_withdrawn() {
+        return Err(WITHDRAWN);
+    }
     config.key_at.bakes(guard.key.number());
     let baked: lnrpc::BakeMacaroonResponse = asked.ask(BAKE_MACAROON, &request).await?;
     let baked = hex::decode(&baked.macaroon)

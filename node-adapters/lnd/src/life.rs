@@ -22,7 +22,7 @@ use crate::{
     connect::chain,
     convert,
     grpc::Head,
-    guard,
+    guard::{self, WITHDRAWN},
     session::{Credentials, Fault, GET_INFO, Session},
     shared::{Shared, Task},
 };
@@ -37,7 +37,6 @@ const CLOCK_CHANGE_MS: i64 = 500;
 /// A session that lasted this long shows that the node can be used: the next pause is short again.
 const STABLE: Duration = Duration::from_secs(10);
 
-const WITHDRAWN: Fault = Fault::NotReady("this engine's macaroon is withdrawn: it ends");
 const KEY_GONE: Fault =
     Fault::NotReady("the node has no root key for this engine's macaroon any more");
 
@@ -101,7 +100,9 @@ async fn open(
     not_withdrawn(shared, &session).await?;
     if let Some(guard) = &shared.config.guard {
         let had_key = shared.has_key.get() || is_where_the_key_was(shared, &session).await?;
-        let (baked, older) = guard::bake(&session, &shared.config, guard, had_key).await?;
+        let is_withdrawn = || shared.withdrawn.get();
+        let (baked, older) =
+            guard::bake(&session, &shared.config, guard, had_key, is_withdrawn).await?;
         shared.has_key.set(true);
         session.use_macaroon(baked);
         session.older.replace(older);
