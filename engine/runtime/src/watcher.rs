@@ -82,9 +82,9 @@ impl Watcher {
     pub fn is_quick(&self) -> bool {
         let is_open = || self.views.read_open(|book| book.batches.contains_key(&self.batch));
         match self.rows {
-            1..=QUICK_FINISHED_ROWS_MAX => true,
-            QUICK_FINISHED_ROWS_MAX..=QUICK_ROWS_MAX => is_open(),
-            _ => false,
+            0 => false,
+            rows if rows <= QUICK_FINISHED_ROWS_MAX => true,
+            rows => rows <= QUICK_ROWS_MAX && is_open(),
         }
     }
 

@@ -62,7 +62,11 @@ const WAY: [(&str, &str); 8] = [
     ("journal", "the part of dispatch that waits for the disk: decided, until its event is synced"),
     ("node", "sent, until the node says how it ended"),
     ("outcome", "the node's word, until it is durable"),
-    ("end_to_end", "accepted, until the outcome is durable"),
+    (
+        "end_to_end",
+        "accepted, until the outcome is durable; what no bar above covers is the wait for a turn in \
+         the batch",
+    ),
 ];
 
 /// Where the time goes on a payment's way, as bars one behind the other.
