@@ -187,7 +187,7 @@ async fn pay(
     let paid = batches.into_iter().enumerate().map(|(number, orders)| async move {
         let _permit = open.acquire().await?;
         let count = orders.len();
-        let accepted = client.upload(&format!("smoke {number}"), orders).await?;
+        let accepted = client.upload(&format!("smoke-{number}"), orders).await?;
         let watched = client.watch(&accepted.batch_id, count).await?;
         anyhow::Ok((accepted.at, watched))
     });
