@@ -251,7 +251,7 @@ impl Bench {
     async fn over_http(&mut self, round: u32) -> Result<()> {
         let seconds = self.seconds();
         let done = self.run("P3", ("steady", Target::Http, round), |scenario| {
-            one_stage(scenario, 4_000.0, seconds);
+            one_stage(scenario, 12_000.0, seconds);
             scenario.engine.verify_signatures = "node".into();
             (scenario.load.connections, scenario.load.in_flight_max) = (64, 256);
             scenario.load.saturation = true;
