@@ -21,10 +21,10 @@ pub(crate) struct Beside {
     pub bare: String,
     pub target: String,
     pub round: u32,
-    /// The achieved rate, of that of the bare client.
+    /// What was paid a second, of that of the bare client.
     pub ratio: f64,
-    pub achieved_per_s: f64,
-    pub bare_achieved_per_s: f64,
+    pub paid_per_s: f64,
+    pub bare_paid_per_s: f64,
     pub engine_us: Option<f64>,
     pub generator_us: Option<f64>,
     /// The nodes' time in this run. A fleet that costs much flatters the ratio.
@@ -40,8 +40,9 @@ pub(crate) struct Beside {
 pub(crate) fn all(runs: &[RunResult]) -> Vec<Beside> {
     let engines = runs.iter().filter(|run| run.target != "bare");
     let pairs = engines.filter_map(|run| {
+        let is_whole = |bare: &&RunResult| !bare.interrupted && bare.paid_per_s > 0.0;
         let bare = runs.iter().filter(|bare| bare.target == "bare" && bare.round == run.round);
-        let best = bare.max_by(|a, b| a.achieved_per_s.total_cmp(&b.achieved_per_s))?;
+        let best = bare.filter(is_whole).max_by(|a, b| a.paid_per_s.total_cmp(&b.paid_per_s))?;
         Some((run, best))
     });
     pairs.map(|(run, bare)| of(run, bare)).collect()
@@ -53,21 +54,20 @@ fn of(run: &RunResult, bare: &RunResult) -> Beside {
         bare: bare.title(),
         target: run.target.clone(),
         round: run.round,
-        ratio: run.achieved_per_s / bare.achieved_per_s.max(f64::MIN_POSITIVE),
-        achieved_per_s: run.achieved_per_s,
-        bare_achieved_per_s: bare.achieved_per_s,
+        ratio: run.paid_per_s / bare.paid_per_s,
+        paid_per_s: run.paid_per_s,
+        bare_paid_per_s: bare.paid_per_s,
         engine_us: run.usage.engine_us,
         generator_us: run.usage.generator_us,
         nodes_us: run.usage.nodes_us,
         bare_nodes_us: bare.usage.nodes_us,
         bare_generator_us: bare.usage.generator_us,
-        bare_kept_up: bare.achieved_per_s >= KEPT_UP * bare.offered_per_s,
+        bare_kept_up: bare.paid_per_s >= KEPT_UP * bare.offered_per_s,
     }
 }
 
 /// The columns of a table, for a terminal or a page; the first is the run.
-pub(crate) const COLUMNS: [&str; 6] =
-    ["run", "achieved/s", "of bare", "engine", "nodes", "generator"];
+pub(crate) const COLUMNS: [&str; 6] = ["run", "paid/s", "of bare", "engine", "nodes", "generator"];
 
 /// The rows under [`COLUMNS`]: each run, and below it the bare client that it is compared with.
 pub(crate) fn rows(all: &[Beside]) -> Vec<[String; 6]> {
@@ -75,15 +75,15 @@ pub(crate) fn rows(all: &[Beside]) -> Vec<[String; 6]> {
     let two = all.iter().map(|of| {
         let run = [
             of.run.clone(),
-            format!("{:.0}", of.achieved_per_s),
-            format!("{:.2}", of.ratio),
+            format!("{:.0}", of.paid_per_s),
+            if of.bare_kept_up { "-".into() } else { format!("{:.2}", of.ratio) },
             us(of.engine_us),
             us(of.nodes_us),
             us(of.generator_us),
         ];
         let bare = [
             of.bare.clone(),
-            format!("{:.0}", of.bare_achieved_per_s),
+            format!("{:.0}", of.bare_paid_per_s),
             "1".into(),
             "-".into(),
             us(of.bare_nodes_us),
@@ -105,11 +105,11 @@ pub(crate) fn remarks(all: &[Beside]) -> Vec<String> {
     targets.dedup();
     let mut remarks = Vec::new();
     for target in targets {
-        let of = all.iter().filter(|of| of.target == target);
+        let of = all.iter().filter(|of| of.target == target && !of.bare_kept_up);
         let ratios: Vec<f64> = of.map(|of| of.ratio).collect();
-        let (rounds, spread) = (ratios.len(), Spread::of(ratios));
+        let rounds = ratios.len();
         if rounds > 1 {
-            let Spread { median, min, max } = spread;
+            let Spread { median, min, max } = Spread::of(ratios);
             remarks.push(format!(
                 "{target}: {median:.2} of bare, the middle of {rounds} rounds ({min:.2} to \
                  {max:.2})"
@@ -119,7 +119,7 @@ pub(crate) fn remarks(all: &[Beside]) -> Vec<String> {
     if all.iter().any(|of| of.bare_kept_up) {
         remarks.push(
             "The bare client did all that was offered and could have done more: the ratio says \
-             nothing of a limit. The scenario yardstick offers more than either can do."
+             nothing of a limit. `smoke` lets both do what they can."
                 .into(),
         );
     }
@@ -150,14 +150,14 @@ mod tests {
     use super::*;
     use crate::result::Usage;
 
-    fn run(target: &str, in_flight_max: u32, round: u32, achieved_per_s: f64) -> RunResult {
+    fn run(target: &str, in_flight_max: u32, round: u32, paid_per_s: f64) -> RunResult {
         let usage = Usage { nodes_us: Some(40.0 + f64::from(round)), ..Usage::default() };
         let (target, offered_per_s) = (target.to_owned(), 900.0);
         RunResult {
             target,
             in_flight_max,
             round,
-            achieved_per_s,
+            paid_per_s,
             offered_per_s,
             usage,
             ..RunResult::default()

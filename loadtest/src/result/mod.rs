@@ -289,8 +289,9 @@ impl Report {
         Report { machine, commit, scenario, runs, beside }
     }
 
-    /// Whether every run kept its limits and is valid.
+    /// Whether something was run, and every run to its end, kept its limits and is valid.
     pub fn passed(&self) -> bool {
-        self.runs.iter().all(|run| run.passed() && run.valid)
+        let passed = |run: &RunResult| run.passed() && run.valid && !run.interrupted;
+        !self.runs.is_empty() && self.runs.iter().all(passed)
     }
 }

@@ -270,9 +270,10 @@ impl Tally {
         &mut self.seconds[number]
     }
 
-    /// An open second: what is due in it has not all ended, so that it is never closed already.
+    /// The second, or the first that is open: a generator that stalled begins what was due when
+    /// nothing of that second was open any more.
     fn interval(&mut self, number: usize) -> &mut Interval {
-        let at = number - self.closed;
+        let at = number.saturating_sub(self.closed);
         while self.intervals.len() <= at {
             self.intervals.push_back(Interval { stages: Stages::new(), open: 0 });
         }

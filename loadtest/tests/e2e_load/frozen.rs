@@ -94,6 +94,6 @@ fn a_closed_loop_would_have_hidden_it() {
     let (outcome, service) = (ms(&run, "outcome", "p99_ms"), ms(&run, "service", "p99_ms"));
     assert!(outcome >= 0.85 * FROZEN_MS, "{}", run["latency"]);
     // Four payments of 600 met the freeze by this measure.
-    assert!(service < outcome, "{}", run["latency"]);
+    assert!(service < 0.5 * FROZEN_MS, "{}", run["latency"]);
     println!("P99 from the planned time {outcome} ms, from the request {service} ms");
 }
