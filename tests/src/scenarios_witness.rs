@@ -132,8 +132,8 @@ pub async fn what_others_paid_is_claimed(world: &World, folder: &Path) -> Result
     ensure!(text.contains("not by this engine"), "{text}");
     payer.pay(crate::regtest::plain_payment(while_running)).await?;
     until("the engine to see the payment", PATIENCE, async || {
-        let seen = "payments that were not ordered here are claimed";
-        Ok((engine.whole_log().matches(seen).count() == 2).then_some(()))
+        // Before it started they were none of its business; now somebody pays beside it.
+        Ok(engine.whole_log().contains("somebody else pays over the node").then_some(()))
     })
     .await?;
     engine.restart()?;
