@@ -107,9 +107,9 @@ impl Report {
         Spread::of(self.rounds.iter().map(|round| round.engine_node.engine_us)).median
     }
 
-    /// The bare client's payments a second, and the nodes' processor time a payment under the engine
-    /// (when the node checks signatures) and under the bare client, in microseconds. Nodes that cost
-    /// much flatter the ratio.
+    /// The bare client's payments a second, and the nodes' processor time a payment under the
+    /// engine (when the node checks signatures) and under the bare client, in microseconds. Nodes
+    /// that cost much flatter the ratio.
     pub fn yardstick(&self) -> [f64; 3] {
         let of = |value: fn(&Round) -> f64| Spread::of(self.rounds.iter().map(value)).median;
         let nodes = [of(|round| round.engine_node.sim_us), of(|round| round.bare.sim_us)];
