@@ -16,7 +16,7 @@ use proto::{
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
-    Streaming,
+    Status, Streaming,
     transport::{Channel, Endpoint},
 };
 
@@ -132,7 +132,7 @@ impl Client {
             view: proto::View::Basic.into(),
             outcomes_only: true,
         };
-        let mut stream = self.open_watch(request).await?;
+        let mut stream = self.open_watch(request).await.context("watch")?;
         let mut seen = vec![false; count];
         let mut outcomes = Vec::with_capacity(count);
         let (mut first, mut last) = (None, Instant::now());
@@ -162,13 +162,17 @@ impl Client {
         Ok(Watched { first: first.unwrap_or(last), last, outcomes })
     }
 
-    /// Orders one payment.
+    /// Orders one payment. The status is not wrapped: under overload there are thousands of them
+    /// a second, and whoever asked for backtraces would pay for one each time.
     ///
     /// # Errors
     /// When the engine refuses it.
-    pub async fn create(&self, request: proto::CreatePaymentRequest) -> Result<proto::Payment> {
-        let created = self.payments.clone().create_payment(request).await.context("create")?;
-        created.into_inner().payment.context("created without its payment")
+    pub async fn create(
+        &self,
+        request: proto::CreatePaymentRequest,
+    ) -> Result<proto::Payment, Status> {
+        let created = self.payments.clone().create_payment(request).await?;
+        created.into_inner().payment.ok_or_else(|| Status::internal("created without its payment"))
     }
 
     /// Opens a watch.
@@ -178,9 +182,8 @@ impl Client {
     pub async fn open_watch(
         &self,
         request: proto::WatchBatchRequest,
-    ) -> Result<Streaming<proto::WatchBatchResponse>> {
-        let stream = self.batches.clone().watch_batch(request).await.context("watch")?;
-        Ok(stream.into_inner())
+    ) -> Result<Streaming<proto::WatchBatchResponse>, Status> {
+        Ok(self.batches.clone().watch_batch(request).await?.into_inner())
     }
 
     /// A page of payments.

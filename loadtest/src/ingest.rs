@@ -55,7 +55,7 @@ pub async fn run(args: IngestArgs) -> Result<()> {
     let folder = Folder::new()?;
     let file = folder.path.join("payouts.csv");
     eprintln!("signing {} invoices", args.rows);
-    write_file(&file, args.rows)?;
+    write_file(&file, args.rows).await?;
     let fleet = Fleet::start(&folder.path, &Knobs::default()).await?;
     let settings = Settings { signatures: Signatures::Door, window: None };
     let mut engine = Engine::start(&folder.path, &fleet.nodes, settings).await?;
@@ -89,10 +89,10 @@ async fn measure(engine: &Engine, file: &Path, (machine, rows): (Machine, u32)) 
     })
 }
 
-fn write_file(path: &Path, rows: u32) -> Result<()> {
+async fn write_file(path: &Path, rows: u32) -> Result<()> {
     let mut csv = csv::Writer::from_path(path)?;
     csv.write_record(["destination"])?;
-    for invoice in scene::invoices(0, rows as usize)? {
+    for invoice in scene::invoices(0, rows as usize).await? {
         csv.write_record([invoice.bolt11])?;
     }
     csv.flush()?;

@@ -11,6 +11,7 @@ pub mod client;
 pub mod compare;
 pub mod history;
 pub mod ingest;
+pub mod interrupt;
 pub mod lnd;
 pub mod measure;
 pub mod plan;

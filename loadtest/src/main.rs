@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use fulgurite_loadtest::{
-    bench, compare, history, ingest, lnd, plan, profile, report, restart, run, search, smoke,
+    bench, compare, history, ingest, interrupt, lnd, plan, profile, report, restart, run, search,
+    smoke,
 };
 use fulgurite_tests::version::version;
 
@@ -80,29 +81,36 @@ fn main() -> ExitCode {
 }
 
 async fn perform(command: Command) -> anyhow::Result<ExitCode> {
+    if !matches!(command, Command::Compare(_) | Command::Report(_) | Command::Plan(_)) {
+        interrupt::listen()?;
+    }
     match command {
         // Ctrl-C is theirs: they end with the report of what was run.
+        Command::Bench(args) => return bench::run(args).await,
         Command::Run(args) => return run::run(*args).await,
         Command::Profile(args) => return profile::run(*args).await,
         Command::Search(args) => return search::run(*args).await,
         Command::Report(args) => return run::tell(&args),
         Command::Compare(args) => compare::run(&args)?,
-        Command::Smoke(args) => interruptible(smoke::run(args)).await?,
-        Command::Ingest(args) => interruptible(ingest::run(args)).await?,
-        Command::Restart(args) => interruptible(restart::run(args)).await?,
-        Command::Lnd(args) => return interruptible(lnd::run(args)).await,
-        Command::Bench(args) => return interruptible(bench::run(args)).await,
+        Command::Smoke(args) => return whole(done(smoke::run(args))).await,
+        Command::Ingest(args) => return whole(done(ingest::run(args))).await,
+        Command::Restart(args) => return whole(done(restart::run(args))).await,
+        Command::Lnd(args) => return whole(lnd::run(args)).await,
         Command::Plan(args) => plan::run(&args)?,
-        Command::PlanCheck(args) => return interruptible(plan::check::run(args)).await,
-        Command::History(args) => interruptible(history::run(args)).await?,
+        Command::PlanCheck(args) => return whole(plan::check::run(args)).await,
+        Command::History(args) => return whole(done(history::run(args))).await,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Ends at Ctrl-C: processes and folders go with the future that owns them.
-async fn interruptible<T>(run: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::select! {
-        done = run => done,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
-    }
+async fn done(run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+    run.await.map(|()| ExitCode::SUCCESS)
+}
+
+/// What has nothing to tell of a half: Ctrl-C ends it, and processes and folders go with it.
+async fn whole(run: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    Ok(interrupt::or_none(run).await?.unwrap_or_else(|| {
+        eprintln!("interrupted: nothing was measured to its end, nothing is left behind");
+        ExitCode::from(run::INTERRUPTED)
+    }))
 }

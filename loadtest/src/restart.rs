@@ -125,7 +125,7 @@ async fn measure(
     let old = tell_some(engine, finished).await?;
     let slow = Knobs { latency_ms: LATENCY_MS, latency_sigma: LATENCY_SIGMA, ..Knobs::default() };
     fleet.turn(&slow).await?;
-    let invoices = scene::invoices(0, args.orders() as usize)?;
+    let invoices = scene::invoices(0, args.orders() as usize).await?;
     eprintln!("bringing {} payments in flight", args.open);
     let accepted = engine.client.upload("open", client::destinations(&invoices)).await?;
     let (in_flight, done) = fill(engine, &accepted.batch_id, args.open as usize).await?;

@@ -21,6 +21,8 @@ pub const NODES: usize = 4;
 const CHANNELS: usize = 10;
 /// The seed of nodes and invoices.
 pub(crate) const SEED: u64 = 1;
+/// How many invoices are signed at one go: a few hundredths of a second.
+const SIGNED_TOGETHER: usize = 2_000;
 /// How long a process may take until it can be used.
 const START_MAX: Duration = Duration::from_secs(120);
 
@@ -28,24 +30,34 @@ const START_MAX: Duration = Duration::from_secs(120);
 ///
 /// # Errors
 /// When there are too many.
-pub fn invoices(first_index: u64, count: usize) -> Result<Vec<Invoice>> {
-    seeded_invoices(SEED, first_index, count)
+pub async fn invoices(first_index: u64, count: usize) -> Result<Vec<Invoice>> {
+    seeded_invoices(SEED, first_index, count).await
 }
 
-/// The same for nodes with a seed of their own.
+/// The same for nodes with a seed of their own. Between any two [`SIGNED_TOGETHER`] others have
+/// their turn: signing many takes minutes, and Ctrl-C ends it.
 ///
 /// # Errors
 /// When there are too many.
-pub(crate) fn seeded_invoices(seed: u64, first_index: u64, count: usize) -> Result<Vec<Invoice>> {
-    let order = InvoiceOrder {
-        seed,
-        first_index,
-        count,
-        // Above every dust limit, and all channels together can carry millions of them.
-        amount_msat: 5_000_000..=20_000_000,
-        ..InvoiceOrder::default()
-    };
-    Ok(fulgurite_sim::make_invoices(&order)?)
+pub(crate) async fn seeded_invoices(
+    seed: u64,
+    first_index: u64,
+    count: usize,
+) -> Result<Vec<Invoice>> {
+    let mut invoices = Vec::with_capacity(count);
+    while invoices.len() < count {
+        let order = InvoiceOrder {
+            seed,
+            first_index: first_index + invoices.len() as u64,
+            count: (count - invoices.len()).min(SIGNED_TOGETHER),
+            // Above every dust limit, and all channels together can carry millions of them.
+            amount_msat: 5_000_000..=20_000_000,
+            ..InvoiceOrder::default()
+        };
+        invoices.extend(fulgurite_sim::make_invoices(&order)?);
+        tokio::task::yield_now().await;
+    }
+    Ok(invoices)
 }
 
 /// A new folder for its owner alone, removed at the end.
@@ -328,9 +340,9 @@ fn merge(into: &mut toml::Table, from: toml::Table) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_simulated_nodes_know_their_invoices_by_number() {
-        let (all, tail) = (invoices(0, 3).unwrap(), invoices(2, 1).unwrap());
+    #[tokio::test]
+    async fn the_simulated_nodes_know_their_invoices_by_number() {
+        let (all, tail) = (invoices(0, 3).await.unwrap(), invoices(2, 1).await.unwrap());
         assert_eq!(all[2].payment_hash, tail[0].payment_hash);
     }
 

@@ -12,7 +12,11 @@ use serde::Serialize;
 
 use crate::{
     report::{self, Machine},
-    result::{Report, RunResult, files, summary},
+    result::{
+        Report, RunResult,
+        files::{self, OutFolder},
+        summary,
+    },
     run::{self, Differences, Live, scenario::Scenario, schedule::Stage},
 };
 
@@ -124,7 +128,8 @@ pub async fn run(args: SearchArgs) -> Result<ExitCode> {
     ensure!((0.1..=100.0).contains(&args.within), "--within: 0.1 to 100 percent");
     let (scenario, targets) = args.differences.of(Scenario::load(&args.scenario)?)?;
     let [target] = targets[..] else { bail!("search takes one --target") };
-    let out = run::prepare(args.out.as_deref(), scenario.load.idle_connections)?;
+    run::open_files(scenario.load.idle_connections)?;
+    let out = args.out.as_deref().map(OutFolder::new).transpose()?;
     let (machine, commit) = (Machine::now(), report::commit());
     let seconds = scenario.load.stages.iter().map(|stage| stage.seconds).sum();
     let Differences { running, .. } = &args.differences;
@@ -137,7 +142,8 @@ pub async fn run(args: SearchArgs) -> Result<ExitCode> {
         let mut tried = scenario.clone();
         tried.load.stages = vec![Stage { rate, to: None, seconds }];
         let round = u32::try_from(runs.len() + 1)?;
-        let done = run::one(&tried, (target, round), running, out, &mut live).await?;
+        let to = out.as_ref().map(OutFolder::path);
+        let done = run::one(&tried, (target, round), running, to, &mut live).await?;
         interrupted = done.as_ref().is_none_or(|done| done.interrupted);
         let Some(done) = done else { break };
         let (valid, passed) = (done.valid, done.passed());
@@ -155,13 +161,17 @@ pub async fn run(args: SearchArgs) -> Result<ExitCode> {
         search.tried(rate, valid && passed);
         invalid = 0;
     }
+    if runs.is_empty() {
+        return Ok(run::nothing_run(out));
+    }
     let report = Report::new(machine, commit, scenario, runs);
     if let Some(out) = out {
-        files::write(out, &report)?;
+        files::write(out.path(), &report)?;
     }
     let found = Found { search: &search, report: &report };
     report::print(args.json, &found, &text(&search, &report))?;
     if interrupted {
+        eprintln!("interrupted: the report is of what was run, and the search has no answer");
         return Ok(ExitCode::from(run::INTERRUPTED));
     }
     Ok(if search.passed.is_some() { ExitCode::SUCCESS } else { ExitCode::from(1) })

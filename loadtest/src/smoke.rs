@@ -138,7 +138,7 @@ pub(crate) async fn measure(
 ) -> Result<Report> {
     let (machine, payments) = (Machine::now(), shape.payments);
     eprintln!("signing {payments} invoices");
-    let invoices = Arc::new(scene::invoices(0, payments as usize)?);
+    let invoices = Arc::new(scene::invoices(0, payments as usize).await?);
     let mut rounds = Vec::new();
     for number in 1..=all_rounds {
         eprintln!("round {number} of {all_rounds}: the bare client");

@@ -105,6 +105,8 @@ struct Rounds {
     missing: Vec<String>,
     /// Why the goal is missed whatever its values are.
     spoiled: Vec<String>,
+    /// Rounds that did not come to their end, and why.
+    failed: Vec<String>,
 }
 
 /// How a measurement stands to its goal.
@@ -118,6 +120,9 @@ pub(crate) enum Verdict {
     /// The generator itself lagged in one of the runs: neither met nor missed.
     Invalid,
     NotMeasured,
+    /// A round did not come to its end, because a payment was not paid or a process did not do its
+    /// part; whatever the others say.
+    Failed,
 }
 
 impl Verdict {
@@ -128,6 +133,7 @@ impl Verdict {
             Verdict::Stated => "stated",
             Verdict::Invalid => "INVALID",
             Verdict::NotMeasured => "NOT MEASURED",
+            Verdict::Failed => "FAILED",
         }
     }
 }
@@ -176,6 +182,16 @@ impl Measured {
         self.rounds(id).spoiled.push(why);
     }
 
+    /// A round of a goal did not come to its end.
+    pub fn fail(&mut self, id: &'static str, why: String) {
+        self.rounds(id).failed.push(why);
+    }
+
+    /// Whether that is so of any goal.
+    pub fn any_failed(&self) -> bool {
+        self.0.values().any(|rounds| !rounds.failed.is_empty())
+    }
+
     /// A line for each goal of which anything is known.
     pub fn lines(&self) -> Vec<Line> {
         let measured = |goal: &Goal| Some((*goal, self.0.get(goal.id)?));
@@ -188,13 +204,14 @@ impl Measured {
 }
 
 fn line(goal: Goal, rounds: &Rounds) -> Line {
-    let Rounds { values, invalid, missing, spoiled } = rounds;
+    let Rounds { values, invalid, missing, spoiled, failed } = rounds;
     let measured = (!values.is_empty()).then(|| Spread::of(values.iter().copied()));
     let kept = measured.zip(goal.limit).map(|(measured, limit)| match goal.sense {
         AtLeast => measured.median >= limit,
         AtMost => measured.median <= limit,
     });
     let verdict = match kept {
+        _ if !failed.is_empty() => Verdict::Failed,
         _ if goal.limit.is_none() && measured.is_some() => Verdict::Stated,
         // Before a miss: what an overloaded generator loses is not the engine's.
         _ if !invalid.is_empty() => Verdict::Invalid,
@@ -214,7 +231,7 @@ fn line(goal: Goal, rounds: &Rounds) -> Line {
         rounds: values.len(),
         ratio: measured.zip(limit).map(|(measured, limit)| measured.median / limit),
         verdict,
-        why: [invalid, spoiled, missing].into_iter().flatten().cloned().collect(),
+        why: [failed, invalid, spoiled, missing].into_iter().flatten().cloned().collect(),
         decimals: goal.decimals,
     }
 }

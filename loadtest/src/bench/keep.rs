@@ -23,6 +23,8 @@ const FILES_MAX: u32 = 10_000;
 /// What is kept: a report that `compare` reads, and the goals.
 #[derive(Debug, Serialize)]
 pub(super) struct Kept {
+    /// UTC: several goals have no run in the report that would say it.
+    pub began: String,
     #[serde(flatten)]
     pub report: Report,
     pub goals: Vec<Line>,
@@ -37,13 +39,15 @@ pub(super) struct Keeper {
     machine: Machine,
     commit: Option<String>,
     started: Instant,
+    began: String,
 }
 
 impl Keeper {
     /// Nothing is written without a folder, and none is made before something is measured.
     pub fn new(folder: Option<PathBuf>) -> Keeper {
         let (machine, commit) = (Machine::now(), report::commit());
-        Keeper { folder, file: None, machine, commit, started: Instant::now() }
+        let (started, began) = (Instant::now(), report::utc(SystemTime::now()));
+        Keeper { folder, file: None, machine, commit, started, began }
     }
 
     /// Replaces what it wrote before.
@@ -59,7 +63,8 @@ impl Keeper {
         let (machine, commit) = (self.machine.clone(), self.commit.clone());
         let report = Report::new(machine, commit, scenario, runs.to_vec());
         let took_s = self.started.elapsed().as_secs_f64();
-        let kept = Kept { report, goals: measured.lines(), took_s };
+        let began = self.began.clone();
+        let kept = Kept { began, report, goals: measured.lines(), took_s };
         let Some(folder) = self.folder.clone().filter(|_| !kept.goals.is_empty()) else {
             return Ok(kept);
         };
@@ -113,7 +118,9 @@ mod tests {
         measured.add("P2a", 1.0);
         first.keep(&measured, &[]).unwrap();
         let goal = Some("P2".to_owned());
-        first.keep(&measured, &[RunResult { goal, ..RunResult::default() }]).unwrap();
+        let (target, seconds) = ("http".to_owned(), 1.0);
+        let run = RunResult { goal, target, seconds, ..RunResult::default() };
+        first.keep(&measured, &[run]).unwrap();
         let kept = first.file.clone().unwrap();
         Keeper::new(Some(folder.path().to_owned())).keep(&measured, &[]).unwrap();
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);

@@ -62,7 +62,7 @@ async fn batches(engine: &Engine) -> Result<Seen> {
     for number in 0..BATCHES {
         // Signing is in the time that is stated: it is not what is asked here.
         let first = u64::from(number) * u64::from(BATCH);
-        let orders = client::destinations(&scene::invoices(first, BATCH as usize)?);
+        let orders = client::destinations(&scene::invoices(first, BATCH as usize).await?);
         let accepted = engine.client.upload(&format!("large-{number}"), orders).await?;
         let watched = engine.client.watch(&accepted.batch_id, BATCH as usize).await?;
         told += watched.outcomes.iter().filter(|outcome| outcome.succeeded).count() as u64;

@@ -3,6 +3,7 @@
 
 mod facts;
 mod goals;
+mod judge;
 mod keep;
 mod large;
 mod steps;
@@ -12,7 +13,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use clap::Args;
 
-use crate::report;
+use crate::{interrupt, report, result::files::OutFolder, run};
 use keep::{Keeper, Kept};
 use steps::Bench;
 
@@ -45,7 +46,8 @@ const NOT_RUN: u8 = 2;
 /// Measures, prints and keeps.
 ///
 /// # Errors
-/// When a payment is not paid or a process does not do its part; never for a time.
+/// When what was measured cannot be kept. A payment that is not paid, or a process that does not do
+/// its part, is exit code 1; a time never is.
 pub async fn run(args: BenchArgs) -> Result<ExitCode> {
     if let Some(only) = args.only.as_ref().filter(|only| !goals::is_known(only)) {
         eprintln!("error: --only {only}: one of {}", goals::names().join(", "));
@@ -53,21 +55,29 @@ pub async fn run(args: BenchArgs) -> Result<ExitCode> {
     }
     let rounds = args.rounds.unwrap_or(if args.full { 5 } else { 1 });
     let once = args.full || args.only.is_some();
+    let _folder = args.out.as_deref().map(OutFolder::new).transpose()?;
     let mut bench = Bench::new(args.full, args.only, Keeper::new(args.out));
     if let Err(error) = bench.available(once) {
         let names = goals::names().join(", ");
         eprintln!("error: {error:#}\n--only GOAL measures another one of {names}");
         return Ok(ExitCode::from(NOT_RUN));
     }
-    let done = bench.all(rounds, once).await;
+    let done = interrupt::or_none(bench.all(rounds, once)).await;
     let kept = bench.keep()?;
     report::print(args.json, &kept, &text(&kept))?;
     // What was measured before it is told and kept all the same.
-    done.map(|()| ExitCode::SUCCESS)
+    Ok(match done? {
+        None => {
+            eprintln!("interrupted: the table is of what was measured");
+            ExitCode::from(run::INTERRUPTED)
+        }
+        Some(()) if bench.measured.any_failed() => ExitCode::FAILURE,
+        Some(()) => ExitCode::SUCCESS,
+    })
 }
 
 fn text(kept: &Kept) -> String {
-    let Kept { report, goals, took_s } = kept;
+    let Kept { report, goals, took_s, .. } = kept;
     let mut text = report.machine.text();
     if let Some(commit) = &report.commit {
         text += &format!(", commit {commit}");

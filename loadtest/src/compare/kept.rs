@@ -8,12 +8,16 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::measure::Spread;
+use crate::{measure::Spread, result::files};
 
 /// What is read of a file of `bench`.
 #[derive(Debug, Deserialize)]
-struct Kept {
+pub(super) struct Kept {
+    /// When it began, UTC; an older file has only the times of its runs.
+    #[serde(default)]
+    began: Option<String>,
     runs: Vec<Started>,
     goals: Vec<Goal>,
 }
@@ -29,6 +33,9 @@ struct Goal {
     id: String,
     what: String,
     measured: Option<Spread>,
+    /// As the table of `bench` has it.
+    #[serde(default)]
+    verdict: String,
 }
 
 /// A goal in both files. Goals are not paired round by round: this says what was measured, and
@@ -39,33 +46,48 @@ pub(super) struct Both {
     what: String,
     a: Spread,
     b: Spread,
+    verdict_a: String,
+    verdict_b: String,
 }
 
-fn read(path: &Path) -> Result<Kept> {
-    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    serde_json::from_str(&text).with_context(|| format!("{} is not of bench", path.display()))
+/// Reads a file of `bench`; `None` for one of something else.
+///
+/// # Errors
+/// When it is damaged.
+pub(super) fn read(path: &Path) -> Result<Option<Kept>> {
+    let file = files::file_of(path);
+    let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let damaged = || format!("{} is damaged", file.display());
+    let value: Value = serde_json::from_str(&text).with_context(damaged)?;
+    if value.get("goals").is_none() {
+        return Ok(None);
+    }
+    serde_json::from_value(value).map(Some).with_context(damaged)
 }
 
 /// A result of `bench` and when its first run began.
 #[derive(Debug)]
 struct Dated {
-    /// UTC as RFC 3339, so that later is greater; the name tells two apart that have no run.
+    /// UTC as RFC 3339, so that later is greater; the name tells two of one second apart.
     when: (String, PathBuf),
     goals: Vec<String>,
 }
 
-fn dated(path: PathBuf) -> Result<Dated> {
-    let kept = read(&path)?;
-    let started = kept.runs.first().map(|run| run.started.clone()).unwrap_or_default();
+/// `None` for a file of something else.
+fn dated(path: PathBuf) -> Result<Option<Dated>> {
+    let Some(kept) = read(&path)? else { return Ok(None) };
+    let first = || kept.runs.first().map(|run| run.started.clone());
+    let started = kept.began.clone().or_else(first).unwrap_or_default();
     let measured = kept.goals.into_iter().filter(|goal| goal.measured.is_some());
-    Ok(Dated { when: (started, path), goals: measured.map(|goal| goal.id).collect() })
+    let goals = measured.map(|goal| goal.id).collect();
+    Ok(Some(Dated { when: (started, path), goals }))
 }
 
 /// The file that `wanted` names, or the newest of the folder `wanted`, after the last one before it
 /// that measured one of its goals.
 ///
 /// # Errors
-/// When there is none.
+/// When there is none, or a file of the folder is damaged.
 pub(super) fn last_two(wanted: &Path) -> Result<(PathBuf, PathBuf)> {
     let folder = if wanted.is_dir() { Some(wanted) } else { wanted.parent() };
     let folder = folder.filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
@@ -73,14 +95,16 @@ pub(super) fn last_two(wanted: &Path) -> Result<(PathBuf, PathBuf)> {
     let paths = entries.map(|entry| entry.map(|entry| entry.path()));
     let paths: Vec<PathBuf> = paths.collect::<std::io::Result<_>>()?;
     let is_json = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "json");
-    // Other files may lie there too: those that are not of bench are passed over.
-    let all = paths.into_iter().filter(is_json).filter_map(|path| dated(path).ok());
-    let mut all: Vec<Dated> = all.collect();
+    // Other files may lie there too: those that are of something else are passed over. One that is
+    // damaged may be the one that is meant.
+    let all = paths.into_iter().filter(is_json).filter_map(|path| dated(path).transpose());
+    let mut all: Vec<Dated> = all.collect::<Result<_>>()?;
     all.sort_by(|a, b| a.when.cmp(&b.when));
     let new = if wanted.is_dir() {
         all.pop().with_context(|| format!("{} holds no result of bench", folder.display()))?
     } else {
-        dated(wanted.to_owned())?
+        let of_bench = dated(wanted.to_owned())?;
+        of_bench.with_context(|| format!("{} is not of bench", wanted.display()))?
     };
     let older = all.into_iter().rev().filter(|old| old.when.0 < new.when.0);
     let mut alike = older.filter(|old| old.goals.iter().any(|goal| new.goals.contains(goal)));
@@ -94,33 +118,58 @@ pub(super) fn last_two(wanted: &Path) -> Result<(PathBuf, PathBuf)> {
     Ok((old.when.1, new.when.1))
 }
 
-/// The goals that both files measured.
-///
-/// # Errors
-/// When one is not of `bench`.
-pub(super) fn goals(a: &Path, b: &Path) -> Result<Vec<Both>> {
-    let (a, b) = (read(a)?, read(b)?);
-    let both = a.goals.into_iter().filter_map(|goal| {
-        let other = b.goals.iter().find(|other| other.id == goal.id)?;
-        let (a, b) = (goal.measured?, other.measured?);
-        Some(Both { id: goal.id, what: goal.what, a, b })
-    });
-    Ok(both.collect())
+/// The goals that both files measured, and those that only one did.
+pub(super) fn both(a: &Kept, b: &Kept) -> (Vec<Both>, Vec<String>) {
+    let mut ids: Vec<&str> = Vec::new();
+    for goal in a.goals.iter().chain(&b.goals) {
+        if !ids.contains(&goal.id.as_str()) {
+            ids.push(&goal.id);
+        }
+    }
+    let of = |kept: &Kept, id: &str| {
+        let goal = kept.goals.iter().find(|goal| goal.id == id)?.clone();
+        goal.measured.map(|measured| (goal, measured))
+    };
+    let (mut both, mut left_out) = (Vec::new(), Vec::new());
+    for id in ids {
+        match (of(a, id), of(b, id)) {
+            (Some((goal, a)), Some((other, b))) => both.push(Both {
+                id: goal.id,
+                what: goal.what,
+                a,
+                b,
+                verdict_a: goal.verdict,
+                verdict_b: other.verdict,
+            }),
+            (Some(_), None) => left_out.push(format!("{id} was measured only in A")),
+            (None, Some(_)) => left_out.push(format!("{id} was measured only in B")),
+            (None, None) => left_out.push(format!("{id} was measured in neither")),
+        }
+    }
+    (both, left_out)
 }
 
 /// A line for each goal; empty without one.
-pub(super) fn text(goals: &[Both]) -> String {
+pub(super) fn text(goals: &[Both], left_out: &[String]) -> String {
     let mut text = String::new();
-    if goals.is_empty() {
-        return text;
+    if !goals.is_empty() {
+        text += "\ngoals: median [least-greatest] of A and of B, and B over A; not paired\n";
     }
-    text += "\ngoals: median [least-greatest] of A and of B, and B over A; not paired\n";
-    for Both { id, what, a, b } in goals {
+    for Both { id, what, a, b, verdict_a, verdict_b } in goals {
         let decimals = if a.max.abs() < 100.0 { 2 } else { 0 };
         let over = if a.median > 0.0 { format!("{:.3}", b.median / a.median) } else { "-".into() };
         let (a, b) = (a.text(decimals), b.text(decimals));
         // Writing to a String does not fail.
-        let _ = writeln!(text, "  {id:<5}{a:>22}{b:>22}{over:>8}  {what}");
+        let _ = write!(text, "  {id:<5}{a:>22}{b:>22}{over:>8}  {what}");
+        for (side, verdict) in [("A", verdict_a), ("B", verdict_b)] {
+            if ["invalid", "failed", "not_measured"].contains(&verdict.as_str()) {
+                let _ = write!(text, "; {} in {side}", verdict.replace('_', " "));
+            }
+        }
+        text += "\n";
+    }
+    for why in left_out {
+        let _ = writeln!(text, "  left out: {why}");
     }
     text
 }
@@ -133,7 +182,7 @@ mod tests {
         let spread = serde_json::json!({ "median": value, "min": value, "max": value });
         let kept = serde_json::json!({
             "runs": [{ "started": started }],
-            "goals": [{ "id": goal, "what": "a goal", "measured": spread }],
+            "goals": [{ "id": goal, "what": "a goal", "measured": spread, "verdict": "invalid" }],
         });
         let path = folder.join(name);
         fs::write(&path, kept.to_string()).unwrap();
@@ -153,8 +202,27 @@ mod tests {
         assert_eq!(last_two(&second).unwrap(), (first.clone(), second.clone()));
         let error = last_two(&first).unwrap_err().to_string();
         assert!(error.contains("is older and measured one of its goals"), "{error}");
-        let goals = goals(&second, &last).unwrap();
-        assert!(text(&goals).contains("2.000  a goal"), "{}", text(&goals));
-        assert_eq!(text(&[]), "");
+        let of = |path: &Path| read(path).unwrap().unwrap();
+        let (goals, left_out) = both(&of(&second), &of(&last));
+        let told = text(&goals, &left_out);
+        assert!(told.contains("2.000  a goal; invalid in A; invalid in B"), "{told}");
+        assert!(left_out.is_empty(), "{left_out:?}");
+        assert_eq!(text(&[], &[]), "");
+    }
+
+    #[test]
+    fn a_goal_that_only_one_measured_is_named_and_a_damaged_file_is_never_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let first = keep(folder, "a.json", "2026-01-01T08:00:00Z", "P5", 10.0);
+        let second = keep(folder, "b.json", "2026-01-01T09:00:00Z", "P10a", 11.0);
+        let of = |path: &Path| read(path).unwrap().unwrap();
+        let (goals, left_out) = both(&of(&first), &of(&second));
+        assert!(goals.is_empty());
+        assert_eq!(left_out, ["P5 was measured only in A", "P10a was measured only in B"]);
+        let half = fs::read_to_string(&first).unwrap();
+        fs::write(folder.join("c.json"), &half[..half.len() / 2]).unwrap();
+        let error = format!("{:#}", last_two(folder).unwrap_err());
+        assert!(error.contains("c.json is damaged: "), "{error}");
     }
 }

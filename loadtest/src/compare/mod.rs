@@ -1,13 +1,19 @@
 //! `fulgurite-loadtest compare`: whether one build, or one configuration, differs from another.
 
+mod alike;
 mod kept;
+mod pairs;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
+use self::{
+    kept::Kept,
+    pairs::{Kind, Pair, Rules},
+};
 use crate::{
     report,
     result::{Report, RunResult, Second, Stage, files},
@@ -20,8 +26,9 @@ const BLOCK_S: usize = 5;
 /// The two sides.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// A report, or a folder that holds one: the first, which the other is compared with.
-    #[arg(required_unless_present = "last")]
+    /// A folder of `run --out`, its report.json, or a file of `bench --out`: the first, which the
+    /// other is compared with.
+    #[arg(required_unless_present = "last", requires = "b")]
     a: Option<PathBuf>,
     /// The second.
     #[arg(required_unless_present = "last")]
@@ -37,6 +44,9 @@ pub struct CompareArgs {
     /// Compares runs too in which the generator itself lagged: they say less.
     #[arg(long)]
     with_invalid: bool,
+    /// Compares although the two were not under the same load: what differs is named all the same.
+    #[arg(long)]
+    force: bool,
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
@@ -47,23 +57,28 @@ pub struct CompareArgs {
 struct Comparison {
     a: PathBuf,
     b: PathBuf,
+    /// What was not the same in both: the load, with `--force`; the machine.
+    differ: Vec<String>,
     groups: Vec<Group>,
     /// What two results of `bench` measured of the same goals.
     goals: Vec<kept::Both>,
+    /// Goals that only one of them measured.
+    goals_left_out: Vec<String>,
 }
 
 /// Runs of one kind.
 #[derive(Debug, Serialize)]
 struct Group {
     goal: Option<String>,
+    /// What ran, in words.
+    name: String,
     /// `runs` or `seconds`.
     pairs_of: &'static str,
+    pairs: usize,
     rows: Vec<Row>,
-    /// Runs that have no pair, or one that is invalid.
+    /// Runs that have no pair, or one that does not count; and values that a pair lacks.
     left_out: Vec<String>,
 }
-
-type Pair<'a> = (&'a RunResult, &'a RunResult);
 
 #[derive(Debug, Serialize)]
 struct Row {
@@ -103,114 +118,127 @@ pub fn run(args: &CompareArgs) -> Result<()> {
         (None, Some(a), Some(b)) => (a.clone(), b.clone()),
         _ => bail!("two reports, or --last"),
     };
-    let (a, b) = (files::read(&path_a)?, files::read(&path_b)?);
-    let pick = |report: &Report, path: &Path| -> Result<Vec<RunResult>> {
-        let wanted = |run: &&RunResult| args.target.as_ref().is_none_or(|name| run.target == *name);
-        let runs: Vec<RunResult> = report.runs.iter().filter(wanted).cloned().collect();
-        ensure!(!runs.is_empty(), "{} holds no such run", path.display());
-        Ok(runs)
-    };
-    let (runs_a, runs_b) = (pick(&a, &path_a)?, pick(&b, &path_b)?);
-    let is_bench = |runs: &[RunResult]| runs.iter().all(|run| run.goal.is_some());
-    let (groups, goals) = match (is_bench(&runs_a), is_bench(&runs_b)) {
-        (true, true) => {
-            let groups = by_goal(&runs_a, &runs_b, args.with_invalid)?;
-            (groups, kept::goals(&path_a, &path_b)?)
-        }
-        (false, false) => {
-            (vec![in_order((&runs_a, &path_a), (&runs_b, &path_b), args)?], Vec::new())
-        }
-        _ => bail!("one of the two is of bench, and the other is not"),
-    };
-    let comparison = Comparison { a: path_a, b: path_b, groups, goals };
+    let (a, b) = (Side::read(path_a, args)?, Side::read(path_b, args)?);
+    let comparison = compare(a, b, args)?;
     report::print(args.json, &comparison, &text(&comparison))
 }
 
-/// The runs of one target, each with the one that has its place.
-fn in_order(
-    (a, path_a): (&[RunResult], &Path),
-    (b, path_b): (&[RunResult], &Path),
-    args: &CompareArgs,
-) -> Result<Group> {
-    for (runs, path) in [(a, path_a), (b, path_b)] {
-        let valid = runs.iter().all(|run| run.valid) || args.with_invalid;
-        ensure!(valid, "{} holds an invalid run; --with-invalid takes it", path.display());
+/// One of the two.
+struct Side {
+    path: PathBuf,
+    /// With the runs that are compared.
+    report: Report,
+    /// Of a file of `bench`.
+    goals: Option<Kept>,
+}
+
+impl Side {
+    fn read(path: PathBuf, args: &CompareArgs) -> Result<Side> {
+        let mut report = files::read(&path)?;
+        let goals = kept::read(&path)?;
+        if let Some(target) = &args.target {
+            report.runs.retain(|run| run.target == *target);
+        }
+        // A bench of some goals has no open-loop run.
+        let none = report.runs.is_empty() && (goals.is_none() || args.target.is_some());
+        ensure!(!none, "{} holds no such run", path.display());
+        Ok(Side { path, report, goals })
     }
-    let targets = |runs: &[RunResult]| runs.iter().map(|run| run.target.clone()).collect();
-    let (of_a, of_b): (Vec<String>, Vec<String>) = (targets(a), targets(b));
-    let same = of_a == of_b;
-    ensure!(same, "the two did not run the same targets in the same order; --target picks one");
-    let one_target = of_a.iter().all(|target| *target == of_a[0]);
-    ensure!(one_target, "several targets: --target picks one");
-    Ok(compare(None, &a.iter().zip(b).collect::<Vec<_>>(), Vec::new()))
 }
 
-/// A group for each goal, its runs paired by their rounds.
-fn by_goal(a: &[RunResult], b: &[RunResult], with_invalid: bool) -> Result<Vec<Group>> {
-    let mut goals: Vec<&String> = a.iter().chain(b).filter_map(|run| run.goal.as_ref()).collect();
-    goals.sort();
-    goals.dedup();
-    let mut any = false;
-    let groups: Vec<Group> = goals
-        .into_iter()
-        .map(|goal| {
-            let of = |run: &&RunResult| run.goal.as_ref() == Some(goal);
-            let (mut pairs, mut left_out) = (Vec::new(), Vec::new());
-            for run in a.iter().filter(of) {
-                let round = run.round;
-                let Some(other) = b.iter().filter(of).find(|other| other.round == round) else {
-                    left_out.push(format!("round {round} is only in A"));
-                    continue;
-                };
-                match (run.valid, other.valid) {
-                    _ if with_invalid => pairs.push((run, other)),
-                    (true, true) => pairs.push((run, other)),
-                    (false, true) => left_out.push(format!("round {round} is invalid in A")),
-                    (true, false) => left_out.push(format!("round {round} is invalid in B")),
-                    (false, false) => left_out.push(format!("round {round} is invalid in both")),
-                }
-            }
-            let alone = |run: &&RunResult| !a.iter().filter(of).any(|of| of.round == run.round);
-            let alone = b.iter().filter(of).filter(alone);
-            left_out.extend(alone.map(|run| format!("round {} is only in B", run.round)));
-            any |= !pairs.is_empty();
-            compare(Some(goal), &pairs, left_out)
-        })
-        .collect();
-    let why = || groups.iter().flat_map(|group| told(group.goal.as_deref(), &group.left_out));
+fn compare(a: Side, b: Side, args: &CompareArgs) -> Result<Comparison> {
+    let (goals, goals_left_out) = match (&a.goals, &b.goals) {
+        (Some(of_a), Some(of_b)) => kept::both(of_a, of_b),
+        (None, None) => (Vec::new(), Vec::new()),
+        (Some(_), None) => bail!("{} is of bench, and the other is not", a.path.display()),
+        (None, Some(_)) => bail!("{} is of bench, and the other is not", b.path.display()),
+    };
+    let (load_a, load_b) = (&a.report.scenario, &b.report.scenario);
+    let same_seed = load_a.load.seed == load_b.load.seed;
+    let rules = Rules { with_invalid: args.with_invalid, same_seed };
+    let kinds = pairs::all(&a.report.runs, &b.report.runs, rules);
+    let mut differ = alike::scenarios(load_a, load_b);
+    for kind in &kinds {
+        differ.extend(kind.differ.iter().map(|what| format!("{}, {what}", kind.name())));
+    }
     ensure!(
-        any,
-        "no run of the one has a valid run of the other beside it ({}); --with-invalid takes \
-         invalid ones",
-        why().collect::<Vec<_>>().join(", ")
+        differ.is_empty() || args.force,
+        "the two are not of the same load:\n  {}\n--force compares them all the same",
+        differ.join("\n  ")
     );
-    Ok(groups)
+    differ.extend(machines(&a.report, &b.report));
+    let why = kinds.iter().flat_map(|kind| told(&kind.name(), &kind.left_out));
+    let why = why.collect::<Vec<_>>().join("; ");
+    let any = kinds.iter().any(|kind| !kind.pairs.is_empty());
+    ensure!(
+        any || !goals.is_empty(),
+        "no run of the one has a run of the other beside it that counts ({why}); --with-invalid \
+         takes invalid ones"
+    );
+    let groups = kinds.iter().map(group).collect();
+    Ok(Comparison { a: a.path, b: b.path, differ, groups, goals, goals_left_out })
 }
 
-fn told(goal: Option<&str>, left_out: &[String]) -> Vec<String> {
-    left_out.iter().map(|why| format!("{} {why}", goal.unwrap_or_default())).collect()
+/// Where they were measured is no load, and must be known.
+fn machines(a: &Report, b: &Report) -> Option<String> {
+    let of =
+        |report: &Report| format!("{} x {}", report.machine.processors, report.machine.processor);
+    let (a, b) = (of(a), of(b));
+    (a != b).then(|| format!("machine: {a} in A, {b} in B"))
+}
+
+fn told(name: &str, left_out: &[String]) -> Vec<String> {
+    left_out.iter().map(|why| format!("{name}: {why}")).collect()
 }
 
 /// Compares the runs, or the seconds of the only pair.
-fn compare(goal: Option<&str>, pairs: &[Pair], left_out: Vec<String>) -> Group {
-    let row = |name, more_is_better, pairs: Vec<(f64, f64)>, block| {
-        let ratio = stats::paired(&pairs, block)?;
-        Some(Row { name, more_is_better, ratio, verdict: verdict(&ratio, more_is_better) })
+fn group(kind: &Kind) -> Group {
+    let (goal, name) = (kind.goal.map(str::to_owned), kind.name());
+    let (mut rows, mut left_out) = (Vec::new(), kind.left_out.clone());
+    let mut add = |name, more_is_better, values: Vec<(f64, f64)>, of: &str, block| {
+        left_out.extend(lacking(name, &values, of));
+        rows.extend(stats::paired(&values, block).map(|ratio| Row {
+            name,
+            more_is_better,
+            ratio,
+            verdict: verdict(&ratio, more_is_better),
+        }));
     };
-    let goal = goal.map(str::to_owned);
-    let [(a, b)] = pairs else {
-        let values = |of: OfRun| pairs.iter().map(|(a, b)| (of(a), of(b))).collect();
-        let rows = RUN_VALUES.iter().filter(|_| !pairs.is_empty());
-        let rows = rows.filter_map(|(name, more, value)| row(name, *more, values(*value), 1));
-        return Group { goal, pairs_of: "runs", rows: rows.collect(), left_out };
-    };
-    let seconds = |of: OfSecond| {
-        let (a, b) = (a.timeline.iter().map(of), b.timeline.iter().map(of));
-        a.zip(b).collect()
-    };
-    let rows = SECOND_VALUES.iter();
-    let rows = rows.filter_map(|(name, more, value)| row(name, *more, seconds(*value), BLOCK_S));
-    Group { goal, pairs_of: "seconds", rows: rows.collect(), left_out }
+    let mut pairs_of = "runs";
+    if let [(a, b)] = kind.pairs[..] {
+        pairs_of = "seconds";
+        for (name, more, value) in SECOND_VALUES {
+            add(name, more, seconds((a, b), value), "seconds", BLOCK_S);
+        }
+    } else {
+        for (name, more, value) in RUN_VALUES {
+            let values = kind.pairs.iter().map(|(a, b)| (value(a), value(b)));
+            add(name, more, values.collect(), "pairs", 1);
+        }
+    }
+    Group { goal, name, pairs_of, pairs: kind.pairs.len(), rows, left_out }
+}
+
+/// The seconds of both, as many as the longer one has: what one lacks is 0.
+fn seconds((a, b): Pair, of: OfSecond) -> Vec<(f64, f64)> {
+    let at = |run: &RunResult, second: usize| run.timeline.get(second).map_or(0.0, of);
+    let most = a.timeline.len().max(b.timeline.len());
+    (0..most).map(|second| (at(a, second), at(b, second))).collect()
+}
+
+/// A ratio needs two values: of which pairs there is none, in words.
+fn lacking(name: &str, values: &[(f64, f64)], of: &str) -> Option<String> {
+    let count = |lacks: fn(&(f64, f64)) -> bool| values.iter().filter(|pair| lacks(pair)).count();
+    let sides = [
+        ("A", count(|(a, b)| *a <= 0.0 && *b > 0.0)),
+        ("B", count(|(a, b)| *a > 0.0 && *b <= 0.0)),
+        ("both", count(|(a, b)| *a <= 0.0 && *b <= 0.0)),
+    ];
+    let sides = sides.iter().filter(|(_, count)| *count > 0);
+    let sides: Vec<String> =
+        sides.map(|(side, count)| format!("no value in {side} for {count}")).collect();
+    let all = values.len();
+    (!sides.is_empty()).then(|| format!("{name}: {} of {all} {of}", sides.join(", ")))
 }
 
 fn verdict(ratio: &Ratio, more_is_better: bool) -> &'static str {
@@ -228,15 +256,17 @@ fn text(comparison: &Comparison) -> String {
         comparison.a.display(),
         comparison.b.display()
     );
+    for what in &comparison.differ {
+        text += &format!("  NOT THE SAME: {what}\n");
+    }
     for group in &comparison.groups {
         text += &group_text(group);
     }
-    text + &kept::text(&comparison.goals)
+    text + &kept::text(&comparison.goals, &comparison.goals_left_out)
 }
 
 fn group_text(group: &Group) -> String {
-    let mut text = group.goal.as_ref().map(|goal| format!("\n{goal}")).unwrap_or_default();
-    text += "\n";
+    let mut text = format!("\n{}\n", group.name);
     for Row { name, ratio, verdict, .. } in &group.rows {
         let Ratio { middle, low, high, .. } = ratio;
         text += &format!("  {name:<22}{middle:>7.3}  [{low:.3}, {high:.3}]  {verdict}\n");
@@ -244,73 +274,15 @@ fn group_text(group: &Group) -> String {
     for why in &group.left_out {
         text += &format!("  left out: {why}\n");
     }
-    let Some(pairs) = group.rows.first().map(|row| row.ratio.pairs) else { return text };
-    text += &match group.pairs_of {
-        "runs" => format!("  {pairs} pairs of runs\n"),
-        _ => format!(
-            "  {pairs} pairs of seconds of one run each: what differs from run to run is not \
-             seen.\n  Use --rounds 5 or more, the two in turns.\n"
-        ),
+    text += &match (group.pairs, group.pairs_of) {
+        (0, _) => "  nothing to compare\n".to_owned(),
+        (pairs, "runs") => format!("  {pairs} pairs of runs\n"),
+        _ => "  the seconds of one run each: what differs from run to run is not seen.\n  Use \
+              --rounds 5 or more, the two in turns.\n"
+            .to_owned(),
     };
     text
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_verdict_knows_what_is_better() {
-        let ratio =
-            |middle: f64| Ratio { middle, low: middle - 0.05, high: middle + 0.05, pairs: 9 };
-        assert_eq!(verdict(&ratio(1.2), true), "better");
-        assert_eq!(verdict(&ratio(1.2), false), "worse");
-        assert_eq!(verdict(&ratio(0.8), false), "better");
-        assert_eq!(verdict(&ratio(1.02), true), "no difference");
-        assert_eq!(verdict(&Ratio { pairs: 3, ..ratio(2.0) }, true), "too few pairs to say");
-    }
-
-    /// Of the goals P1 and P2, two rounds each; P2's first is invalid in one of them.
-    fn bench(p2_valid: bool) -> Vec<RunResult> {
-        let run = |goal: &str, target: &str, round, valid| RunResult {
-            goal: Some(goal.to_owned()),
-            target: target.to_owned(),
-            round,
-            valid,
-            achieved_per_s: 100.0,
-            ..RunResult::default()
-        };
-        vec![
-            run("P1", "batches", 1, true),
-            run("P2", "http", 1, p2_valid),
-            run("P1", "batches", 2, true),
-            run("P2", "http", 2, true),
-        ]
-    }
-
-    #[test]
-    fn the_runs_of_a_bench_are_paired_by_goal_and_round_and_only_invalid_pairs_are_left_out() {
-        let (a, mut b) = (bench(true), bench(false));
-        // Another order, and a run more.
-        b.reverse();
-        b.push(RunResult { round: 3, ..b[0].clone() });
-        let groups = by_goal(&a, &b, false).unwrap();
-        let goals: Vec<_> = groups.iter().map(|group| group.goal.as_deref()).collect();
-        assert_eq!(goals, [Some("P1"), Some("P2")]);
-        assert_eq!((groups[0].pairs_of, groups[0].rows[0].ratio.pairs), ("runs", 2));
-        assert!(groups[0].left_out.is_empty());
-        assert_eq!(groups[1].left_out, ["round 1 is invalid in B", "round 3 is only in B"]);
-        let sides = (PathBuf::from("a"), PathBuf::from("b"));
-        let text = text(&Comparison { a: sides.0, b: sides.1, groups, goals: Vec::new() });
-        assert!(text.contains("P2\n"), "{text}");
-        assert!(text.contains("left out: round 1 is invalid in B"), "{text}");
-        let all = by_goal(&a, &b, true).unwrap();
-        assert_eq!(all[1].left_out, ["round 3 is only in B"]);
-    }
-
-    #[test]
-    fn without_any_valid_pair_nothing_is_compared() {
-        let error = by_goal(&bench(true)[1..2], &bench(false)[1..2], false).unwrap_err();
-        assert!(error.to_string().contains("P2 round 1 is invalid in B"), "{error}");
-    }
-}
+mod tests;

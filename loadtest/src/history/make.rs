@@ -59,7 +59,10 @@ pub(crate) async fn make(folder: &Path, payments: u32) -> Result<Made> {
     let started = Instant::now();
     let (done, waits) = oneshot::channel();
     let stop = Arc::new(AtomicBool::new(false));
-    let writer = Author::new(folder.to_owned(), payments, Arc::clone(&stop))?;
+    let template = scene::invoices(0, 1).await?.pop().context("no invoice was made")?.bolt11;
+    let folder_too = folder.to_owned();
+    let random = Random(1);
+    let writer = Author { folder: folder_too, payments, stop: Arc::clone(&stop), template, random };
     let thread = std::thread::Builder::new().name("history".into());
     // An error means that nobody waits any more.
     let thread = thread.spawn(move || drop(done.send(writer.run())))?;
@@ -107,11 +110,6 @@ struct Author {
 }
 
 impl Author {
-    fn new(folder: PathBuf, payments: u32, stop: Arc<AtomicBool>) -> Result<Author> {
-        let template = scene::invoices(0, 1)?.pop().context("no invoice was made")?.bolt11;
-        Ok(Author { folder, payments, stop, template, random: Random(1) })
-    }
-
     /// Writes all of it and closes the journal; the batches' ids with their payments.
     fn run(mut self) -> Result<Vec<(String, u32)>> {
         // It ends now: a second for every thousand payments.
@@ -305,7 +303,7 @@ mod tests {
                 texts.insert(payment.order.invoice.clone());
                 assert_eq!(
                     payment.order.invoice.len(),
-                    scene::invoices(0, 1).unwrap()[0].bolt11.len()
+                    scene::invoices(0, 1).await.unwrap()[0].bolt11.len()
                 );
             }
         }

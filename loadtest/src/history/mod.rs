@@ -122,7 +122,7 @@ async fn one(payments: u32, (batch, rounds): (u32, u32)) -> Result<Row> {
     let folder = Folder::new()?;
     eprintln!("making a journal of {payments} finished payments");
     let made = make::make(&folder.path.join("journal"), payments).await?;
-    let invoices = scene::invoices(0, (batch * (rounds + 1)) as usize)?;
+    let invoices = scene::invoices(0, (batch * (rounds + 1)) as usize).await?;
     let fleet = Fleet::start(&folder.path, &Knobs::default()).await?;
     let settings = Settings { signatures: Signatures::Door, window: None };
     let started = Instant::now();

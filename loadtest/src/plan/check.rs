@@ -204,7 +204,7 @@ impl Shape {
         };
         let seconds = WARM_UP_S + MEASURED_S + 2.0 * self.latency_ms / 1e3;
         // A third more: it must not run dry when the plan is too low.
-        let invoices = scene::invoices(0, (predicted * seconds * 1.33) as usize)?;
+        let invoices = scene::invoices(0, (predicted * seconds * 1.33) as usize).await?;
         let folder = Folder::new()?;
         let shape =
             FleetShape { nodes: self.nodes, channels: self.channels, ..FleetShape::default() };

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::{
+    interrupt,
     report::{self, Machine},
     result::{Report, RunResult, summary},
     run::{
@@ -54,14 +55,21 @@ pub async fn run(args: ProfileArgs) -> Result<ExitCode> {
     let (scenario, targets) = args.differences.of(Scenario::load(&args.scenario)?)?;
     let [target] = targets[..] else { anyhow::bail!("--target: one target is profiled at a time") };
     ensure!(target != Target::Bare, "--target bare has no engine to profile");
-    run::prepare(None, scenario.load.idle_connections)?;
+    run::open_files(scenario.load.idle_connections)?;
     let folder = Folder::new()?;
-    let mut rig = Rig::start(&scenario, target, &args.differences.running).await?;
+    let start = Rig::start(&scenario, target, &args.differences.running);
+    let Some(mut rig) = interrupt::or_none(start).await? else {
+        eprintln!("interrupted before the clock started: there is no profile");
+        return Ok(ExitCode::from(run::INTERRUPTED));
+    };
     let pid = rig.engine_pid()?.context("--engine needs --engine-pid here")?;
     let recording = perf::record(pid, args.frequency, &folder.path)?;
     let mut live = Live::new(args.quiet);
     let done = drive::drive((&scenario, 1), &rig, None, &mut live).await;
-    let done = rig.explain(done)?;
+    let Some(done) = rig.explain(done)? else {
+        eprintln!("interrupted before the clock started: there is no profile");
+        return Ok(ExitCode::from(run::INTERRUPTED));
+    };
     let stacks = recording.read()?;
     let us = done.usage.engine_us.map(|us| us / stacks.all.count as f64);
     let report = Report::new(Machine::now(), report::commit(), scenario, vec![done]);

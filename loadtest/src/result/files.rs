@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::{Report, html};
 
@@ -13,6 +13,56 @@ use super::{Report, html};
 const JSON: &str = "report.json";
 /// The report for people.
 const PAGE: &str = "report.html";
+
+/// The folder of `--out`. Dropped with nothing in it, what was made of it goes.
+#[derive(Debug)]
+pub(crate) struct OutFolder {
+    path: PathBuf,
+    /// The folders that were made, the innermost first.
+    made: Vec<PathBuf>,
+}
+
+impl OutFolder {
+    /// Makes it, and finds out now, and not after the run, whether it can be written.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn new(path: &Path) -> Result<OutFolder> {
+        let parts = path.ancestors().filter(|part| !part.as_os_str().is_empty());
+        let made = parts.take_while(|part| !part.exists()).map(Path::to_owned).collect();
+        let folder = OutFolder { path: path.to_owned(), made };
+        let why = || format!("--out {}: the report cannot be written there", path.display());
+        fs::create_dir_all(path).with_context(why)?;
+        can_write(path).with_context(why)?;
+        Ok(folder)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for OutFolder {
+    fn drop(&mut self) {
+        for part in &self.made {
+            // One that holds something stays, and those around it.
+            if fs::remove_dir(part).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether a file can be made in `folder`; none is left.
+///
+/// # Errors
+/// What the operating system says.
+pub(crate) fn can_write(folder: &Path) -> Result<()> {
+    let probe = folder.join(format!(".fulgurite-loadtest-{}", std::process::id()));
+    fs::File::create(&probe)?;
+    Ok(fs::remove_file(&probe)?)
+}
 
 /// Writes what is not there yet: the interval logs grew with the runs.
 ///
@@ -36,16 +86,56 @@ pub(crate) fn write_page(path: &Path, report: &Report) -> Result<PathBuf> {
     Ok(page)
 }
 
+/// The file of a report: of a folder the one in it.
+pub(crate) fn file_of(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(JSON) } else { path.to_owned() }
+}
+
 /// Reads one back: a folder, or the file itself.
 ///
 /// # Errors
 /// When it is not a report of this program.
 pub(crate) fn read(path: &Path) -> Result<Report> {
-    let file = if path.is_dir() { path.join(JSON) } else { path.to_owned() };
+    let file = file_of(path);
     let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-    let read: Report =
-        serde_json::from_str(&text).with_context(|| format!("{} is no report", file.display()))?;
+    let why = || format!("{} is no report of this program, or damaged", file.display());
+    let read: Report = serde_json::from_str(&text).with_context(why)?;
     let Report { machine, commit, scenario, runs, .. } = read;
+    for (number, run) in (1..).zip(&runs) {
+        // What an older report lacks has a default; without these it is no run.
+        ensure!(!run.target.is_empty(), "{}: run {number} has no target", why());
+        ensure!(run.seconds > 0.0, "{}: run {number} lasted {} s", why(), run.seconds);
+    }
     // An older report has its bare client, but not the comparison with it.
     Ok(Report::new(machine, commit, scenario, runs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_in_which_nothing_was_written_goes_and_one_that_was_there_stays() {
+        let outer = tempfile::tempdir().unwrap();
+        let path = outer.path().join("a/b");
+        drop(OutFolder::new(&path).unwrap());
+        assert!(!outer.path().join("a").exists());
+        drop(OutFolder::new(outer.path()).unwrap());
+        assert!(outer.path().exists());
+        let folder = OutFolder::new(&path).unwrap();
+        fs::write(folder.path().join("report.json"), "{}").unwrap();
+        drop(folder);
+        assert!(path.join("report.json").exists());
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_found_before_the_run() {
+        let outer = tempfile::tempdir().unwrap();
+        let file = outer.path().join("file");
+        fs::write(&file, "").unwrap();
+        for path in [file.clone(), file.join("below")] {
+            let error = format!("{:#}", OutFolder::new(&path).unwrap_err());
+            assert!(error.contains("the report cannot be written there"), "{error}");
+        }
+    }
 }

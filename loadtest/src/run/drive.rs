@@ -2,38 +2,32 @@
 
 use std::{
     path::Path,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Result, bail};
-use tokio::{
-    sync::mpsc,
-    task::JoinSet,
-    time::{MissedTickBehavior, timeout_at},
-};
+use tokio::time::MissedTickBehavior;
 
 use super::{
+    clerk::Clerk,
     fault,
     live::Live,
     metrics,
-    pacer::{self, Arrival},
     rig::{CpuTimes, Rig},
     scenario::{Load, Scenario},
     schedule::Schedule,
     tally::{Books, Tally},
+    worker::Workers,
 };
 use crate::{
-    report,
+    interrupt, report,
     result::{
         Counts, RunResult, Stage, Usage,
         hlog::{self, IntervalLog},
         limits,
     },
-    target::{Door, Idle, Shared, Slot},
+    target::{Idle, Shared},
 };
 
 /// Between the end of the preparations and the first arrival.
@@ -43,15 +37,22 @@ const GRACE: Duration = Duration::from_secs(3);
 /// The generator's lag at P99 above which a run says nothing about latency, in milliseconds.
 const LAG_MAX_MS: f64 = 1.0;
 /// The same for a run that only says how much gets through.
-const LAG_SATURATED_MAX_MS: f64 = 20.0;
+pub(crate) const LAG_SATURATED_MAX_MS: f64 = 20.0;
+
+/// What a run needs before its clock can start.
+struct Prepared {
+    schedule: Schedule,
+    shared: Arc<Shared>,
+    workers: Workers,
+    idle: Idle,
+}
 
 /// A run that is under way.
 struct Drive<'a> {
     shared: Arc<Shared>,
-    door: Arc<Door>,
-    timeout: Duration,
+    clerk: Clerk,
+    workers: Workers,
     live: &'a mut Live,
-    stop: Arc<AtomicBool>,
     rig: &'a Rig,
     /// When the first payment is due.
     start: Instant,
@@ -59,7 +60,8 @@ struct Drive<'a> {
     memory: Vec<(f64, f64)>,
 }
 
-/// Runs `scenario` against `rig`; the interval log goes into `folder`.
+/// Runs `scenario` against `rig`; the interval log goes into `folder`. `None`: Ctrl-C came before
+/// the clock started.
 ///
 /// # Errors
 /// When the target cannot be used at all. What it refuses or loses is counted.
@@ -68,14 +70,13 @@ pub(crate) async fn drive(
     rig: &Rig,
     folder: Option<&Path>,
     live: &mut Live,
-) -> Result<RunResult> {
-    let load = &scenario.load;
-    let schedule = Schedule::new(&load.stages, load.spacing, load.seed, scenario.each())?;
-    let each = scenario.each() as usize;
-    let count = schedule.arrivals().count() * each;
-    let invoices = rig.reach.invoices.take(count)?;
-    let door = Arc::new(Door::open(&rig.reach, load).await?);
-    let mut idle = Idle::open(&rig.reach, load.idle_connections).await?;
+) -> Result<Option<RunResult>> {
+    let Some(prepared) = interrupt::or_none(prepare(scenario, rig)).await? else {
+        return Ok(None);
+    };
+    let Prepared { schedule, shared, mut workers, mut idle } = prepared;
+    let (load, lasts) = (&scenario.load, schedule.lasts());
+    let before = (metrics::read(rig.reach.admin).await, rig.cpu()?, rig.engine_rss_mib());
     let (start, started) = (Instant::now() + LEAD, SystemTime::now() + LEAD);
     let name = match load.in_flight_max {
         0 => format!("{}-{round}", load.target.name()),
@@ -85,36 +86,25 @@ pub(crate) async fn drive(
         let path = folder.join(format!("{name}.hlog"));
         IntervalLog::create(&path, started, &format!("fulgurite-loadtest {}", scenario.name))
     });
-    let timeout = Duration::from_secs_f64(load.timeout_s);
-    let tally = Tally::new(start, schedule.lasts(), timeout, log.transpose()?);
-    let shared = Arc::new(Shared {
-        books: Arc::new(Mutex::new(tally)),
-        invoices,
-        each,
-        key: format!("load-{:x}", started.duration_since(SystemTime::UNIX_EPOCH)?.as_nanos()),
-        priorities: load.priorities,
-        seed: load.seed,
-    });
-    let before = (metrics::read(rig.reach.admin).await, rig.cpu()?, rig.engine_rss_mib());
+    let clerk = Clerk::new(log.transpose()?);
+    *shared.books() = Tally::new(start, lasts, Duration::from_secs_f64(load.timeout_s));
     let faults = fault::schedule(scenario, rig, start)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let (due, arrivals) = mpsc::unbounded_channel();
-    pacer::pace(&schedule, start, &stop, due);
-    live.begin(load.target.name(), round, schedule.lasts());
-    let (shared_too, memory) = (Arc::clone(&shared), Vec::new());
-    let mut run = Drive { shared: shared_too, door, timeout, live, stop, rig, start, memory };
-    let interrupted = run.all(arrivals).await?;
+    live.begin(load.target.name(), round, lasts);
+    workers.pace(&schedule, start);
+    let mut run = Drive { shared, clerk, workers, live, rig, start, memory: Vec::new() };
+    let interrupted = run.all().await?;
     let idle_closed = idle.closed();
     let memory = std::mem::take(&mut run.memory);
-    drop((run, idle));
-    let elapsed = start.elapsed().min(schedule.lasts()).max(Duration::from_millis(1));
-    let books = close(&shared)?;
+    let books = run.close();
+    drop(idle);
+    let books = books?;
+    let elapsed = start.elapsed().min(lasts).max(Duration::from_millis(1));
     let cpu = rig.cpu()?;
     let after = (metrics::settled(rig.reach.admin).await, cpu);
     if let Some(folder) = folder {
         std::fs::write(folder.join(format!("{name}.hgrm")), hlog::hgrm(&books.outcome))?;
     }
-    let lasts = if interrupted { elapsed } else { schedule.lasts() };
+    let lasts = if interrupted { elapsed } else { lasts };
     let mut result = result(load, round, started, (lasts, interrupted), books)?;
     result.usage = usage(&result.counts, (before.1, after.1), (before.2, rig.engine_rss_mib()));
     result.engine_stages = metrics::between(&before.0, &after.0);
@@ -123,78 +113,82 @@ pub(crate) async fn drive(
     result.faults = faults;
     result.idle_closed = idle_closed;
     result.checks = limits::check(&scenario.slo, scenario, &result);
-    Ok(result)
+    Ok(Some(result))
+}
+
+/// Signs or reads what is paid, and connects.
+async fn prepare(scenario: &Scenario, rig: &Rig) -> Result<Prepared> {
+    let load = &scenario.load;
+    let schedule = Schedule::new(&load.stages, load.spacing, load.seed, scenario.each())?;
+    let each = scenario.each() as usize;
+    let invoices = rig.reach.invoices.take(schedule.arrivals().count() * each).await?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let shared = Arc::new(Shared {
+        books: Mutex::new(no_books()),
+        invoices,
+        each,
+        key: format!("load-{:x}", now.as_nanos()),
+        priorities: load.priorities,
+        seed: load.seed,
+    });
+    let idle = Idle::open(&rig.reach, load.idle_connections).await?;
+    let workers = Workers::start(&rig.reach, load, &shared).await?;
+    Ok(Prepared { schedule, shared, workers, idle })
 }
 
 impl Drive<'_> {
-    /// Begins every arrival and waits for all of them; true when Ctrl-C ended it.
-    async fn all(&mut self, mut arrivals: mpsc::UnboundedReceiver<Arrival>) -> Result<bool> {
-        let mut tasks = JoinSet::new();
+    /// Waits until every arrival has ended; true when Ctrl-C ended it.
+    async fn all(&mut self) -> Result<bool> {
         let mut look = tokio::time::interval(Duration::from_secs(1));
         look.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let (mut more, mut give_up) = (true, None);
-        while more || !tasks.is_empty() {
+        let mut give_up: Option<Instant> = None;
+        loop {
             let patience = give_up.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
             tokio::select! {
-                biased;
-                arrival = arrivals.recv(), if more => match arrival {
-                    Some(arrival) => drop(tasks.spawn(self.one(arrival))),
-                    None => more = false,
-                },
+                ended = self.workers.ended() => {
+                    ended?;
+                    break;
+                }
                 _ = look.tick() => self.look()?,
-                interrupt = tokio::signal::ctrl_c() => {
-                    interrupt?;
+                () = interrupt::came(1), if give_up.is_none() => {
                     eprintln!("interrupted: nothing more is sent; what is open has 3 s to end");
-                    self.stop.store(true, Ordering::Relaxed);
-                    arrivals.close();
-                    // The second time is at once.
-                    let wait = if give_up.is_some() { Duration::ZERO } else { GRACE };
-                    give_up = Some(Instant::now() + wait);
+                    self.workers.stop();
+                    give_up = Some(Instant::now() + GRACE);
                 }
+                // The second time is at once.
+                () = interrupt::came(2), if give_up.is_some() => self.workers.abandon(),
                 () = tokio::time::sleep_until(patience.into()), if give_up.is_some() => {
-                    tasks.shutdown().await;
-                    more = false;
+                    self.workers.abandon();
                 }
-                Some(done) = tasks.join_next() => done?,
             }
         }
         self.look()?;
         Ok(give_up.is_some())
     }
 
-    /// One arrival, until its outcomes or its deadline.
-    fn one(&self, arrival: Arrival) -> impl Future<Output = ()> + use<> {
-        let (shared, door) = (Arc::clone(&self.shared), Arc::clone(&self.door));
-        let deadline = arrival.planned + self.timeout;
-        async move {
-            let mut slot = Slot::begin(shared, arrival);
-            let done = timeout_at(deadline.into(), door.send(&mut slot)).await;
-            slot.finish(done.ok());
-        }
-    }
-
     fn look(&mut self) -> Result<()> {
-        let mut books = self.shared.books();
-        books.tick(Instant::now())?;
-        self.live.show(&mut books);
-        drop(books);
+        let books = &self.shared.books;
+        self.clerk.tick(books, Instant::now())?;
+        self.live.show(|| self.clerk.look(books));
         let second = self.start.elapsed().as_secs_f64();
         self.memory.extend(self.rig.engine_rss_now_mib().map(|rss| (second, rss)));
         Ok(())
     }
+
+    /// Closes the books.
+    fn close(self) -> Result<Books> {
+        let books = self.clerk.finish(&self.shared.books, no_books())?;
+        let (offered, ended) = (books.counts.offered, books.counts.ended());
+        if offered != ended {
+            bail!("{offered} payments were offered and {ended} ended: a fault of the load tester");
+        }
+        Ok(books)
+    }
 }
 
-/// Takes the books out and closes them.
-fn close(shared: &Arc<Shared>) -> Result<Books> {
-    let now = Instant::now();
-    let empty = Tally::new(now, Duration::ZERO, Duration::ZERO, None);
-    let tally = std::mem::replace(&mut *shared.books(), empty);
-    let books = tally.finish()?;
-    let (offered, ended) = (books.counts.offered, books.counts.ended());
-    if offered != ended {
-        bail!("{offered} payments were offered and {ended} ended: a fault of the load tester");
-    }
-    Ok(books)
+/// Books of nothing: before a run and after it.
+fn no_books() -> Tally {
+    Tally::new(Instant::now(), Duration::ZERO, Duration::ZERO)
 }
 
 fn result(

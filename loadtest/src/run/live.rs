@@ -6,8 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::tally::Tally;
-use crate::result::summary::{codes, milliseconds};
+use super::stages::Look;
+use crate::result::{
+    Quantiles,
+    summary::{codes, milliseconds},
+};
 
 /// Without a terminal there is a line so often.
 const LINE_PERIOD: Duration = Duration::from_secs(5);
@@ -48,15 +51,15 @@ impl Live {
         (self.done_before, self.drawn) = (0, 0);
     }
 
-    /// Draws it.
-    pub fn show(&mut self, books: &mut Tally) {
+    /// Draws what `look` finds, when it is time for it.
+    pub fn show(&mut self, look: impl FnOnce() -> Look) {
         let period = if self.is_terminal { Duration::ZERO } else { LINE_PERIOD };
         let since = self.last.elapsed();
         if self.is_quiet || since < period.max(Duration::from_millis(200)) {
             return;
         }
-        let (recent, lag) = books.look();
-        let (counts, open) = (books.counts(), books.open());
+        let Look { counts, codes: reasons, open, recent, lag } = look();
+        let (recent, lag) = (Quantiles::of(&recent), Quantiles::of(&lag));
         let rate = (counts.final_states() - self.done_before) as f64 / since.as_secs_f64();
         (self.last, self.done_before) = (Instant::now(), counts.final_states());
         let seconds = self.started.elapsed().as_secs();
@@ -87,7 +90,7 @@ impl Live {
             return;
         }
         let mut lines = vec![head, times, ends];
-        lines.extend(codes(books.codes()).into_iter().take(5));
+        lines.extend(codes(&reasons).into_iter().take(5));
         let mut text = String::new();
         if self.drawn > 0 {
             text += &format!("\x1b[{}A\x1b[J", self.drawn);

@@ -1,5 +1,6 @@
 //! `fulgurite-loadtest run`: a load at a fixed rate, whatever becomes of it.
 
+mod clerk;
 pub(crate) mod drive;
 mod fault;
 mod live;
@@ -8,19 +9,26 @@ pub(crate) mod pacer;
 pub(crate) mod rig;
 pub(crate) mod scenario;
 pub(crate) mod schedule;
+mod stages;
 pub(crate) mod tally;
+mod worker;
 
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::{
+    interrupt,
     report::{self, Machine},
-    result::{Report, RunResult, files, summary},
+    result::{
+        Report, RunResult,
+        files::{self, OutFolder},
+        summary,
+    },
 };
 pub(crate) use live::Live;
 use rig::{Rig, Running};
@@ -31,7 +39,7 @@ use schedule::{Spacing, Stage};
 const FILES_BESIDES: u64 = 20;
 
 /// The exit code after Ctrl-C, as shells have it.
-pub(crate) const INTERRUPTED: u8 = 130;
+pub const INTERRUPTED: u8 = 130;
 
 /// What is run, and what of the scenario is different this time.
 #[derive(Debug, Args)]
@@ -83,6 +91,9 @@ pub(crate) struct Differences {
     /// Connections to the engine, or to each node.
     #[arg(long, value_name = "N")]
     connections: Option<u32>,
+    /// Threads that send, each with its share of the connections; the target bare has one.
+    #[arg(long, value_name = "N")]
+    threads: Option<u32>,
     /// The most requests that the client has open at once; 0: no limit.
     #[arg(long, value_name = "N")]
     in_flight_max: Option<u32>,
@@ -117,6 +128,7 @@ impl Differences {
         let put = |into: &mut u32, from: Option<u32>| *into = from.unwrap_or(*into);
         put(&mut load.batch_size, self.batch_size);
         put(&mut load.connections, self.connections);
+        put(&mut load.threads, self.threads);
         put(&mut load.in_flight_max, self.in_flight_max);
         load.spacing = self.spacing.unwrap_or(load.spacing);
         load.seed = self.seed.unwrap_or(load.seed);
@@ -143,31 +155,52 @@ impl Differences {
 /// When the scenario cannot be run.
 pub async fn run(args: RunArgs) -> Result<ExitCode> {
     let (scenario, targets) = args.differences.of(Scenario::load(&args.scenario)?)?;
-    let out = prepare(args.out.as_deref(), scenario.load.idle_connections)?;
+    open_files(scenario.load.idle_connections)?;
+    let out = args.out.as_deref().map(OutFolder::new).transpose()?;
     let (machine, commit) = (Machine::now(), report::commit());
     let mut live = Live::new(args.quiet);
     let (mut runs, mut interrupted): (Vec<RunResult>, bool) = (Vec::new(), false);
-    for (target, limit, round) in turns(&args, &targets, scenario.load.in_flight_max) {
+    let turns = turns(&args, &targets, scenario.load.in_flight_max);
+    let all = turns.len();
+    for (target, limit, round) in turns {
         let mut scenario = scenario.clone();
         scenario.load.in_flight_max = limit;
         let turn = (target, round);
-        let done = one(&scenario, turn, &args.differences.running, out, &mut live).await?;
+        let to = out.as_ref().map(OutFolder::path);
+        let done = one(&scenario, turn, &args.differences.running, to, &mut live).await?;
         interrupted = done.as_ref().is_none_or(|done| done.interrupted);
         runs.extend(done);
         if interrupted {
             break;
         }
     }
+    if runs.is_empty() {
+        return Ok(nothing_run(out));
+    }
     let report = Report::new(machine, commit, scenario, runs);
     if let Some(out) = out {
-        files::write(out, &report)?;
+        files::write(out.path(), &report)?;
     }
     report::print(args.json, &report, &summary::text(&report))?;
     if interrupted {
-        eprintln!("interrupted: the report is of what was run");
+        eprintln!("{}", cut_short(&report, all));
         return Ok(ExitCode::from(INTERRUPTED));
     }
     Ok(verdict(&report))
+}
+
+/// Ctrl-C came before the first clock started.
+pub(crate) fn nothing_run(out: Option<OutFolder>) -> ExitCode {
+    // Dropped with nothing in it, the folder goes.
+    drop(out);
+    eprintln!("interrupted before the clock started: nothing was run, and there is no report");
+    ExitCode::from(INTERRUPTED)
+}
+
+/// Ctrl-C came while something ran, of `all` runs.
+fn cut_short(report: &Report, all: usize) -> String {
+    let whole = report.runs.iter().filter(|run| !run.interrupted).count();
+    format!("interrupted: the report is of what was run, {whole} of {all} runs to their end")
 }
 
 /// Target, concurrency and round of every run. Targets take turns within a round: what the machine
@@ -207,12 +240,12 @@ pub fn tell(args: &ReportArgs) -> Result<ExitCode> {
     Ok(verdict(&report))
 }
 
-/// Makes the folder, and lets this process, and so the engine that it starts, open the files that
-/// `idle_connections` need.
+/// Lets this process, and so the engine that it starts, open the files that `idle_connections`
+/// need.
 ///
 /// # Errors
-/// When the folder cannot be made.
-pub(crate) fn prepare(out: Option<&Path>, idle_connections: u32) -> Result<Option<&Path>> {
+/// When it is not allowed so many.
+pub(crate) fn open_files(idle_connections: u32) -> Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let hard = getrlimit(Resource::Nofile).maximum;
     // The engine gives each door a quarter of its files, and half of the connections go to each.
@@ -227,10 +260,7 @@ pub(crate) fn prepare(out: Option<&Path>, idle_connections: u32) -> Result<Optio
         let few = idle_connections > 0;
         ensure!(!few, "{hard} files may be open, and {wanted} are needed: ulimit -n {wanted}");
     }
-    if let Some(out) = out {
-        std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
-    }
-    Ok(out)
+    Ok(())
 }
 
 /// One target in one round, with everything that it needs. `None`: Ctrl-C came before its clock
@@ -247,12 +277,10 @@ pub(crate) async fn one(
 ) -> Result<Option<RunResult>> {
     let mut scenario = scenario.clone();
     scenario.load.target = target;
-    let mut rig = tokio::select! {
-        rig = Rig::start(&scenario, target, running) => rig?,
-        interrupt = tokio::signal::ctrl_c() => return interrupt.map(|()| None).map_err(Into::into),
-    };
+    let start = Rig::start(&scenario, target, running);
+    let Some(mut rig) = interrupt::or_none(start).await? else { return Ok(None) };
     let done = drive::drive((&scenario, round), &rig, out, live).await;
-    rig.explain(done).map(Some)
+    rig.explain(done)
 }
 
 /// What the exit code says; the last line on standard error says it in words.

@@ -28,16 +28,17 @@ pub(crate) struct Arrival {
     pub planned: Instant,
 }
 
-/// Hands over every arrival of `schedule` when it is due, until the end or until `stop`.
+/// Hands over every arrival of `schedule` when it is due, to each of `due` in turn, until the end
+/// or until `stop`.
 pub(crate) fn pace(
     schedule: &Schedule,
     start: Instant,
     stop: &Arc<AtomicBool>,
-    due: UnboundedSender<Arrival>,
+    due: Vec<UnboundedSender<Arrival>>,
 ) {
     let (arrivals, stop) = (schedule.arrivals(), Arc::clone(stop));
     thread::spawn(move || {
-        for (number, after) in (0..).zip(arrivals) {
+        for ((number, after), due) in (0..).zip(arrivals).zip(due.iter().cycle()) {
             let planned = start + after;
             loop {
                 if stop.load(Ordering::Relaxed) {

@@ -93,11 +93,11 @@ impl Invoices {
     ///
     /// # Errors
     /// When there are not so many.
-    pub fn take(&self, count: usize) -> Result<Vec<Invoice>> {
+    pub async fn take(&self, count: usize) -> Result<Vec<Invoice>> {
         let (path, used) = match self {
             Invoices::Simulated { seed, first } => {
                 eprintln!("signing {count} invoices");
-                return scene::seeded_invoices(*seed, *first, count);
+                return scene::seeded_invoices(*seed, *first, count).await;
             }
             Invoices::File { path, used } => (path, used),
             Invoices::Made(made) => {
@@ -369,18 +369,18 @@ fn cpu(process: Option<&Process>, pid: Option<u32>) -> Result<Option<Duration>> 
 mod tests {
     use super::*;
 
-    #[test]
-    fn invoices_of_a_file_are_used_once_each() {
+    #[tokio::test]
+    async fn invoices_of_a_file_are_used_once_each() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("invoices.csv");
-        let made = scene::invoices(0, 3).unwrap();
+        let made = scene::invoices(0, 3).await.unwrap();
         let rows: Vec<String> =
             made.iter().map(|made| format!("{},\"a, b\"\n", made.bolt11)).collect();
         fs::write(&path, format!("destination,reference\n{}", rows.concat())).unwrap();
         let invoices = Invoices::File { path, used: Arc::default() };
-        let first = invoices.take(2).unwrap();
+        let first = invoices.take(2).await.unwrap();
         assert_eq!(first, made[..2]);
-        let error = invoices.clone().take(2).unwrap_err().to_string();
+        let error = invoices.clone().take(2).await.unwrap_err().to_string();
         assert!(error.contains("2 invoices are needed and 1 are left"), "{error}");
     }
 

@@ -37,6 +37,9 @@ pub(crate) struct Load {
     pub batch_size: u32,
     /// Connections to the engine, or to each node.
     pub connections: u32,
+    /// Threads that send, each with its share of the connections and of the arrivals. The target
+    /// `bare` has one: that is what a bare client is.
+    pub threads: u32,
     /// The most requests that this client has open at once; more wait, and that counts. 0: no
     /// limit. Uploads for the target `batches`, payments for the others.
     pub in_flight_max: u32,
@@ -60,12 +63,20 @@ impl Default for Load {
             timeout_s: 10.0,
             batch_size: 100,
             connections: 2,
+            threads: 1,
             in_flight_max: 0,
             new_connections: false,
             idle_connections: 0,
             priorities: None,
             saturation: false,
         }
+    }
+}
+
+impl Load {
+    /// The threads of its target.
+    pub fn threads(&self) -> u32 {
+        if self.target == Target::Bare { 1 } else { self.threads }
     }
 }
 
@@ -273,6 +284,14 @@ impl Scenario {
         within("load.timeout_s", load.timeout_s, 0.1..=3_600.0)?;
         within("load.batch_size", load.batch_size.into(), 1.0..=100_000.0)?;
         within("load.connections", load.connections.into(), 1.0..=1_000.0)?;
+        within("load.threads", load.threads.into(), 1.0..=64.0)?;
+        let enough = load.threads() <= load.connections || load.target == Target::Http;
+        anyhow::ensure!(
+            enough,
+            "load.threads: {}, and load.connections is {}: each thread needs one of its own",
+            load.threads,
+            load.connections
+        );
         within("load.idle_connections", load.idle_connections.into(), 0.0..=60_000.0)?;
         within("engine.history", engine.history.into(), 0.0..=10_000_000.0)?;
         within("fleet.nodes", fleet.nodes.into(), 1.0..=1_000.0)?;

@@ -10,12 +10,8 @@ use std::{
 
 use hdrhistogram::Histogram;
 
-use crate::result::{Counts, Quantiles, Second, Stage, hlog::IntervalLog};
-
-/// The longest time that is told apart, in microseconds.
-const MICROS_MAX: u64 = 3_600_000_000;
-/// Significant digits of what is recorded.
-const DIGITS: u8 = 3;
+use super::stages::{Closed, Look, MICROS_MAX, Stages, Told, histogram};
+use crate::result::{Counts, Quantiles, Second, Stage};
 
 /// How a payment became final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,21 +32,6 @@ pub(crate) enum Lost {
     Abandoned,
 }
 
-/// The stages of one second, or of all.
-struct Stages([Histogram<u64>; Stage::ALL.len()]);
-
-impl Stages {
-    fn new() -> Stages {
-        let empty = || Histogram::new_with_bounds(1, MICROS_MAX, DIGITS).expect("good bounds");
-        Stages(std::array::from_fn(|_| empty()))
-    }
-
-    fn record(&mut self, stage: Stage, time: Duration, count: u64) {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(MICROS_MAX);
-        self.0[stage as usize].saturating_record_n(micros.max(1), count);
-    }
-}
-
 /// A second that is not closed.
 struct Interval {
     stages: Stages,
@@ -68,7 +49,8 @@ pub(crate) struct Tally {
     /// The open seconds; the first of them is number `closed`.
     intervals: VecDeque<Interval>,
     closed: usize,
-    log: Option<IntervalLog>,
+    /// Empty ones, for the seconds that come: their memory was touched before.
+    spare: Vec<Stages>,
     /// Outcomes since the live view looked last, by the time that they came.
     recent: Histogram<u64>,
     last_final: Option<Instant>,
@@ -81,12 +63,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// Books that begin at `start`; arrivals are due for `lasts`.
-    pub fn new(
-        start: Instant,
-        lasts: Duration,
-        timeout: Duration,
-        log: Option<IntervalLog>,
-    ) -> Tally {
+    pub fn new(start: Instant, lasts: Duration, timeout: Duration) -> Tally {
         Tally {
             start,
             timeout,
@@ -96,8 +73,8 @@ impl Tally {
             seconds: Vec::new(),
             intervals: VecDeque::new(),
             closed: 0,
-            log,
-            recent: Histogram::new_with_bounds(1, MICROS_MAX, DIGITS).expect("good bounds"),
+            spare: Vec::new(),
+            recent: histogram(),
             last_final: None,
             final_in_time: 0,
             paid_in_time: 0,
@@ -185,57 +162,52 @@ impl Tally {
         self.counts.watches_reopened += 1;
     }
 
-    /// What was counted so far.
-    pub fn counts(&self) -> &Counts {
-        &self.counts
-    }
-
-    /// Refusals, failures and errors by code so far.
-    pub fn codes(&self) -> &BTreeMap<String, u64> {
-        &self.codes
-    }
-
     /// How many payments are open.
     pub fn open(&self) -> u64 {
         self.counts.offered - self.counts.ended()
     }
 
-    /// The outcomes that came since the last look, and the lag so far.
-    pub fn look(&mut self) -> (Quantiles, Quantiles) {
-        let recent = Quantiles::of(&self.recent);
-        self.recent.reset();
-        (recent, Quantiles::of(&self.all.0[Stage::Lag as usize]))
+    /// What there is to show. What `recent` had is taken out and `empty` is in its place.
+    pub fn look(&mut self, empty: Histogram<u64>) -> Look {
+        Look {
+            counts: self.counts.clone(),
+            codes: self.codes.clone(),
+            open: self.open(),
+            recent: std::mem::replace(&mut self.recent, empty),
+            lag: self.all.of(Stage::Lag).clone(),
+        }
     }
 
-    /// Closes the seconds that are over and in which nothing is open; notes what is open now.
-    ///
-    /// # Errors
-    /// When the interval log cannot be written.
-    pub fn tick(&mut self, now: Instant) -> anyhow::Result<()> {
+    /// Takes out the seconds that are over and in which nothing is open; notes what is open now.
+    pub fn close_over(&mut self, now: Instant) -> Vec<Closed> {
         let (current, open) = (self.number(now), self.open());
         self.second(current).open = open;
+        let mut over = Vec::new();
         while self.closed < current && self.intervals.front().is_some_and(|first| first.open == 0) {
-            self.close()?;
+            over.extend(self.close());
         }
-        Ok(())
+        over
     }
 
-    /// The end: closes everything.
-    ///
-    /// # Errors
-    /// When the interval log cannot be written.
-    pub fn finish(mut self) -> anyhow::Result<Books> {
-        while !self.intervals.is_empty() {
-            self.close()?;
-        }
-        if let Some(log) = &mut self.log {
-            log.flush()?;
-        }
+    /// Takes out every second: the run has ended.
+    pub fn close_all(&mut self) -> Vec<Closed> {
+        std::iter::from_fn(|| self.close()).collect()
+    }
+
+    /// What a closed second says, and the histograms of it again, empty.
+    pub fn closed(&mut self, number: usize, told: Told, empty: Stages) {
+        let second = self.second(number);
+        (second.outcome, second.ack, second.lag_p99_ms) = (told.outcome, told.ack, told.lag_p99_ms);
+        self.spare.push(empty);
+    }
+
+    /// The end, after every second was closed.
+    pub fn finish(self) -> Books {
         let took = self.last_final.map(|last| last.saturating_duration_since(self.start));
-        let latency = Stage::ALL
-            .map(|stage| (stage.name().to_owned(), Quantiles::of(&self.all.0[stage as usize])));
-        let [_, _, outcome, service, _] = self.all.0;
-        Ok(Books {
+        let latency =
+            Stage::ALL.map(|stage| (stage.name().to_owned(), Quantiles::of(self.all.of(stage))));
+        let [_, _, outcome, service, _] = self.all.into_all();
+        Books {
             counts: self.counts,
             codes: self.codes,
             latency: latency.into_iter().collect(),
@@ -245,7 +217,7 @@ impl Tally {
             took: took.unwrap_or_default(),
             final_in_time: self.final_in_time,
             paid_in_time: self.paid_in_time,
-        })
+        }
     }
 
     fn end(&mut self, planned: Instant, count: u64) {
@@ -275,25 +247,17 @@ impl Tally {
     fn interval(&mut self, number: usize) -> &mut Interval {
         let at = number.saturating_sub(self.closed);
         while self.intervals.len() <= at {
-            self.intervals.push_back(Interval { stages: Stages::new(), open: 0 });
+            let stages = self.spare.pop().unwrap_or_else(Stages::new);
+            self.intervals.push_back(Interval { stages, open: 0 });
         }
         &mut self.intervals[at]
     }
 
-    fn close(&mut self) -> anyhow::Result<()> {
-        let Some(interval) = self.intervals.pop_front() else { return Ok(()) };
+    fn close(&mut self) -> Option<Closed> {
+        let Interval { stages, .. } = self.intervals.pop_front()?;
         let number = self.closed;
         self.closed += 1;
-        let of = |stage: Stage| Quantiles::of(&interval.stages.0[stage as usize]);
-        let second = self.second(number);
-        (second.outcome, second.ack) = (of(Stage::Outcome), of(Stage::Ack));
-        second.lag_p99_ms = of(Stage::Lag).p99_ms;
-        if let Some(log) = &mut self.log {
-            for stage in Stage::ALL {
-                log.second(number, stage, &interval.stages.0[stage as usize])?;
-            }
-        }
-        Ok(())
+        Some(Closed { number, stages })
     }
 }
 
@@ -317,7 +281,10 @@ pub(crate) struct Books {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+    use crate::run::clerk::Clerk;
 
     const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -325,10 +292,21 @@ mod tests {
         Duration::from_millis(milliseconds)
     }
 
+    fn close(tally: Tally, now: Instant) -> Tally {
+        let books = Mutex::new(tally);
+        Clerk::new(None).tick(&books, now).unwrap();
+        books.into_inner().unwrap()
+    }
+
+    fn finish(tally: Tally) -> Books {
+        let empty = Tally::new(Instant::now(), TIMEOUT, TIMEOUT);
+        Clerk::new(None).finish(&Mutex::new(tally), empty).unwrap()
+    }
+
     #[test]
     fn whatever_is_offered_ends_in_exactly_one_way() {
         let start = Instant::now();
-        let mut tally = Tally::new(start, ms(3_000), TIMEOUT, None);
+        let mut tally = Tally::new(start, ms(3_000), TIMEOUT);
         let at = |millis| start + ms(millis);
         tally.offered(at(10), at(11), 10);
         tally.sent(9);
@@ -342,7 +320,7 @@ mod tests {
         tally.lost(at(10), 1, Lost::Unsent);
         tally.lost(at(10), 1, Lost::Abandoned);
         assert_eq!(tally.open(), 0);
-        let books = tally.finish().unwrap();
+        let books = finish(tally);
         assert_eq!((books.counts.offered, books.counts.ended()), (10, 10));
         assert_eq!((books.counts.refused, books.counts.errors, books.counts.unsent), (2, 1, 1));
         // What failed is final, and nobody was paid.
@@ -358,13 +336,13 @@ mod tests {
     #[test]
     fn latency_counts_from_the_planned_time_and_belongs_to_the_planned_second() {
         let start = Instant::now();
-        let mut tally = Tally::new(start, ms(3_000), TIMEOUT, None);
+        let mut tally = Tally::new(start, ms(3_000), TIMEOUT);
         let at = |millis| start + ms(millis);
         // The generator is two seconds late: the service is fast, and the latency is not.
         tally.offered(at(500), at(2_500), 1);
         tally.sent(1);
         tally.ended(at(500), at(2_500), at(2_510), End::Succeeded);
-        let books = tally.finish().unwrap();
+        let books = finish(tally);
         let (outcome, service) = (&books.latency["outcome"], &books.latency["service"]);
         assert!((2_000.0..2_020.0).contains(&outcome.max_ms), "{outcome:?}");
         assert!((9.0..11.0).contains(&service.max_ms), "{service:?}");
@@ -377,16 +355,16 @@ mod tests {
     #[test]
     fn a_second_stays_open_until_all_that_was_due_in_it_has_ended() {
         let start = Instant::now();
-        let mut tally = Tally::new(start, ms(3_000), TIMEOUT, None);
+        let mut tally = Tally::new(start, ms(3_000), TIMEOUT);
         let at = |millis| start + ms(millis);
         tally.offered(at(100), at(100), 1);
-        tally.tick(at(1_500)).unwrap();
+        tally = close(tally, at(1_500));
         assert_eq!((tally.closed, tally.seconds[1].open), (0, 1));
         tally.offered(at(1_600), at(1_600), 1);
         tally.ended(at(1_600), at(1_600), at(1_610), End::Succeeded);
         tally.ended(at(100), at(100), at(1_700), End::Succeeded);
-        tally.tick(at(2_100)).unwrap();
+        tally = close(tally, at(2_100));
         assert_eq!(tally.closed, 2);
-        assert_eq!(tally.finish().unwrap().seconds[1].outcome.count, 1);
+        assert_eq!(finish(tally).seconds[1].outcome.count, 1);
     }
 }

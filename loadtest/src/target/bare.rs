@@ -1,7 +1,10 @@
 //! `SendPaymentV2` and nothing else: what an engine is measured against.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Instant,
 };
 
@@ -9,7 +12,7 @@ use anyhow::Result;
 use fulgurite_proto::lnrpc::payment::PaymentStatus;
 use tokio::sync::Semaphore;
 
-use super::{Refusal, Slot, single::permits};
+use super::{Refusal, Slot};
 use crate::{
     bare::{self, Router},
     run::{rig::Reach, scenario::Load, tally::End},
@@ -19,7 +22,7 @@ use crate::{
 pub(crate) struct Bare {
     routers: Vec<Router>,
     next: AtomicUsize,
-    calls: Semaphore,
+    calls: Arc<Semaphore>,
 }
 
 impl Bare {
@@ -27,7 +30,7 @@ impl Bare {
     ///
     /// # Errors
     /// When a node does not answer.
-    pub async fn open(reach: &Reach, load: &Load) -> Result<Bare> {
+    pub async fn open(reach: &Reach, load: &Load, calls: Arc<Semaphore>) -> Result<Bare> {
         let mut routers = Vec::new();
         for _ in 0..load.connections {
             for node in &reach.nodes {
@@ -35,7 +38,6 @@ impl Bare {
             }
         }
         anyhow::ensure!(!routers.is_empty(), "the bare client needs nodes: --fleet DIR");
-        let calls = permits(load.in_flight_max);
         Ok(Bare { routers, next: AtomicUsize::new(0), calls })
     }
 

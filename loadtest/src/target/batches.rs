@@ -1,7 +1,10 @@
 //! One upload and one watch for each arrival.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Instant,
 };
 
@@ -16,14 +19,11 @@ use crate::{
     run::{rig::Reach, scenario::Load},
 };
 
-/// The engine takes so many uploads at once by default; more would be refused.
-const UPLOADS_MAX: usize = 16;
-
 /// Connections that take turns.
 pub(crate) struct Batches {
     clients: Vec<Client>,
     next: AtomicUsize,
-    uploads: Semaphore,
+    uploads: Arc<Semaphore>,
 }
 
 impl Batches {
@@ -31,16 +31,9 @@ impl Batches {
     ///
     /// # Errors
     /// When there is no engine.
-    pub fn open(reach: &Reach, load: &Load) -> Result<Batches> {
-        let uploads = match load.in_flight_max {
-            0 => UPLOADS_MAX,
-            wanted => wanted as usize,
-        };
-        Ok(Batches {
-            clients: reach.clients(load.connections)?,
-            next: AtomicUsize::new(0),
-            uploads: Semaphore::new(uploads),
-        })
+    pub fn open(reach: &Reach, load: &Load, uploads: Arc<Semaphore>) -> Result<Batches> {
+        let clients = reach.clients(load.connections)?;
+        Ok(Batches { clients, next: AtomicUsize::new(0), uploads })
     }
 
     /// Uploads, then watches to the last outcome.

@@ -1,6 +1,10 @@
 //! One `POST /v1/payments` for each payment, and one long poll for its outcome.
 
-use std::{net::SocketAddr, sync::Mutex, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 use http::{Request, Response, header};
 use http_body_util::BodyExt;
@@ -10,7 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::{net::TcpStream, sync::Semaphore};
 
-use super::{Refusal, Slot, single::permits};
+use super::{Refusal, Slot};
 use crate::run::{rig::Reach, scenario::Load, tally::End};
 
 /// The longest that the engine keeps a question, in milliseconds.
@@ -21,7 +25,7 @@ pub(crate) struct Http {
     address: Option<SocketAddr>,
     idle: Mutex<Vec<SendRequest<String>>>,
     keep_alive: bool,
-    requests: Semaphore,
+    requests: Arc<Semaphore>,
 }
 
 /// What is read of a payment or a problem.
@@ -42,12 +46,12 @@ struct Failure {
 
 impl Http {
     /// Connects with the requests.
-    pub fn open(reach: &Reach, load: &Load) -> Http {
+    pub fn open(reach: &Reach, load: &Load, requests: Arc<Semaphore>) -> Http {
         Http {
             address: reach.http,
             idle: Mutex::default(),
             keep_alive: !load.new_connections,
-            requests: permits(load.in_flight_max),
+            requests,
         }
     }
 

@@ -15,6 +15,7 @@ use std::{
 use anyhow::Result;
 use fulgurite_proto::fulgurite::v1 as proto;
 use fulgurite_sim::Invoice;
+use tokio::sync::Semaphore;
 use tonic_types::StatusExt;
 
 use crate::run::{
@@ -30,7 +31,7 @@ pub(crate) use idle::Idle;
 /// What all requests of a run share.
 pub(crate) struct Shared {
     /// The run's books.
-    pub books: Arc<Mutex<Tally>>,
+    pub books: Mutex<Tally>,
     /// What is paid, signed before the clock started.
     pub invoices: Vec<Invoice>,
     /// Payments of one arrival.
@@ -222,6 +223,19 @@ impl Drop for Slot {
     }
 }
 
+/// The engine takes so many uploads at once by default; more would be refused.
+const UPLOADS_MAX: usize = 16;
+
+/// How many requests of `load` may be open at once, over all threads.
+pub(crate) fn permits(load: &Load) -> Arc<Semaphore> {
+    let permits = match (load.in_flight_max, load.target) {
+        (0, Target::Batches) => UPLOADS_MAX,
+        (0, _) => Semaphore::MAX_PERMITS,
+        (limit, _) => limit as usize,
+    };
+    Arc::new(Semaphore::new(permits))
+}
+
 /// A door that is open.
 pub(crate) enum Door {
     /// Uploads and watches.
@@ -239,12 +253,12 @@ impl Door {
     ///
     /// # Errors
     /// When there is nothing there.
-    pub async fn open(reach: &Reach, load: &Load) -> Result<Door> {
+    pub async fn open(reach: &Reach, load: &Load, permits: Arc<Semaphore>) -> Result<Door> {
         Ok(match load.target {
-            Target::Batches => Door::Batches(batches::Batches::open(reach, load)?),
-            Target::Grpc => Door::Grpc(single::Single::open(reach, load)?),
-            Target::Http => Door::Http(http::Http::open(reach, load)),
-            Target::Bare => Door::Bare(bare::Bare::open(reach, load).await?),
+            Target::Batches => Door::Batches(batches::Batches::open(reach, load, permits)?),
+            Target::Grpc => Door::Grpc(single::Single::open(reach, load, permits)?),
+            Target::Http => Door::Http(http::Http::open(reach, load, permits)),
+            Target::Bare => Door::Bare(bare::Bare::open(reach, load, permits).await?),
         })
     }
 

@@ -1,6 +1,9 @@
 //! One `CreatePayment` and one watch for each payment.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use anyhow::Result;
 use fulgurite_proto::fulgurite::v1 as proto;
@@ -16,7 +19,7 @@ use crate::{
 pub(crate) struct Single {
     clients: Vec<Client>,
     next: AtomicUsize,
-    calls: Semaphore,
+    calls: Arc<Semaphore>,
 }
 
 impl Single {
@@ -24,12 +27,8 @@ impl Single {
     ///
     /// # Errors
     /// When there is no engine.
-    pub fn open(reach: &Reach, load: &Load) -> Result<Single> {
-        Ok(Single {
-            clients: reach.clients(load.connections)?,
-            next: AtomicUsize::new(0),
-            calls: permits(load.in_flight_max),
-        })
+    pub fn open(reach: &Reach, load: &Load, calls: Arc<Semaphore>) -> Result<Single> {
+        Ok(Single { clients: reach.clients(load.connections)?, next: AtomicUsize::new(0), calls })
     }
 
     /// Orders one payment and watches it.
@@ -60,12 +59,4 @@ impl Single {
         }
         Ok(())
     }
-}
-
-/// As many as the load says; 0 is no limit.
-pub(crate) fn permits(in_flight_max: u32) -> Semaphore {
-    Semaphore::new(match in_flight_max {
-        0 => Semaphore::MAX_PERMITS,
-        limit => limit as usize,
-    })
 }

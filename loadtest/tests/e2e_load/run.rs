@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    process::Stdio,
+    process::{Child, Stdio},
 };
 
 use serde_json::Value;
@@ -33,6 +33,13 @@ fn count(run: &Value, name: &str) -> u64 {
     run["counts"][name].as_u64().unwrap_or_else(|| panic!("{name}: {}", run["counts"]))
 }
 
+/// Ctrl-C.
+fn interrupt(child: &Child) {
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(pid.expect("a process"), rustix::process::Signal::INT)
+        .expect("the signal is sent");
+}
+
 #[test]
 fn ctrl_c_ends_with_the_report_of_what_was_run() {
     let mut command = loadtest(&["run", "steady", "--rate", "50", "--duration", "600", "--json"]);
@@ -42,9 +49,7 @@ fn ctrl_c_ends_with_the_report_of_what_was_run() {
     // The first line of the view: payments are on their way.
     let seen = lines.by_ref().map_while(Result::ok).any(|line| line.contains("in flight"));
     assert!(seen, "no line of the view");
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    rustix::process::kill_process(pid.expect("a process"), rustix::process::Signal::INT)
-        .expect("the signal is sent");
+    interrupt(&child);
     let rest: Vec<String> = lines.map_while(Result::ok).collect();
     let output = child.wait_with_output().expect("it ends");
     let run = only_run(&output.stdout, rest.join("\n").as_bytes());
@@ -52,6 +57,29 @@ fn ctrl_c_ends_with_the_report_of_what_was_run() {
     assert_eq!(run["interrupted"], true);
     assert!(count(&run, "offered") > 0 && count(&run, "succeeded") > 0, "{}", run["counts"]);
     assert_eq!(ENDS.iter().map(|end| count(&run, end)).sum::<u64>(), count(&run, "offered"));
+}
+
+#[test]
+fn ctrl_c_while_invoices_are_signed_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, scratch) = (folder.path().join("a/out"), folder.path().join("scratch"));
+    fs::create_dir(&scratch).unwrap();
+    // Eleven million invoices: minutes.
+    let load = ["run", "steady", "--rate", "20000", "--duration", "600", "--out"];
+    let mut command = loadtest(&load);
+    command.arg(&out).env("TMPDIR", &scratch).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("its standard error")).lines();
+    let seen = lines.by_ref().map_while(Result::ok).any(|line| line.contains("signing"));
+    assert!(seen, "no line of the signing");
+    interrupt(&child);
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(130), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("nothing was run")), "{rest:?}");
+    assert!(output.stdout.is_empty());
+    let left: Vec<_> = fs::read_dir(&scratch).unwrap().collect();
+    assert!(left.is_empty() && !folder.path().join("a").exists(), "{left:?}");
 }
 
 #[test]
