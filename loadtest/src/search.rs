@@ -126,6 +126,10 @@ impl Search {
 pub async fn run(args: SearchArgs) -> Result<ExitCode> {
     ensure!(args.from > 0.0 && args.to > args.from, "--to is above --from, and both above 0");
     ensure!((0.1..=100.0).contains(&args.within), "--within: 0.1 to 100 percent");
+    ensure!(
+        !args.differences.has_rate(),
+        "search has no --rate: --from and --to bound the rates that it tries"
+    );
     let (scenario, targets) = args.differences.of(Scenario::load(&args.scenario)?)?;
     let [target] = targets[..] else { bail!("search takes one --target") };
     run::open_files(scenario.load.idle_connections)?;

@@ -91,6 +91,11 @@ pub(crate) fn is_known(name: &str) -> bool {
     names().contains(&name)
 }
 
+/// Whether `--rounds` does not repeat it.
+pub(crate) fn is_once(name: &str) -> bool {
+    ["P4", "P5", "P7", "P8", "P10"].contains(&name)
+}
+
 /// What was measured of each goal.
 #[derive(Debug, Default)]
 pub(crate) struct Measured(BTreeMap<&'static str, Rounds>);

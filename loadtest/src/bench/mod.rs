@@ -53,9 +53,21 @@ pub async fn run(args: BenchArgs) -> Result<ExitCode> {
         eprintln!("error: --only {only}: one of {}", goals::names().join(", "));
         return Ok(ExitCode::from(NOT_RUN));
     }
+    if let (Some(only), Some(_)) =
+        (args.only.as_ref().filter(|only| goals::is_once(only)), args.rounds)
+    {
+        eprintln!("error: --rounds: {only} is measured once; its command repeats it by itself");
+        return Ok(ExitCode::from(NOT_RUN));
+    }
     let rounds = args.rounds.unwrap_or(if args.full { 5 } else { 1 });
     let once = args.full || args.only.is_some();
-    let _folder = args.out.as_deref().map(OutFolder::new).transpose()?;
+    let _folder = match args.out.as_deref().map(OutFolder::new).transpose() {
+        Ok(folder) => folder,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return Ok(ExitCode::from(NOT_RUN));
+        }
+    };
     let mut bench = Bench::new(args.full, args.only, Keeper::new(args.out));
     if let Err(error) = bench.available(once) {
         let names = goals::names().join(", ");

@@ -34,7 +34,7 @@ pub struct HistoryArgs {
     payments: Vec<u32>,
     /// Only makes the journal, in this folder, for an engine of your own; the folder is new or
     /// empty.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["batch", "rounds"])]
     dir: Option<PathBuf>,
     /// Payments of each batch that is paid and measured.
     #[arg(long, default_value_t = 20_000, value_name = "N")]

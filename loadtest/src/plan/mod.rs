@@ -53,12 +53,12 @@ pub struct PlanArgs {
     /// `lognormal`, or a text file with an amount in satoshi in each line.
     #[arg(long, default_value = "lognormal", value_name = "FILE|lognormal")]
     amount_dist: String,
-    /// Half of the payments are above it, for lognormal.
-    #[arg(long, default_value_t = 10_000.0, value_name = "SAT")]
-    amount_median_sat: f64,
-    /// How far the amounts spread, for lognormal; 0: all are the median.
-    #[arg(long, default_value_t = 1.0, value_name = "SIGMA")]
-    amount_sigma: f64,
+    /// Half of the payments are above it, for lognormal. Default 10000.
+    #[arg(long, value_name = "SAT")]
+    amount_median_sat: Option<f64>,
+    /// How far the amounts spread, for lognormal; 0: all are the median. Default 1.
+    #[arg(long, value_name = "SIGMA")]
+    amount_sigma: Option<f64>,
     /// Attempts a second that one node makes; 0: it is not the limit. Default 50. Measure yours:
     /// `fulgurite-loadtest run --engine ... --engine-admin ... --out DIR`, and --measured DIR.
     #[arg(long, value_name = "N")]
@@ -118,6 +118,16 @@ pub struct PlanArgs {
 /// `fulgurite-loadtest history --payments 1000000`.
 const DISK_BYTES: f64 = 1_050.0;
 
+impl PlanArgs {
+    fn median_sat(&self) -> f64 {
+        self.amount_median_sat.unwrap_or(10_000.0)
+    }
+
+    fn sigma(&self) -> f64 {
+        self.amount_sigma.unwrap_or(1.0)
+    }
+}
+
 /// A plan with everything that its text needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
@@ -170,8 +180,15 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<Plan> {
     let basis = basis(args)?;
     check_numbers(args, basis)?;
     let amounts = match args.amount_dist.as_str() {
-        "lognormal" => Amounts::lognormal(args.amount_median_sat, args.amount_sigma),
-        path => Amounts::read(path.as_ref())?,
+        "lognormal" => Amounts::lognormal(args.median_sat(), args.sigma()),
+        path => {
+            let shaped = args.amount_median_sat.is_some() || args.amount_sigma.is_some();
+            ensure!(
+                !shaped,
+                "--amount-median-sat and --amount-sigma are for lognormal; {path} has its own"
+            );
+            Amounts::read(path.as_ref())?
+        }
     };
     let wanted = Wanted {
         rate: args.rate,
@@ -227,7 +244,7 @@ fn check_numbers(args: &PlanArgs, basis: Basis) -> Result<()> {
     for (name, value) in [
         ("--rate", args.rate),
         ("--parts", args.parts),
-        ("--amount-median-sat", args.amount_median_sat),
+        ("--amount-median-sat", args.median_sat()),
         ("--channel-sat", args.channel_sat),
         ("--cpu-us", basis.engine_us),
         ("--processors", args.processors),
@@ -242,7 +259,7 @@ fn check_numbers(args: &PlanArgs, basis: Basis) -> Result<()> {
     }
     for (name, value) in [
         ("--latency-ms", basis.latency_ms),
-        ("--amount-sigma", args.amount_sigma),
+        ("--amount-sigma", args.sigma()),
         ("--node-rate", basis.node_rate),
         ("--refill-hours", args.refill_hours),
         ("--fee-base-msat", args.fee_base_msat),

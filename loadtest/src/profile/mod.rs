@@ -5,7 +5,11 @@ mod flame;
 mod perf;
 mod stacks;
 
-use std::{fmt::Write, path::PathBuf, process::ExitCode};
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -13,7 +17,7 @@ use clap::Args;
 use crate::{
     interrupt,
     report::{self, Machine},
-    result::{Report, RunResult, summary},
+    result::{Report, RunResult, files, summary},
     run::{
         self, Live, drive,
         rig::Rig,
@@ -55,6 +59,17 @@ pub async fn run(args: ProfileArgs) -> Result<ExitCode> {
     let (scenario, targets) = args.differences.of(Scenario::load(&args.scenario)?)?;
     let [target] = targets[..] else { anyhow::bail!("--target: one target is profiled at a time") };
     ensure!(target != Target::Bare, "--target bare has no engine to profile");
+    let unseen =
+        args.differences.running.engine.is_some() && args.differences.running.engine_pid.is_none();
+    ensure!(!unseen, "--engine needs --engine-pid here: whose processor time is looked at");
+    let above = args.out.parent().filter(|above| !above.as_os_str().is_empty());
+    files::can_write(above.unwrap_or(Path::new(".")))
+        .with_context(|| format!("--out {}: its folder cannot be written", args.out.display()))?;
+    ensure!(
+        !args.out.is_dir(),
+        "--out {}: a folder; the flame graph is a file",
+        args.out.display()
+    );
     run::open_files(scenario.load.idle_connections)?;
     let folder = Folder::new()?;
     let start = Rig::start(&scenario, target, &args.differences.running);
@@ -62,7 +77,7 @@ pub async fn run(args: ProfileArgs) -> Result<ExitCode> {
         eprintln!("interrupted before the clock started: there is no profile");
         return Ok(ExitCode::from(run::INTERRUPTED));
     };
-    let pid = rig.engine_pid()?.context("--engine needs --engine-pid here")?;
+    let pid = rig.engine_pid()?.context("no engine")?;
     let recording = perf::record(pid, args.frequency, &folder.path)?;
     let mut live = Live::new(args.quiet);
     let done = drive::drive((&scenario, 1), &rig, None, &mut live).await;

@@ -5,6 +5,7 @@ pub(crate) mod drive;
 mod fault;
 mod live;
 mod metrics;
+mod options;
 pub(crate) mod pacer;
 pub(crate) mod rig;
 pub(crate) mod scenario;
@@ -114,6 +115,11 @@ pub(crate) struct Differences {
 }
 
 impl Differences {
+    /// Whether it says a rate.
+    pub fn has_rate(&self) -> bool {
+        self.rate.is_some()
+    }
+
     /// The scenario as it is run, and its targets.
     ///
     /// # Errors
@@ -145,6 +151,7 @@ impl Differences {
             scenario.check()?;
         }
         scenario.load.target = targets[0];
+        options::check(self, &scenario, &targets)?;
         Ok((scenario, targets))
     }
 }
@@ -155,6 +162,16 @@ impl Differences {
 /// When the scenario cannot be run.
 pub async fn run(args: RunArgs) -> Result<ExitCode> {
     let (scenario, targets) = args.differences.of(Scenario::load(&args.scenario)?)?;
+    let bare = targets.contains(&Target::Bare);
+    ensure!(
+        args.bare_in_flight.is_empty() || bare,
+        "--bare-in-flight is for the target bare: --target batches,bare has both"
+    );
+    let twice = !args.bare_in_flight.is_empty() && targets == [Target::Bare];
+    ensure!(
+        !twice || args.differences.in_flight_max.is_none(),
+        "--in-flight-max and --bare-in-flight are the same of the target bare: say one"
+    );
     open_files(scenario.load.idle_connections)?;
     let out = args.out.as_deref().map(OutFolder::new).transpose()?;
     let (machine, commit) = (Machine::now(), report::commit());

@@ -33,38 +33,45 @@ use crate::{
 pub(crate) struct Running {
     /// The gRPC address of an engine that runs already; nothing is started then.
     #[arg(long, value_name = "IP:PORT")]
-    engine: Option<SocketAddr>,
+    pub engine: Option<SocketAddr>,
     /// Its HTTP address, for the target http.
     #[arg(long, value_name = "IP:PORT", requires = "engine")]
-    engine_http: Option<SocketAddr>,
+    pub engine_http: Option<SocketAddr>,
     /// Its admin address: its own histograms are read there.
     #[arg(long, value_name = "IP:PORT", requires = "engine")]
     engine_admin: Option<SocketAddr>,
     /// Its process on this machine: its processor time is read.
     #[arg(long, value_name = "PID", requires = "engine")]
-    engine_pid: Option<u32>,
+    pub engine_pid: Option<u32>,
     /// The folder of simulated nodes that run already (`fulgurite sim --dir`).
     #[arg(long, value_name = "DIR")]
-    fleet: Option<PathBuf>,
-    /// Their seed: without it they do not know the invoices.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    fleet_seed: u64,
+    pub fleet: Option<PathBuf>,
+    /// Their seed: without it they do not know the invoices. Default 1.
+    #[arg(long, value_name = "N")]
+    pub fleet_seed: Option<u64>,
     /// Their process.
     #[arg(long, value_name = "PID", requires = "fleet")]
     fleet_pid: Option<u32>,
     /// A node for the target bare, real lnd too: its gRPC address, tls.cert and macaroon.
     #[arg(long, value_name = "IP:PORT,CERT,MACAROON")]
-    node: Vec<String>,
+    pub node: Vec<String>,
     /// What is paid when the nodes are real: a text file with BOLT 11 invoices, one use each.
     #[arg(long, value_name = "FILE")]
-    invoices: Option<PathBuf>,
+    pub invoices: Option<PathBuf>,
     /// Real lnd nodes of the run's own, on a private chain: alice pays bob over five channels.
     /// Their programs come from `scripts/setup --with-go`.
     #[arg(long, conflicts_with_all = ["engine", "fleet", "node", "invoices"])]
-    lnd: bool,
+    pub lnd: bool,
     /// How many of them earlier runs have used.
     #[arg(skip)]
     used: Arc<AtomicUsize>,
+}
+
+impl Running {
+    /// Whether anything runs already.
+    pub fn is_any(&self) -> bool {
+        self.engine.is_some() || self.fleet.is_some() || !self.node.is_empty()
+    }
 }
 
 /// Where everything is.
@@ -166,8 +173,8 @@ impl Rig {
     /// # Errors
     /// When something does not start, or the scenario asks for what a running engine cannot give.
     pub async fn start(scenario: &Scenario, target: Target, running: &Running) -> Result<Rig> {
-        if running.engine.is_some() || running.fleet.is_some() || !running.node.is_empty() {
-            return Rig::of_running(scenario, target, running);
+        if running.is_any() {
+            return Rig::of_running(running);
         }
         if running.lnd {
             return Rig::real(scenario, target).await;
@@ -216,7 +223,6 @@ impl Rig {
 
     /// Real lnd nodes, and an engine in front of alice.
     async fn real(scenario: &Scenario, target: Target) -> Result<Rig> {
-        only_load(scenario, "--lnd")?;
         let load = &scenario.load;
         let schedule = Schedule::new(&load.stages, load.spacing, load.seed, scenario.each())?;
         let count = schedule.arrivals().count() * scenario.each() as usize;
@@ -246,9 +252,7 @@ impl Rig {
         })
     }
 
-    fn of_running(scenario: &Scenario, target: Target, running: &Running) -> Result<Rig> {
-        only_load(scenario, "what runs already")?;
-        ensure!(target == Target::Bare || running.engine.is_some(), "--engine is needed");
+    fn of_running(running: &Running) -> Result<Rig> {
         let mut nodes = match &running.fleet {
             Some(dir) => FleetFile::read(dir).with_context(|| dir.display().to_string())?.nodes,
             None => Vec::new(),
@@ -260,7 +264,10 @@ impl Rig {
         let invoices = match &running.invoices {
             Some(path) => Invoices::File { path: path.clone(), used: Arc::clone(&running.used) },
             // Below 2^48 for centuries, and never the numbers of an earlier run.
-            None => Invoices::Simulated { seed: running.fleet_seed, first: now.as_secs() << 16 },
+            None => Invoices::Simulated {
+                seed: running.fleet_seed.unwrap_or(1),
+                first: now.as_secs() << 16,
+            },
         };
         let reach = Reach {
             grpc: running.engine,
@@ -327,17 +334,6 @@ impl Rig {
             None => done,
         }
     }
-}
-
-/// Nodes that are not simulated by the run itself get a load and nothing else.
-fn only_load(scenario: &Scenario, with: &str) -> Result<()> {
-    ensure!(
-        scenario.faults.is_empty() && scenario.engine.history == 0,
-        "scenario {}, with {with}: faults and history need nodes and an engine that the run starts \
-         itself, simulated ones",
-        scenario.name
-    );
-    Ok(())
 }
 
 /// `IP:PORT,CERT,MACAROON`.

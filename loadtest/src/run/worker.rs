@@ -21,14 +21,16 @@ use tokio::{
 use super::{
     pacer::{self, Arrival},
     rig::Reach,
-    scenario::Load,
+    scenario::{Load, Target},
     schedule::Schedule,
 };
 use crate::target::{Door, Shared, Slot, permits};
 
-/// A runtime looks at its arrivals and its sockets after so many tasks. With tokio's own 61 an
-/// arrival waits for a millisecond of answers.
+/// A runtime looks at its arrivals and its sockets after so many tasks. With tokio's own an arrival
+/// waits for a millisecond of answers.
 const TASKS_BETWEEN_LOOKS: u32 = 8;
+/// Tokio's own: the bare client is the one that everybody has.
+const TASKS_BETWEEN_LOOKS_OF_BARE: u32 = 61;
 
 /// The threads of a run. Dropping them ends them, with what is open abandoned.
 pub(crate) struct Workers {
@@ -141,8 +143,12 @@ impl Worker {
         (reach, load, permits): (Reach, Load, Arc<Semaphore>),
         ready: oneshot::Sender<Result<()>>,
     ) {
+        let tasks = match load.target {
+            Target::Bare => TASKS_BETWEEN_LOOKS_OF_BARE,
+            _ => TASKS_BETWEEN_LOOKS,
+        };
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = runtime.enable_all().event_interval(TASKS_BETWEEN_LOOKS).build();
+        let runtime = runtime.enable_all().event_interval(tasks).build();
         let runtime = match runtime {
             Ok(runtime) => runtime,
             Err(error) => return drop(ready.send(Err(error.into()))),
