@@ -20,31 +20,39 @@ use hdrhistogram::{
 
 use super::Stage;
 
+/// The longest time of the log, in nanoseconds: an hour.
+const NANOS_MAX: u64 = 3_600_000_000_000;
+
 /// An interval log that grows with the run: an interrupted run leaves what it had.
 pub(crate) struct IntervalLog {
     file: BufWriter<File>,
     serializer: V2DeflateSerializer,
+    /// What is written next, in nanoseconds.
+    nanos: Histogram<u64>,
 }
 
 impl IntervalLog {
-    /// A new one at `path`. Its intervals are told from `started` on, its values are microseconds.
+    /// A new one at `path`. Its intervals are told from `started` on. Its values are nanoseconds, of
+    /// microseconds: HistogramLogAnalyzer divides by a million to show milliseconds, and cannot be
+    /// told otherwise; so does HistogramLogProcessor unless it is told.
     ///
     /// # Errors
     /// What the operating system says.
     pub fn create(path: &Path, started: SystemTime, what: &str) -> Result<IntervalLog> {
         let file = File::create(path).with_context(|| path.display().to_string())?;
-        let mut log =
-            IntervalLog { file: BufWriter::new(file), serializer: V2DeflateSerializer::new() };
+        let (file, serializer) = (BufWriter::new(file), V2DeflateSerializer::new());
+        let nanos = Histogram::new_with_bounds(1, NANOS_MAX, 3)?;
+        let mut log = IntervalLog { file, serializer, nanos };
         IntervalLogWriterBuilder::new()
             .add_comment(what)
-            .add_comment("Microseconds, by the second in which a payment was due.")
+            .add_comment("Nanoseconds, by the second in which a payment was due; Tag=outcome is the latency.")
             .with_start_time(started)
             .with_base_time(started)
             .begin_log_with(&mut log.file, &mut log.serializer)?;
         Ok(log)
     }
 
-    /// Adds what was due in second `number`. Nothing is written for nothing.
+    /// Adds what was due in second `number`, in microseconds. Nothing is written for nothing.
     ///
     /// # Errors
     /// What the operating system says.
@@ -52,13 +60,18 @@ impl IntervalLog {
         if values.is_empty() {
             return Ok(());
         }
+        self.nanos.reset();
+        for step in values.iter_recorded() {
+            let nanos = step.value_iterated_to().saturating_mul(1_000);
+            self.nanos.saturating_record_n(nanos, step.count_since_last_iteration());
+        }
         // One without headers writes intervals alone: the crate's writer borrows its file, and so
         // cannot be kept.
         let mut writer =
             IntervalLogWriterBuilder::new().begin_log_with(&mut self.file, &mut self.serializer)?;
         let start = Duration::from_secs(number as u64);
         writer
-            .write_histogram(values, start, Duration::from_secs(1), Tag::new(stage.name()))
+            .write_histogram(&self.nanos, start, Duration::from_secs(1), Tag::new(stage.name()))
             .map_err(|error| anyhow!("the interval log: {error}"))
     }
 
@@ -96,7 +109,9 @@ pub(crate) fn hgrm(values: &Histogram<u64>) -> String {
     }
     let (mean, deviation) = (values.mean() / 1e3, values.stdev() / 1e3);
     let (max, count) = (values.max() as f64 / 1e3, values.len());
-    let (buckets, sub) = (values.buckets(), values.distinct_values());
+    // As the Java library has them: enough steps in a bucket for the significant digits.
+    let sub = (2 * 10_u64.pow(values.sigfig().into())).next_power_of_two();
+    let buckets = values.buckets();
     let _ = writeln!(text, "#[Mean    = {mean:12.3}, StdDeviation   = {deviation:12.3}]");
     let _ = writeln!(text, "#[Max     = {max:12.3}, Total count    = {count:12}]");
     let _ = writeln!(text, "#[Buckets = {buckets:12}, SubBuckets     = {sub:12}]");
@@ -139,12 +154,13 @@ mod tests {
                     let values: Histogram<u64> =
                         Deserializer::new().deserialize(&mut raw.as_slice()).unwrap();
                     let tag = interval.tag().unwrap().as_str().to_owned();
-                    found.push((tag, interval.start_timestamp().as_secs(), values.len()));
+                    let at = interval.start_timestamp().as_secs();
+                    found.push((tag, at, values.len(), values.max() / 1_000_000));
                 }
                 LogEntry::BaseTime(_) | LogEntry::StartTime(_) => bases += 1,
             }
         }
-        assert_eq!(found, [("outcome".to_owned(), 0, 2), ("ack".to_owned(), 3, 1)]);
+        assert_eq!(found, [("outcome".to_owned(), 0, 2, 2), ("ack".to_owned(), 3, 1, 0)]);
         assert_eq!(bases, 2);
     }
 
@@ -156,6 +172,7 @@ mod tests {
         assert_eq!(curve.last().map(|last| last.0), Some(1.0));
         let text = hgrm(&values);
         assert!(text.contains("Total count    =        10000"), "{text}");
+        assert!(text.contains("SubBuckets     =         2048"), "{text}");
         assert!(text.lines().nth(2).is_some_and(|line| line.trim().starts_with("0.001")), "{text}");
     }
 }

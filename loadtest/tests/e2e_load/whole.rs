@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::common::loadtest;
 
-/// How often `wanted` was recorded in an interval log and its largest value in microseconds, by the
+/// How often `wanted` was recorded in an interval log and its largest value in nanoseconds, by the
 /// crate's own reader.
 pub fn recorded(path: &Path, wanted: &str) -> (u64, u64) {
     let bytes = fs::read(path).expect("an interval log");
