@@ -25,6 +25,7 @@ const INVALID_MAX: u32 = 3;
 
 /// What is searched for, and where.
 #[derive(Debug, Args)]
+#[command(after_help = Scenario::help(), mut_arg("rate", |rate| rate.hide(true)))]
 pub struct SearchArgs {
     /// A scenario whose limits are to be kept, or a TOML file. Its stages become one.
     #[arg(default_value = "steady")]

@@ -28,7 +28,8 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
-    /// Only one goal with its parts, such as P2; it may be one that only --full measures.
+    /// Only one goal with its parts: P1, P2, P3, P4, P5, P6, P7, P8 or P10, also one that else only
+    /// --full measures.
     #[arg(long, value_name = "GOAL")]
     only: Option<String>,
     /// The folder for DATE-COMMIT.json, with a number when there is one already; made when it is

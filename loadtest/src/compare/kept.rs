@@ -110,7 +110,7 @@ pub(super) fn last_two(wanted: &Path) -> Result<(PathBuf, PathBuf)> {
     let mut alike = older.filter(|old| old.goals.iter().any(|goal| new.goals.contains(goal)));
     let Some(old) = alike.next() else {
         bail!(
-            "{}: no result in {} is older and measured one of its goals",
+            "{}: no result in {} is older and measured one of its goals; `compare A B` takes any two",
             new.when.1.display(),
             folder.display()
         )

@@ -167,13 +167,13 @@ fn compare(a: Side, b: Side, args: &CompareArgs) -> Result<Comparison> {
         differ.join("\n  ")
     );
     differ.extend(machines(&a.report, &b.report));
-    let why = kinds.iter().flat_map(|kind| told(&kind.name(), &kind.left_out));
-    let why = why.collect::<Vec<_>>().join("; ");
     let any = kinds.iter().any(|kind| !kind.pairs.is_empty());
+    let why = kinds.iter().flat_map(|kind| told(&kind.name(), &kind.left_out));
+    let why: Vec<String> = why.chain(goals_left_out.iter().cloned()).collect();
     ensure!(
         any || !goals.is_empty(),
-        "no run of the one has a run of the other beside it that counts ({why}); --with-invalid \
-         takes invalid ones"
+        "nothing in the one has its like in the other: {}. --with-invalid takes invalid runs",
+        why.join("; ")
     );
     let groups = kinds.iter().map(group).collect();
     Ok(Comparison { a: a.path, b: b.path, differ, groups, goals, goals_left_out })

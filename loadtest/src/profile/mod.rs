@@ -33,6 +33,7 @@ const SHARE_MIN: f64 = 0.002;
 
 /// What is run and how it is looked at.
 #[derive(Debug, Args)]
+#[command(after_help = Scenario::help())]
 pub struct ProfileArgs {
     /// A scenario that comes with the program, or a TOML file.
     #[arg(default_value = "steady")]
@@ -43,7 +44,7 @@ pub struct ProfileArgs {
     #[arg(long, default_value_t = 199, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     frequency: u32,
-    /// The flame graph.
+    /// The file of the flame graph, an SVG; written over.
     #[arg(long, default_value = "flamegraph.svg", value_name = "FILE")]
     out: PathBuf,
     /// Shows nothing while the clock runs.

@@ -32,9 +32,9 @@ pub(crate) struct IntervalLog {
 }
 
 impl IntervalLog {
-    /// A new one at `path`. Its intervals are told from `started` on. Its values are nanoseconds, of
-    /// microseconds: HistogramLogAnalyzer divides by a million to show milliseconds, and cannot be
-    /// told otherwise; so does HistogramLogProcessor unless it is told.
+    /// A new one at `path`. Its intervals are told from `started` on. Its values are nanoseconds:
+    /// HistogramLogAnalyzer divides by a million to show milliseconds, and cannot be told else; so
+    /// does HistogramLogProcessor unless it is told.
     ///
     /// # Errors
     /// What the operating system says.

@@ -44,8 +44,9 @@ pub const INTERRUPTED: u8 = 130;
 
 /// What is run, and what of the scenario is different this time.
 #[derive(Debug, Args)]
+#[command(after_help = Scenario::help())]
 pub struct RunArgs {
-    /// A scenario that comes with the program, or a TOML file.
+    /// A scenario that comes with the program, or a TOML file; see below.
     #[arg(default_value = "steady")]
     scenario: String,
     #[command(flatten)]
@@ -71,7 +72,8 @@ pub struct RunArgs {
 /// What of a scenario is different.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Differences {
-    /// Through which door; several take turns, each with nodes and an engine of its own.
+    /// Through which door; several, with commas, take turns, each with nodes and an engine of its
+    /// own. Else as the scenario says.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "TARGET")]
     target: Vec<Target>,
     /// Payments a second, in one stage.
@@ -309,7 +311,12 @@ pub(crate) fn verdict(report: &Report) -> ExitCode {
     }
     let invalid = runs.iter().filter(|run| !run.valid).count();
     if invalid > 0 {
-        eprintln!("{invalid} of {} runs are invalid: the generator itself lagged", runs.len());
+        eprintln!(
+            "{invalid} of {} runs are invalid: the generator itself lagged. Use an idle machine with \
+             more cores, --threads 2 (not for bare), a lower rate, or --saturation for a claim of \
+             throughput alone",
+            runs.len()
+        );
         return ExitCode::from(3);
     }
     let failed = runs.iter().flat_map(|run| &run.checks).filter(|check| !check.passed).count();

@@ -259,6 +259,16 @@ impl Scenario {
         names.join(", ")
     }
 
+    /// A line for each of those that come with the program, for the end of `--help`.
+    pub fn help() -> String {
+        let mut help = String::from("Scenarios (docs/loadtest.md says how to write one):");
+        for (name, text) in BUILT_IN {
+            let words = Scenario::parse(text).map(|scenario| scenario.description);
+            help += &format!("\n  {name:<17} {}", words.unwrap_or_default());
+        }
+        help
+    }
+
     /// Reads and checks one.
     ///
     /// # Errors
