@@ -65,6 +65,9 @@ pub struct Journal {
     /// A snapshot of what is open after so many events: fewer means a faster start and more
     /// writing. 1,000 to 100,000,000. Default 200,000.
     pub snapshot_every_events: u64,
+    /// The records of events are removed so many days after them, 0 to 36,500; 0 keeps them for
+    /// ever. Payments, batches, idempotency keys and claims are kept either way. Default 0.
+    pub keep_days: u32,
     /// New orders are refused when the disk has less left, in MiB; 0 to 1,073,741,824.
     /// Default 512.
     pub disk_floor_mb: u64,
@@ -75,7 +78,7 @@ pub struct Journal {
 
 impl Default for Journal {
     fn default() -> Journal {
-        Journal { snapshot_every_events: 200_000, disk_floor_mb: 512, shard: 0 }
+        Journal { snapshot_every_events: 200_000, keep_days: 0, disk_floor_mb: 512, shard: 0 }
     }
 }
 
@@ -83,6 +86,7 @@ impl Journal {
     pub(crate) fn check(&self, bounds: &mut Bounds) {
         let events = self.snapshot_every_events;
         bounds.within("journal.snapshot_every_events", events, 1_000..=100_000_000);
+        bounds.within("journal.keep_days", self.keep_days, 0..=36_500);
         bounds.within("journal.disk_floor_mb", self.disk_floor_mb, 0..=1_073_741_824);
     }
 }

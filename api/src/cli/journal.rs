@@ -6,12 +6,13 @@ use std::{
 };
 
 use clap::Subcommand;
-use fulgurite_journal::{DumpOptions, Verdict, dump::DumpError, store::StoreError};
+use fulgurite_journal::{Anchor, DumpOptions, Verdict, dump::DumpError, store::StoreError};
 
 use super::{
     exit::{Exit, Fault},
     print_line, say,
 };
+use crate::wire::time;
 
 /// What to do with a journal.
 #[derive(Debug, Subcommand)]
@@ -67,6 +68,11 @@ fn verify(dir: &Path, json: bool) -> Exit {
             "records": report.records,
             "epochs": report.epochs,
         });
+        if let Some(anchor) = &report.removed {
+            object["removed_lsn"] = anchor.position.lsn.to_string().into();
+            object["removed_chain"] = chain(anchor).into();
+            object["removed_at"] = time::text(anchor.removed).into();
+        }
         if let Verdict::Damaged { lsn, reason } = &report.verdict {
             object["damaged_lsn"] = lsn.to_string().into();
             object["reason"] = reason.to_string().into();
@@ -78,11 +84,18 @@ fn verify(dir: &Path, json: bool) -> Exit {
         return exit;
     }
     let folder = dir.display();
+    let removed = report.removed.as_ref();
+    if let Some(anchor) = removed {
+        print_line(&format!("{folder}: {}", removed_text(anchor)));
+    }
     match &report.verdict {
-        Verdict::Clean => print_line(&format!(
-            "{folder}: clean, {} events in {} records, {} starts",
-            report.last_lsn, report.records, report.epochs
-        )),
+        Verdict::Clean => {
+            let kept = report.last_lsn - removed.map_or(0, |anchor| anchor.position.lsn);
+            let (records, epochs) = (report.records, report.epochs);
+            print_line(&format!(
+                "{folder}: clean, {kept} events in {records} records, {epochs} starts"
+            ));
+        }
         Verdict::Damaged { lsn, reason } => {
             print_line(&format!("{folder}: damaged from event {lsn} on: {reason}"));
             say(&format!(
@@ -119,12 +132,32 @@ fn no_watermark(path: &Path, missing: bool) -> String {
     )
 }
 
+/// What retention removed, as people read it.
+fn removed_text(anchor: &Anchor) -> String {
+    format!(
+        "events 1 to {}, the newest of {}, were removed by retention on {}; the chain goes on from {}",
+        anchor.position.lsn,
+        time::text(anchor.time),
+        time::text(anchor.removed),
+        chain(anchor)
+    )
+}
+
+fn chain(anchor: &Anchor) -> String {
+    anchor.position.chain.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn dump(dir: &Path, options: &DumpOptions) -> Result<Exit, Fault> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     let dumped = fulgurite_journal::dump(dir, options, &mut out)
-        .and_then(|()| out.flush().map_err(DumpError::from));
+        .and_then(|removed| out.flush().map(|()| removed).map_err(DumpError::from));
     match dumped {
-        Ok(()) => Ok(Exit::SUCCESS),
+        Ok(removed) => {
+            if let Some(anchor) = removed {
+                say(&format!("{}: {}", dir.display(), removed_text(&anchor)));
+            }
+            Ok(Exit::SUCCESS)
+        }
         Err(DumpError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::SUCCESS),
         Err(DumpError::Store(StoreError::NotAJournal(_))) => {
             Err(Fault::Usage(format!("{}: not a journal", dir.display())))

@@ -83,7 +83,7 @@ const OF_NODES: [(&str, &str, OfNode); 14] = [
 type OfEngine = fn(&Seen) -> u64;
 
 /// The gauges of the engine: name, help, value.
-const OF_ENGINE: [(&str, &str, OfEngine); 10] = [
+const OF_ENGINE: [(&str, &str, OfEngine); 13] = [
     ("fulgurite_ready", "1 while orders are taken and can be paid", |seen| u64::from(seen.ready)),
     ("fulgurite_open_payments", "Payments that are not final", |seen| seen.load.open_payments),
     ("fulgurite_open_payments_max", "How many payments may be open", |seen| {
@@ -102,6 +102,18 @@ const OF_ENGINE: [(&str, &str, OfEngine); 10] = [
     ("fulgurite_projector_lag", "Events that are durable and not yet in the read model", |seen| {
         seen.load.projector_lag
     }),
+    ("fulgurite_journal_oldest_lsn", "The first event whose record is kept", |seen| {
+        seen.load.journal.oldest_lsn
+    }),
+    ("fulgurite_journal_oldest_seconds", "The age of the oldest record that is kept", |seen| {
+        let age_ms = crate::doors::now().since(seen.load.journal.oldest_time);
+        u64::try_from(age_ms).unwrap_or(0) / 1_000
+    }),
+    (
+        "fulgurite_journal_retention_failed",
+        "1 while old records are kept because something is wrong",
+        |seen| u64::from(seen.load.journal.retention_failed),
+    ),
     ("fulgurite_disk_free_bytes", "What the journal's disk has left", |seen| {
         seen.load.disk_free_bytes
     }),

@@ -19,12 +19,15 @@ use fulgurite_runtime::{
 
 use crate::{Limits, check};
 
+const DAY_MS: i64 = 86_400_000;
+
 /// How the journal is opened.
 pub(super) fn journal(config: &Config) -> JournalOptions {
     let folder: PathBuf = config.engine.data_dir.clone();
     JournalOptions {
         shard: u32::from(config.journal.shard),
         snapshot_every_events: config.journal.snapshot_every_events,
+        keep_ms: i64::from(config.journal.keep_days) * DAY_MS,
         version: env!("CARGO_PKG_VERSION").into(),
         ..JournalOptions::new(folder)
     }

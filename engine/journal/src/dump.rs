@@ -16,8 +16,10 @@ use fulgurite_core::{
 use serde_json::{Map, Value, json};
 
 use crate::{
+    anchor::{self, Anchor},
     reader::{Damaged, Groups},
     store::{Store, StoreError},
+    views::ViewFault,
 };
 
 /// What is shown.
@@ -41,6 +43,9 @@ pub enum DumpError {
     /// The journal does not open.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What retention wrote down cannot be read.
+    #[error("what retention wrote down")]
+    Retention(#[source] ViewFault),
     /// From here on it cannot be read.
     #[error(transparent)]
     Damaged(#[from] Damaged),
@@ -49,10 +54,23 @@ pub enum DumpError {
     Output(#[from] io::Error),
 }
 
-/// Writes the events of a stopped or copied journal to `out`.
-pub fn dump(folder: &Path, options: &DumpOptions, out: &mut impl Write) -> Result<(), DumpError> {
+/// Writes the events of a stopped or copied journal to `out`. What retention removed of those that
+/// were asked for is answered; `None` when it is nothing.
+pub fn dump(
+    folder: &Path,
+    options: &DumpOptions,
+    out: &mut impl Write,
+) -> Result<Option<Anchor>, DumpError> {
     let store = Store::open_read_only(folder)?;
-    for group in Groups::holding(&store, *options.lsns.start()) {
+    let anchor = anchor::read(&store).map_err(DumpError::Retention)?;
+    let from = *options.lsns.start();
+    let removed = anchor.filter(|anchor| from <= anchor.position.lsn);
+    let groups = match removed {
+        // Records up to there may still be in place, with gaps.
+        Some(anchor) => Groups::after(&store, anchor.position, None),
+        None => Groups::holding(&store, from),
+    };
+    for group in groups {
         let group = group?;
         if group.first_lsn > *options.lsns.end() {
             break;
@@ -65,7 +83,7 @@ pub fn dump(folder: &Path, options: &DumpOptions, out: &mut impl Write) -> Resul
             out.write_all(b"\n")?;
         }
     }
-    Ok(())
+    Ok(removed)
 }
 
 /// One event as a JSON object without its number.

@@ -2,10 +2,10 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
 };
 
-use fulgurite_core::{Event, Lsn, port::Journal};
+use fulgurite_core::{Event, Lsn, UnixMs, port::Journal};
 use fulgurite_inbox::{Bell, Ring, Watermark};
 
 /// A handle to append to the journal; cheap to clone, and safe on any thread.
@@ -26,7 +26,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
 }
 
-/// Running totals since the start; metrics.
+/// Running totals since the start, and where the records begin; metrics.
 #[derive(Debug, Default)]
 pub struct Counters {
     pub(crate) waits: AtomicU64,
@@ -36,6 +36,22 @@ pub struct Counters {
     pub(crate) commit_ns: AtomicU64,
     pub(crate) view_rows: AtomicU64,
     pub(crate) snapshots: AtomicU64,
+    oldest_lsn: AtomicU64,
+    oldest_ms: AtomicI64,
+    retention_failed: AtomicBool,
+}
+
+impl Counters {
+    /// The first event that is kept, and a time that it is not older than.
+    pub(crate) fn set_oldest(&self, lsn: Lsn, time: UnixMs) {
+        self.oldest_lsn.store(lsn, Ordering::Relaxed);
+        self.oldest_ms.store(time.0, Ordering::Relaxed);
+    }
+
+    /// Old records could not be removed when that was last tried.
+    pub(crate) fn set_retention_failed(&self, failed: bool) {
+        self.retention_failed.store(failed, Ordering::Relaxed);
+    }
 }
 
 /// The totals at one moment.
@@ -55,6 +71,12 @@ pub struct Totals {
     pub view_rows: u64,
     /// Snapshots that were completed.
     pub snapshots: u64,
+    /// The first event whose record is kept: what is before it was removed by retention.
+    pub oldest_lsn: Lsn,
+    /// When the newest event before that happened; without one, when the journal was begun.
+    pub oldest_time: UnixMs,
+    /// Old records are not removed, because something is wrong; the log says what.
+    pub retention_failed: bool,
 }
 
 pub(crate) fn count(counter: &AtomicU64, by: u64) {
@@ -102,6 +124,9 @@ impl JournalHandle {
             commit_ns: get(&counters.commit_ns),
             view_rows: get(&counters.view_rows),
             snapshots: get(&counters.snapshots),
+            oldest_lsn: get(&counters.oldest_lsn),
+            oldest_time: UnixMs(counters.oldest_ms.load(Ordering::Relaxed)),
+            retention_failed: counters.retention_failed.load(Ordering::Relaxed),
         }
     }
 

@@ -7,8 +7,9 @@ use fulgurite_core::{
 use rocksdb::DBRawIterator;
 
 use crate::{
+    codec::DecodeError,
     keys,
-    store::Family,
+    store::{Family, Store},
     views::{ViewFault, Views, rows_with},
 };
 
@@ -28,6 +29,24 @@ const NOT_PAID: u8 = 2;
 const RESOLVED: u8 = 3;
 /// Paid by somebody else, over one of the nodes.
 pub(crate) const ELSEWHERE: u8 = 4;
+/// Where the number of hashes that somebody else paid is kept, in [`Family::Meta`].
+pub(crate) const ELSEWHERE_KEY: &[u8] = b"elsewhere";
+
+/// How many hashes somebody else paid; `None` in a journal from before they were counted.
+pub(crate) fn elsewhere_count(store: &Store) -> Result<Option<u64>, ViewFault> {
+    let row = store.db().get_cf(store.family(Family::Meta), ELSEWHERE_KEY)?;
+    let Some(row) = row else { return Ok(None) };
+    match row.try_into() {
+        Ok(count) => Ok(Some(u64::from_be_bytes(count))),
+        Err(row) => Err(DecodeError::TrailingBytes(row.len()).into()),
+    }
+}
+
+/// Begins to count, in views that contain nothing yet.
+pub(crate) fn begin_elsewhere_count(store: &Store) -> Result<(), rocksdb::Error> {
+    let (meta, none) = (store.family(Family::Meta), 0_u64.to_be_bytes());
+    store.db().put_cf(meta, ELSEWHERE_KEY, none)
+}
 
 /// The value of a final payment's hash row.
 pub(crate) fn hash_row(payment: &Payment) -> [u8; 1] {

@@ -6,6 +6,7 @@
 //!                        └──► projector ──► what is open, in memory ──► doors (Views)
 //!                                 ├───────► views of what is final ───► doors (Views)
 //!                                 └───────► snapshots ────────────────► the next start
+//!                                               └────► retention ─────► older records go
 //! ```
 //!
 //! * [`open()`] recovers everything that was acknowledged, or refuses to open.
@@ -15,6 +16,9 @@
 //!
 //! Views may lag behind the journal, never lead it. A failed write or sync ends the process.
 
+mod age;
+mod anchor;
+mod audit;
 pub mod codec;
 pub mod dump;
 mod fault;
@@ -28,13 +32,16 @@ mod open;
 mod projector;
 pub mod reader;
 pub mod record;
+mod retention;
 mod snapshot;
 pub mod store;
+mod stored;
 pub mod verify;
 pub mod views;
 mod watermark;
 mod writer;
 
+pub use anchor::Anchor;
 pub use dump::{DumpOptions, dump};
 pub use fault::{EXIT_CODE, Fault};
 pub use followed::Follow;
@@ -45,6 +52,7 @@ pub use open::{JournalOptions, OpenError, Opened, Running, open, open_if};
 pub use reader::{Group, Groups};
 pub use record::Position;
 pub use store::{Store, StoreError, free_bytes};
+pub use stored::Broken;
 pub use verify::{Report, Verdict, verify};
 pub use views::{ViewFault, Views};
 

@@ -1,21 +1,35 @@
 //! Opens a journal: recovers what is open, proves that nothing acknowledged is missing, starts the
 //! two threads.
 
-use std::{convert::Infallible, io, path::PathBuf, sync::Arc, thread::JoinHandle};
+use std::{
+    convert::Infallible,
+    error::Error,
+    io,
+    path::PathBuf,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
+use crossbeam_channel::Sender;
 use fulgurite_core::{Event, Lsn, UnixMs, book::Book};
 use fulgurite_inbox::{Bell, Ring, Watermark};
 
 use crate::{
+    age::Clock,
+    anchor::{self, Anchor},
     fault::Fault,
     handle::{Counters, JournalHandle, Shared},
+    hash_claims,
     model::Model,
     projector::Projector,
     reader::{Damaged, Groups},
     record::Position,
-    snapshot::{self, Snapshots},
+    retention::Retention,
+    snapshot::{self, Loaded, Snapshots, Take},
     store::{self, Store, StoreError},
-    views::{ViewFault, Views},
+    stored::Broken,
+    views::{ViewFault, Views, stored_position},
     watermark::WatermarkFile,
     writer::Writer,
 };
@@ -30,6 +44,11 @@ pub struct JournalOptions {
     /// A snapshot is taken after this many events, or after twice as many as payments are open:
     /// fewer make a faster start and more writing. At least 1.
     pub snapshot_every_events: u64,
+    /// Records older than so many milliseconds may be removed; 0 keeps them for ever. The views
+    /// keep payments and claims either way.
+    pub keep_ms: i64,
+    /// The operating system's time, for the age of records.
+    pub clock: fn() -> UnixMs,
     /// How many events may wait to be written; rounded up to a power of two.
     pub ring_events_max: usize,
     /// How many written groups may wait to be projected; at least 1.
@@ -47,12 +66,19 @@ impl JournalOptions {
             folder: folder.into(),
             shard: 0,
             snapshot_every_events: 100_000,
+            keep_ms: 0,
+            clock: system_time,
             ring_events_max: 65_536,
             projector_groups_max: 1_024,
             version: env!("CARGO_PKG_VERSION").into(),
             fault: Fault::default(),
         }
     }
+}
+
+fn system_time() -> UnixMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Why a journal is not opened. Nothing in its folder was changed by the attempt, except that
@@ -80,6 +106,33 @@ pub enum OpenError {
         /// The last event that is known to have been on disk.
         acknowledged: Lsn,
     },
+    /// Records were removed that no snapshot stands for any more.
+    #[error(
+        "the records up to event {removed} were removed by retention, but the newest snapshot \
+         that can be read is of event {found}: keep the folder as it is and ask for help"
+    )]
+    NoSnapshot {
+        /// The last event that was removed.
+        removed: Lsn,
+        /// The last event of the newest snapshot that can be read; 0 for none.
+        found: Lsn,
+    },
+    /// Records were removed after the last event that the watermark file knows: that file is older
+    /// than the journal, or another's.
+    #[error(
+        "the records up to event {removed} were removed by retention, but the watermark file says \
+         that event {acknowledged} was the last that was acknowledged: it is of an older copy or \
+         of another journal, so put the right one there"
+    )]
+    OldWatermark {
+        /// The last event that was removed.
+        removed: Lsn,
+        /// The last event that the watermark file knows.
+        acknowledged: Lsn,
+    },
+    /// The views are not what the records say.
+    #[error("the views are not what the journal says")]
+    Broken(#[from] Broken),
     /// The journal continues another history than the one that was acknowledged.
     #[error("event {0} is not the one that was acknowledged: this is not the same journal")]
     OtherHistory(Lsn),
@@ -114,18 +167,33 @@ pub struct Running {
     journal: JournalHandle,
     writer: JoinHandle<()>,
     projector: JoinHandle<()>,
+    retention: Option<Removing>,
+}
+
+/// Who removes old records.
+struct Removing {
+    thread: JoinHandle<()>,
+    /// Gone, it says that the journal is closed.
+    closed: Sender<()>,
 }
 
 impl Running {
-    /// Writes and projects what was appended, then stops both threads. Whoever still appends
+    /// Writes and projects what was appended, then stops the threads. Whoever still appends
     /// waits for ever for it to become durable.
     pub fn close(self) {
         self.journal.close();
-        for thread in [self.writer, self.projector] {
-            if let Err(panic) = thread.join() {
-                std::panic::resume_unwind(panic);
-            }
+        join(self.writer);
+        join(self.projector);
+        if let Some(Removing { thread, closed }) = self.retention {
+            drop(closed);
+            join(thread);
         }
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
     }
 }
 
@@ -134,6 +202,7 @@ struct Recovered {
     projector: Projector,
     position: Position,
     epoch: u32,
+    anchor: Option<Anchor>,
 }
 
 /// Opens the journal in a folder, or begins one, at time `now`. Everything that was acknowledged
@@ -196,12 +265,21 @@ pub fn open_if<E>(
         projector: sender,
         fault: options.fault,
     };
-    let projector = recovered.projector;
+    let (born, before) = views.read_open(|book| match book.epoch {
+        0 => (now, now),
+        _ => (book.born, book.time),
+    });
+    let (oldest, time) = recovered.anchor.map_or((1, born), |at| (at.position.lsn + 1, at.time));
+    shared.counters.set_oldest(oldest, time);
+    let mut projector = recovered.projector;
+    let clock = Clock::new(options.clock, before);
+    let retention = start_retention(&mut projector, &views.store, &shared, &options, clock)?;
     let projecting = move || projector.run(&receiver, &shared, options.fault);
     let running = Running {
         journal: journal.clone(),
         writer: spawn("journal", move || writer.run())?,
         projector: spawn("projector", projecting)?,
+        retention,
     };
     views.projected.block_until(started);
     let book = views.read_open(Book::clone);
@@ -213,23 +291,77 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
     thread.spawn(run).map_err(OpenError::Thread)
 }
 
+/// Starts who removes old records, if any are to be.
+fn start_retention(
+    projector: &mut Projector,
+    store: &Arc<Store>,
+    shared: &Arc<Shared>,
+    options: &JournalOptions,
+    clock: Clock,
+) -> Result<Option<Removing>, OpenError> {
+    if options.keep_ms <= 0 {
+        return Ok(None);
+    }
+    let (store, keep_ms, fault) = (Arc::clone(store), options.keep_ms, options.fault);
+    let (close, closed) = crossbeam_channel::bounded(0);
+    let watermark = Store::watermark_path(&options.folder);
+    let retention = Retention { store, watermark, keep_ms, clock, closed };
+    let shared = Arc::clone(shared);
+    let (sender, receiver) = crossbeam_channel::bounded(1);
+    projector.tell(sender);
+    let thread = spawn("retention", move || retention.run(&receiver, &shared, fault))?;
+    Ok(Some(Removing { thread, closed: close }))
+}
+
 /// Reads the newest snapshot and the tail behind it, proves the chain, brings the views up to date.
 fn recover(
     views: &mut Views,
     acknowledged: Option<Position>,
     options: &JournalOptions,
 ) -> Result<Recovered, OpenError> {
-    let (book, snapshot) = snapshot::load(views)?;
-    let stored = views.stored_position()?;
+    let anchor = anchor::read(&views.store)?;
+    let removed = anchor::start(anchor);
+    let take = if options.keep_ms > 0 { Take::Older } else { Take::Newest };
+    let Loaded { book, end: snapshot, passed } = snapshot::load(views, take)?;
+    let is_older = !passed.is_empty();
+    for (lsn, fault) in passed {
+        let error = &fault as &dyn Error;
+        tracing::warn!(lsn, error, "a snapshot is damaged: check the disk, verify the journal");
+    }
+    if snapshot.lsn < removed.lsn {
+        return Err(OpenError::NoSnapshot { removed: removed.lsn, found: snapshot.lsn });
+    }
+    check_history(removed, acknowledged)?;
+    if let Some(Position { lsn: acknowledged, .. }) = acknowledged
+        && acknowledged < removed.lsn
+    {
+        return Err(OpenError::OldWatermark { removed: removed.lsn, acknowledged });
+    }
+    let unread = anchor::check_start(&views.store, anchor, snapshot, Some(options.shard))?;
+    if let Some(Damaged { lsn, damage }) = unread {
+        let error = &damage as &dyn Error;
+        tracing::warn!(lsn, error, "the journal's first record is damaged: verify the journal");
+    }
+    let stored = stored_position(&views.store)?;
+    let mut elsewhere = hash_claims::elsewhere_count(&views.store)?;
+    if (stored, elsewhere) == (0, None) {
+        hash_claims::begin_elsewhere_count(&views.store).map_err(OpenError::Catchup)?;
+        elsewhere = Some(0);
+    }
     views.model = Arc::new(Model::new(book));
-    let snapshots = Snapshots::new(options.snapshot_every_events);
-    let mut projector = Projector::new(views.clone(), snapshots, stored);
+    let newest = (snapshot.lsn > 0).then_some(snapshot.lsn);
+    let two = options.keep_ms > 0;
+    let snapshots = Snapshots::new(options.snapshot_every_events, two, newest);
+    let mut projector = Projector::new(views.clone(), snapshots, stored, elsewhere);
     let mut groups = Groups::after(&views.store, snapshot, Some(options.shard));
     check_history(snapshot, acknowledged)?;
     for group in &mut groups {
         let group = group?;
         check_history(group.end, acknowledged)?;
         projector.apply(&group);
+        if is_older && group.end.lsn <= stored {
+            projector.prove_stored(group.end.lsn)?;
+        }
         projector.flush(group.end.lsn).map_err(OpenError::Catchup)?;
     }
     let position = groups.position();
@@ -243,7 +375,7 @@ fn recover(
     }
     let epoch = views.read_open(|book| book.epoch);
     tracing::info!(lsn = position.lsn, snapshot = snapshot.lsn, epoch, "journal recovered");
-    Ok(Recovered { projector, position, epoch })
+    Ok(Recovered { projector, position, epoch, anchor })
 }
 
 /// A record that ends where the acknowledged one ended must be that one.

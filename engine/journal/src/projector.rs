@@ -4,25 +4,28 @@
 //! batches go and takes snapshots. A view and its position go in one write batch of at most 500
 //! rows: larger ones hold up the journal's commits. Views may lag behind the journal, never lead.
 
-use std::{mem, sync::Arc};
+use std::{collections::HashSet, mem, sync::Arc};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use fulgurite_core::{
     BatchId, Event, Lsn, PaymentHash, PaymentId, batch::Summary, book::Changed, payment::Payment,
 };
 use rocksdb::WriteBatch;
 
 use crate::{
+    anchor::{self, Mark},
     codec,
     fault::Fault,
     followed::Subject,
     handle::{Shared, count},
-    hash_claims::{ELSEWHERE, hash_row},
+    hash_claims::{ELSEWHERE, ELSEWHERE_KEY, hash_row},
     keys,
     reader::Group,
     record::Position,
+    retention::Snapshotted,
     snapshot::Snapshots,
     store::{Family, Store},
+    stored::Broken,
     views::{POSITION_KEY, Views},
 };
 
@@ -45,12 +48,20 @@ pub(crate) struct Projector {
     elsewhere: Vec<Arc<Vec<PaymentHash>>>,
     /// What the events of this burst changed; nothing while nobody follows anything.
     touched: Vec<Subject>,
+    /// Who removes old records.
+    retention: Option<Sender<Snapshotted>>,
 }
 
 impl Projector {
-    /// A projector whose views on disk already contain the events up to `stored`.
-    pub(crate) fn new(views: Views, snapshots: Snapshots, stored: Lsn) -> Projector {
-        let rows = Rows::new(Arc::clone(&views.store));
+    /// A projector whose views on disk already contain the events up to `stored`, and so many
+    /// hashes that others paid, if they were ever counted.
+    pub(crate) fn new(
+        views: Views,
+        snapshots: Snapshots,
+        stored: Lsn,
+        elsewhere: Option<u64>,
+    ) -> Projector {
+        let rows = Rows::new(Arc::clone(&views.store), elsewhere);
         Projector {
             views,
             snapshots,
@@ -60,7 +71,13 @@ impl Projector {
             finished: Vec::new(),
             elsewhere: Vec::new(),
             touched: Vec::new(),
+            retention: None,
         }
+    }
+
+    /// Tells of each snapshot from now on.
+    pub(crate) fn tell(&mut self, retention: Sender<Snapshotted>) {
+        self.retention = Some(retention);
     }
 
     /// Projects until the journal's writer is gone and all that it wrote is in the views.
@@ -68,29 +85,32 @@ impl Projector {
         loop {
             // A snapshot in the making goes on a chunk at a time, whenever there is time.
             let first = if self.snapshots.is_busy() { groups.try_recv().ok() } else { None };
-            let Some(first) = first.or_else(|| self.wait(groups, fault)) else {
+            let Some(first) = first.or_else(|| self.wait(groups, shared, fault)) else {
                 return;
             };
             let end = self.burst(first, groups).unwrap_or_else(|error| end(fault, &error));
             shared.projected.publish(end.lsn);
             self.views.followed.publish(&mut self.touched, end.lsn);
-            if let Err(error) = self.snapshot_step(end) {
+            if let Err(error) = self.begin_snapshot(end) {
                 end_snapshot(fault, &error);
             }
+            self.snapshot_step(shared, fault);
             count(&shared.counters.view_rows, mem::take(&mut self.rows.written));
-            count(&shared.counters.snapshots, self.snapshots.take_completed());
         }
     }
 
     /// Works on the snapshot until something comes; `None` when nothing comes any more.
-    fn wait(&mut self, groups: &Receiver<Arc<Group>>, fault: Fault) -> Option<Arc<Group>> {
+    fn wait(
+        &mut self,
+        groups: &Receiver<Arc<Group>>,
+        shared: &Shared,
+        fault: Fault,
+    ) -> Option<Arc<Group>> {
         while self.snapshots.is_busy() {
             if let Ok(group) = groups.try_recv() {
                 return Some(group);
             }
-            if let Err(error) = self.snapshots.step(&mut self.rows) {
-                end_snapshot(fault, &error);
-            }
+            self.snapshot_step(shared, fault);
         }
         groups.recv().ok()
     }
@@ -172,6 +192,27 @@ impl Projector {
         Ok(())
     }
 
+    /// Proves that the views on disk contain what was applied since the last flush, up to `lsn`,
+    /// which they are said to contain: those who wrote them had another snapshot, and these events
+    /// will not be written again.
+    pub(crate) fn prove_stored(&self, lsn: Lsn) -> Result<(), Broken> {
+        let views = &self.views;
+        for hash in self.elsewhere.iter().flat_map(|hashes| hashes.iter()) {
+            views.check_elsewhere(*hash)?;
+        }
+        views.model.read(|book| {
+            let finished = self.finished.iter().filter_map(|id| book.batches.get(id));
+            finished.clone().try_for_each(|batch| views.check_finished(batch))?;
+            if lsn < self.stored {
+                return Ok(());
+            }
+            // What is not finished was written as it was here.
+            let open = book.batches.values().flat_map(|batch| &batch.payments);
+            open.filter(|payment| payment.is_final())
+                .try_for_each(|payment| views.check_payment(payment))
+        })
+    }
+
     fn write(&mut self, finals: &[PaymentId], lsn: Lsn) -> Result<(), rocksdb::Error> {
         let Projector { views, rows, finished, touched, .. } = self;
         // Whoever comes after this look reads what was applied before it.
@@ -201,13 +242,27 @@ impl Projector {
         Ok(())
     }
 
-    fn snapshot_step(&mut self, end: Position) -> Result<(), rocksdb::Error> {
+    fn begin_snapshot(&mut self, end: Position) -> Result<(), rocksdb::Error> {
         if self.snapshots.is_due() {
             // A snapshot leaves final payments to the views, so they must be there before it.
             self.rows.position(end.lsn)?;
             self.views.model.read(|book| self.snapshots.start(book, end));
         }
-        self.snapshots.step(&mut self.rows)
+        Ok(())
+    }
+
+    fn snapshot_step(&mut self, shared: &Shared, fault: Fault) {
+        let step = self.snapshots.step(&mut self.rows);
+        let Some(completed) = step.unwrap_or_else(|error| end_snapshot(fault, &error)) else {
+            return;
+        };
+        count(&shared.counters.snapshots, 1);
+        if let (Some(retention), Some(older)) = (&self.retention, completed.older) {
+            let now = self.views.model.read(|book| book.time);
+            let snapshotted = Snapshotted { newest: completed.newest, older, now };
+            // It may be busy: the next snapshot tells it again.
+            let _ = retention.try_send(snapshotted);
+        }
     }
 }
 
@@ -225,14 +280,19 @@ pub(crate) struct Rows {
     batch: WriteBatch,
     scratch: Vec<u8>,
     pending: usize,
+    /// How many hashes others paid (rule E18); `None` in a journal from before they were counted.
+    elsewhere: Option<u64>,
+    /// Those of them that are not written yet.
+    elsewhere_pending: HashSet<PaymentHash>,
     /// Rows written since this was last taken; a metric.
     written: u64,
 }
 
 impl Rows {
-    pub(crate) fn new(store: Arc<Store>) -> Rows {
+    pub(crate) fn new(store: Arc<Store>, elsewhere: Option<u64>) -> Rows {
         let batch = WriteBatch::default();
-        Rows { store, batch, scratch: Vec::new(), pending: 0, written: 0 }
+        let (scratch, elsewhere_pending) = (Vec::new(), HashSet::new());
+        Rows { store, batch, scratch, pending: 0, elsewhere, elsewhere_pending, written: 0 }
     }
 
     fn payment(&mut self, payment: &Payment) -> Result<(), rocksdb::Error> {
@@ -250,11 +310,19 @@ impl Rows {
         self.added(2 + usize::from(reference.is_some()))
     }
 
-    /// A hash that somebody else paid: of no payment here, for ever.
+    /// A hash that somebody else paid: of no payment here, for ever. The number of these goes with
+    /// each: no payment would miss one that was lost.
     fn elsewhere(&mut self, hash: PaymentHash) -> Result<(), rocksdb::Error> {
-        let key = keys::hash_elsewhere(hash);
-        self.batch.put_cf(self.store.family(Family::Hashes), key, [ELSEWHERE]);
-        self.added(1)
+        let (key, hashes) = (keys::hash_elsewhere(hash), self.store.family(Family::Hashes));
+        let is_new = self.elsewhere_pending.insert(hash)
+            && self.store.db().get_pinned_cf(hashes, key)?.is_none();
+        self.batch.put_cf(hashes, key, [ELSEWHERE]);
+        if let Some(count) = self.elsewhere.as_mut().filter(|_| is_new) {
+            *count += 1;
+            let meta = self.store.family(Family::Meta);
+            self.batch.put_cf(meta, ELSEWHERE_KEY, count.to_be_bytes());
+        }
+        self.added(2)
     }
 
     fn batch(&mut self, summary: &Summary) -> Result<(), rocksdb::Error> {
@@ -283,6 +351,12 @@ impl Rows {
         self.added(1)
     }
 
+    /// Adds the place of a snapshot, to be written with its last row.
+    pub(crate) fn mark(&mut self, mark: &Mark) -> Result<(), rocksdb::Error> {
+        anchor::put_mark(&self.store, &mut self.batch, mark);
+        self.added(1)
+    }
+
     /// Removes the snapshots with LSNs below `lsn`.
     pub(crate) fn remove_snapshots(&mut self, lsn: Lsn) -> Result<(), rocksdb::Error> {
         let (from, to) = ([0; 8], lsn.to_be_bytes());
@@ -294,6 +368,7 @@ impl Rows {
     pub(crate) fn write(&mut self) -> Result<(), rocksdb::Error> {
         if self.pending > 0 {
             self.store.write(mem::take(&mut self.batch))?;
+            self.elsewhere_pending.clear();
             self.written += self.pending as u64;
             self.pending = 0;
         }

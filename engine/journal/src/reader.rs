@@ -4,9 +4,10 @@ use fulgurite_core::{Event, Lsn};
 use rocksdb::{DBRawIterator, ReadOptions};
 
 use crate::{
-    codec,
+    anchor, codec,
     record::{self, Damage, Header, Position},
     store::{Family, Store},
+    views::ViewFault,
 };
 
 /// The events of one group commit.
@@ -58,6 +59,11 @@ impl<'a> Groups<'a> {
         records.seek((position.lsn + 1).to_be_bytes());
         let (epoch, chain_unknown, ended) = (0, false, false);
         Groups { records, shard, epoch, position, chain_unknown, ended }
+    }
+
+    /// The groups from the first that retention left on.
+    pub fn kept(store: &'a Store) -> Result<Groups<'a>, ViewFault> {
+        Ok(Groups::after(store, anchor::start(anchor::read(store)?), None))
     }
 
     /// The groups from the one that holds `lsn` on; the chain is proved from its successor on.

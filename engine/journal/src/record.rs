@@ -97,6 +97,9 @@ pub enum Damage {
         /// What is there.
         found: Lsn,
     },
+    /// There is no record where one must be.
+    #[error("it is missing")]
+    Missing,
     /// It says something else than its place in the store.
     #[error("it is stored under another event's number")]
     Misplaced,

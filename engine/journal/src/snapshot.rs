@@ -2,15 +2,17 @@
 //!
 //! A snapshot is a copy of the book at the end of a record, without what succeeded, which the views
 //! hold for ever. Its rows are numbered; the last one has the highest number there is and says how
-//! many others there are. Without it, or with another count, the snapshot does not exist: it is
-//! written over many write batches while the engine goes on, and an engine may die between any
-//! two. The one before is removed only after the last row.
+//! many others there are. Without it the snapshot does not exist: it is written over many write
+//! batches while the engine goes on, and an engine may die between any two.
+//!
+//! The newest that is whole is kept; with retention the one before it, too, for the records that
+//! could say again what a damaged one said are removed some day: [`load`].
 
-use std::{collections::HashMap, sync::Arc, vec::IntoIter};
+use std::{sync::Arc, vec::IntoIter};
 
 use fulgurite_core::{
     BatchId, Lsn, NodeName, Order, UnixMs,
-    batch::{Batch, Summary},
+    batch::Summary,
     book::Book,
     event::SendBounds,
     guard::NotAlone,
@@ -18,28 +20,40 @@ use fulgurite_core::{
     standing::Standing,
     witness::Compared,
 };
-use rocksdb::IteratorMode;
 
 use crate::{
-    codec::{self, DecodeError},
-    keys,
+    anchor::Mark,
+    codec,
     projector::{ROWS_MAX, Rows},
-    record::{Chain, Position},
-    store::{Family, Store},
-    views::{ViewFault, Views},
+    record::Position,
 };
 
+mod load;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use load::{Loaded, Take, load, load_one};
 
 /// Takes snapshots, a chunk at a time.
 pub(crate) struct Snapshots {
     every_events: u64,
+    /// Two are kept, and where each ends is marked for retention.
+    two: bool,
     events: u64,
     /// How many rows the last one had.
     last_rows: u64,
+    /// The newest that is whole.
+    newest: Option<Lsn>,
     job: Option<Job>,
-    completed: u64,
+}
+
+/// A snapshot became whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Completed {
+    /// Its last event.
+    pub(crate) newest: Lsn,
+    /// The last event of the one before it; `None` for the first.
+    pub(crate) older: Option<Lsn>,
 }
 
 /// A snapshot that is being written.
@@ -75,9 +89,10 @@ const NOT_ALONE: u8 = 7;
 const LAST_NUMBER: u32 = u32::MAX;
 
 impl Snapshots {
-    /// A snapshot after every so many events.
-    pub(crate) fn new(every_events: u64) -> Snapshots {
-        Snapshots { every_events, events: 0, last_rows: 0, job: None, completed: 0 }
+    /// A snapshot after every so many events. Of `two` the older one is kept, too, for retention;
+    /// `newest` is the last event of the one that was loaded.
+    pub(crate) fn new(every_events: u64, two: bool, newest: Option<Lsn>) -> Snapshots {
+        Snapshots { every_events, two, events: 0, last_rows: 0, newest, job: None }
     }
 
     /// Counts events.
@@ -94,11 +109,6 @@ impl Snapshots {
     /// Whether one is being written.
     pub(crate) fn is_busy(&self) -> bool {
         self.job.is_some()
-    }
-
-    /// How many were completed since the last call.
-    pub(crate) fn take_completed(&mut self) -> u64 {
-        std::mem::take(&mut self.completed)
     }
 
     /// Copies what is open at `end`; [`Snapshots::step`] writes it.
@@ -130,10 +140,10 @@ impl Snapshots {
         });
     }
 
-    /// Writes the next chunk, if there is a snapshot in the making.
-    pub(crate) fn step(&mut self, rows: &mut Rows) -> Result<(), rocksdb::Error> {
+    /// Writes the next chunk, if there is a snapshot in the making; says when it became whole.
+    pub(crate) fn step(&mut self, rows: &mut Rows) -> Result<Option<Completed>, rocksdb::Error> {
         let Some(mut job) = self.job.take() else {
-            return Ok(());
+            return Ok(None);
         };
         let mut bytes = Vec::new();
         for row in job.rows.by_ref().take(ROWS_MAX - 3) {
@@ -145,15 +155,20 @@ impl Snapshots {
         rows.write()?;
         if job.rows.len() > 0 {
             self.job = Some(job);
-            return Ok(());
+            return Ok(None);
         }
         rows.snapshot(row_key(job.end.lsn, LAST_NUMBER), &job.last_row())?;
+        if self.two {
+            rows.mark(&Mark { position: job.end, time: job.time })?;
+        }
         rows.write()?;
-        rows.remove_snapshots(job.end.lsn)?;
-        rows.write()?;
-        self.completed += 1;
         self.last_rows = u64::from(job.count);
-        Ok(())
+        let (newest, before) = (job.end.lsn, self.newest.replace(job.end.lsn));
+        let older = before.filter(|_| self.two);
+        rows.remove_snapshots(older.unwrap_or(newest))?;
+        rows.write()?;
+        let completed = Completed { newest, older };
+        Ok(Some(completed))
     }
 }
 
@@ -214,187 +229,4 @@ fn row_key(lsn: Lsn, number: u32) -> [u8; 12] {
     key[..8].copy_from_slice(&lsn.to_be_bytes());
     key[8..].copy_from_slice(&number.to_be_bytes());
     key
-}
-
-/// What a snapshot's last row says.
-struct LastRow {
-    count: u32,
-    epoch: u32,
-    time: UnixMs,
-    send_bounds: SendBounds,
-    installation: u32,
-    born: UnixMs,
-    end: Position,
-}
-
-fn last_row(row: &[u8]) -> Result<Option<LastRow>, DecodeError> {
-    let Some((&LAST, row)) = row.split_first() else {
-        return Ok(None);
-    };
-    let bytes = |at: usize, length: usize| row.get(at..at + length);
-    let read = || {
-        let chain: Chain = bytes(26, 32)?.try_into().ok()?;
-        let lsn = u64::from_le_bytes(bytes(18, 8)?.try_into().ok()?);
-        let schema = u16::from_le_bytes(bytes(0, 2)?.try_into().ok()?);
-        let last = LastRow {
-            count: u32::from_le_bytes(bytes(2, 4)?.try_into().ok()?),
-            epoch: u32::from_le_bytes(bytes(6, 4)?.try_into().ok()?),
-            time: UnixMs(i64::from_le_bytes(bytes(10, 8)?.try_into().ok()?)),
-            send_bounds: SendBounds {
-                expiry_ms: i64::from_le_bytes(bytes(58, 8)?.try_into().ok()?),
-                deadline_ms: i64::from_le_bytes(bytes(66, 8)?.try_into().ok()?),
-            },
-            installation: u32::from_le_bytes(bytes(74, 4)?.try_into().ok()?),
-            born: UnixMs(i64::from_le_bytes(bytes(78, 8)?.try_into().ok()?)),
-            end: Position { lsn, chain },
-        };
-        Some((schema, last))
-    };
-    match read() {
-        Some((codec::SCHEMA, last)) => Ok(Some(last)),
-        Some((schema, _)) if schema > codec::SCHEMA => Err(DecodeError::NewerSchema(schema)),
-        _ => Err(DecodeError::Malformed("a snapshot's last row".to_owned())),
-    }
-}
-
-/// The newest snapshot that is whole, as a book with the place after which the journal must be
-/// read; an empty book and the journal's beginning when there is none.
-pub(crate) fn load(views: &Views) -> Result<(Book, Position), ViewFault> {
-    let Some(last) = newest(&views.store)? else {
-        return Ok((Book::default(), Position::default()));
-    };
-    let LastRow { epoch, time, send_bounds, installation, born, end, .. } = last;
-    let lsn = end.lsn;
-    let book = Book { lsn, epoch, time, send_bounds, installation, born, ..Book::default() };
-    let mut loading = Loading { book, summaries: HashMap::new(), payments: HashMap::new() };
-    let count = each_row(&views.store, end.lsn, |row| loading.add(row))?;
-    if count != last.count {
-        let message = format!("a snapshot of {count} rows that had {}", last.count);
-        return Err(DecodeError::Malformed(message).into());
-    }
-    Ok((loading.finish(views)?, end))
-}
-
-/// Goes back from the last row of all to the last row of a snapshot.
-fn newest(store: &Store) -> Result<Option<LastRow>, ViewFault> {
-    let family = store.family(Family::Snapshots);
-    let mut rows = store.db().raw_iterator_cf(family);
-    rows.seek_to_last();
-    while let Some((key, row)) = rows.item() {
-        if let Some(last) = last_row(row)? {
-            return Ok(Some(last));
-        }
-        // This snapshot never became whole: skip all of it.
-        let lsn = key.first_chunk::<8>().map_or(0, |lsn| u64::from_be_bytes(*lsn));
-        rows.seek_for_prev(row_key(lsn.saturating_sub(1), LAST_NUMBER));
-    }
-    rows.status()?;
-    Ok(None)
-}
-
-fn each_row(
-    store: &Store,
-    lsn: Lsn,
-    mut add: impl FnMut(&[u8]) -> Result<(), ViewFault>,
-) -> Result<u32, ViewFault> {
-    let from = row_key(lsn, 0);
-    let mode = IteratorMode::From(&from, rocksdb::Direction::Forward);
-    let mut count = 0;
-    for row in store.db().iterator_cf(store.family(Family::Snapshots), mode) {
-        let (key, row) = row?;
-        if *key == row_key(lsn, LAST_NUMBER) {
-            break;
-        }
-        add(&row)?;
-        count += 1;
-    }
-    Ok(count)
-}
-
-/// A snapshot that is being read.
-struct Loading {
-    book: Book,
-    summaries: HashMap<BatchId, Summary>,
-    payments: HashMap<BatchId, Vec<Payment>>,
-}
-
-impl Loading {
-    fn add(&mut self, row: &[u8]) -> Result<(), ViewFault> {
-        match row.split_first() {
-            Some((&BATCH, row)) => {
-                let summary = codec::decode_summary(row)?;
-                self.summaries.insert(summary.accepted.batch, summary);
-            }
-            Some((&PAYMENT, row)) => {
-                let payment = codec::decode_payment(row)?;
-                self.payments.entry(payment.id.batch()).or_default().push(payment);
-            }
-            Some((&UPLOAD, row)) if row.len() >= 16 => {
-                let (batch, row) = row.split_at(16);
-                let batch = keys::batch_at_end(batch).ok_or(DecodeError::UnknownValue("batch"))?;
-                let (row, order) = codec::decode_order(row)?;
-                self.book.uploads.entry(batch).or_default().push((row, Arc::new(order)));
-            }
-            Some((&NODE, row)) => {
-                let (name, standing) = codec::decode_node(row)?;
-                self.book.nodes.insert(name.into(), standing);
-            }
-            Some((&COMPARED, row)) => {
-                let (node, seen) = compared(row).ok_or(DecodeError::UnknownValue("a node"))?;
-                self.book.compared.insert(node, seen);
-            }
-            Some((&NOT_ALONE, row)) => {
-                let told = not_alone(row).ok_or(DecodeError::UnknownValue("a node"))?;
-                self.book.not_alone = Some(told);
-            }
-            _ => return Err(DecodeError::UnknownValue("a snapshot's row").into()),
-        }
-        Ok(())
-    }
-
-    /// Puts the batches together: their payments from the snapshot, those that succeeded from the
-    /// views.
-    fn finish(mut self, views: &Views) -> Result<Book, ViewFault> {
-        for (id, summary) in self.summaries {
-            let mut payments = self.payments.remove(&id).unwrap_or_default();
-            let all = summary.counts.total() - summary.counts.refused;
-            if payments.len() < all as usize {
-                add_final(&mut payments, views.final_payments(id)?, self.book.lsn);
-            }
-            payments.sort_unstable_by_key(|payment| payment.id);
-            if payments.len() != all as usize {
-                let message = format!("{id} has {} payments where it had {all}", payments.len());
-                return Err(DecodeError::Malformed(message).into());
-            }
-            self.book.batches.insert(id, Batch { summary, payments });
-        }
-        Ok(self.book)
-    }
-}
-
-fn compared(row: &[u8]) -> Option<(NodeName, Compared)> {
-    let (live, row) = row.split_first()?;
-    let (until, node) = row.split_first_chunk::<8>()?;
-    let until = UnixMs(i64::from_le_bytes(*until));
-    Some((std::str::from_utf8(node).ok()?.into(), Compared { until, live: *live == 1 }))
-}
-
-fn not_alone(row: &[u8]) -> Option<NotAlone> {
-    let (lsn, row) = row.split_first_chunk::<8>()?;
-    let (time, node) = row.split_first_chunk::<8>()?;
-    let (lsn, time) = (u64::from_le_bytes(*lsn), UnixMs(i64::from_le_bytes(*time)));
-    Some(NotAlone { lsn, node: std::str::from_utf8(node).ok()?.into(), time })
-}
-
-/// Adds the payments that were final at `lsn`. The views may be further: what they have from after
-/// it was open then, so the snapshot has it as it was, and the journal's tail will tell the rest.
-fn add_final(payments: &mut Vec<Payment>, found: Vec<Payment>, lsn: Lsn) {
-    payments.sort_unstable_by_key(|payment| payment.id);
-    let open = payments.len();
-    for payment in found {
-        let is_open = payments[..open].binary_search_by_key(&payment.id, |other| other.id).is_ok();
-        if payment.version <= lsn && !is_open {
-            payments.push(payment);
-        }
-    }
 }

@@ -31,7 +31,7 @@ pub enum Family {
     Keys,
     /// Snapshots of what is open: LSN, number to row.
     Snapshots,
-    /// How far the views are, and of which format all this is.
+    /// How far the views are, how many hashes others paid, and where the records begin (`anchor`).
     Meta,
 }
 
@@ -178,6 +178,30 @@ impl Store {
     /// Writes a batch that the next synced one carries to disk with it.
     pub fn write(&self, batch: WriteBatch) -> Result<(), rocksdb::Error> {
         self.db.write(batch)
+    }
+
+    /// The last events of the files below level 0 that hold no record behind the one with `last`,
+    /// growing.
+    pub(crate) fn files_of_records(&self, last: u64) -> Result<Vec<u64>, rocksdb::Error> {
+        let mut ends = Vec::new();
+        for file in self.db.live_files()? {
+            let end = file.end_key.and_then(|key| key.try_into().ok()).map(u64::from_be_bytes);
+            if file.column_family_name == Family::Journal.name()
+                && file.level > 0
+                && let Some(end) = end.filter(|end| *end <= last)
+            {
+                ends.push(end);
+            }
+        }
+        ends.sort_unstable();
+        Ok(ends)
+    }
+
+    /// Removes the files below level 0 that hold no record behind the one with key `last`. No
+    /// range is written that reads or compactions would have to look at.
+    pub(crate) fn remove_files_of_records(&self, last: u64) -> Result<(), rocksdb::Error> {
+        let (from, to) = ([0; 8], last.to_be_bytes());
+        self.db.delete_file_in_range_cf(self.family(Family::Journal), from, to)
     }
 
     /// Errors out when the database is no longer where it was opened.

@@ -1,4 +1,5 @@
-//! Checks a stopped or copied journal from its first event to its last, without changing it.
+//! Checks a stopped or copied journal from its first record to its last, and its views row by row,
+//! without changing it.
 
 use std::{
     fs,
@@ -8,14 +9,16 @@ use std::{
 use fulgurite_core::{Event, Lsn};
 
 use crate::{
-    model::Model,
+    anchor::{self, Anchor},
     reader::Groups,
     record::Position,
-    snapshot,
+    snapshot::{self, Take},
     store::{Store, StoreError},
-    views::{ViewFault, Views},
+    views::{ViewFault, Views, stored_position},
     watermark::WatermarkFile,
 };
+
+mod rows;
 
 /// What [`verify`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +29,9 @@ pub struct Report {
     pub records: u64,
     /// The last event that is; 0 for none.
     pub last_lsn: Lsn,
-    /// How many starts of an engine there were.
+    /// What retention removed; the records behind it were read. `None`: nothing.
+    pub removed: Option<Anchor>,
+    /// How many starts of an engine there were in these records.
     pub epochs: u32,
     /// The place after the last good record: what to compare with another copy.
     pub position: Position,
@@ -63,6 +68,7 @@ pub fn verify(folder: &Path) -> Report {
         verdict: Verdict::Clean,
         records: 0,
         last_lsn: 0,
+        removed: None,
         epochs: 0,
         position: Position::default(),
     };
@@ -86,7 +92,7 @@ pub(crate) fn watermark_verdict(
 ) -> Verdict {
     let path = Store::watermark_path(folder);
     let length = fs::metadata(&path).ok().map(|file| file.len());
-    let is_first = report.records <= 1 && length == Some(0);
+    let is_first = report.removed.is_none() && report.records <= 1 && length == Some(0);
     match acknowledged {
         None if report.records > 0 && !is_first => {
             Verdict::NoWatermark { path, missing: length.is_none() }
@@ -102,7 +108,19 @@ fn check(
     report: &mut Report,
 ) -> Result<Option<Position>, (Lsn, String)> {
     let acknowledged = WatermarkFile::read(&Store::watermark_path(folder));
-    let mut groups = Groups::after(&store, Position::default(), None);
+    let unreadable = |fault: ViewFault| (1, format!("what retention wrote down: {fault}"));
+    report.removed = anchor::read(&store).map_err(unreadable)?;
+    report.position = anchor::start(report.removed);
+    report.last_lsn = report.position.lsn;
+    if let Some(known) = acknowledged.filter(|_| report.removed.is_some()) {
+        let removed = report.position;
+        if known.lsn < removed.lsn || (known.lsn == removed.lsn && known != removed) {
+            let what =
+                format!("the watermark file is of event {}, before what was removed", known.lsn);
+            return Err((removed.lsn, what));
+        }
+    }
+    let mut groups = Groups::after(&store, report.position, None);
     for group in &mut groups {
         let group = group.map_err(|damaged| (damaged.lsn, damaged.damage.to_string()))?;
         report.records += 1;
@@ -120,18 +138,26 @@ fn check(
     if let Some(known) = acknowledged.filter(|known| known.lsn > report.last_lsn) {
         return Err((missing, format!("missing, but event {} was acknowledged", known.lsn)));
     }
-    check_views(store, report.last_lsn).map_err(|reason| (missing, reason))?;
+    let removed = anchor::start(report.removed).lsn;
+    check_views(store, removed, report.last_lsn).map_err(|reason| (missing, reason))?;
     Ok(acknowledged)
 }
 
-/// The views must not be ahead, and the newest snapshot must be readable.
-fn check_views(store: Store, last: Lsn) -> Result<(), String> {
-    let (model, projected) = (Model::default().into(), fulgurite_inbox::Watermark::new(0).into());
-    let views = Views { model, store: store.into(), projected, followed: Default::default() };
-    let read = || Ok::<_, ViewFault>((views.stored_position()?, snapshot::load(&views)?.1.lsn));
+/// The views must not be ahead, the newest snapshot must be readable, and the rows agree.
+fn check_views(store: Store, removed: Lsn, last: Lsn) -> Result<(), String> {
+    let views = Views::stored(store.into());
+    let read = || {
+        let position = stored_position(&views.store)?;
+        Ok::<_, ViewFault>((position, snapshot::load(&views, Take::Newest)?))
+    };
     let (position, snapshot) = read().map_err(|fault| format!("a view: {fault}"))?;
-    match position.max(snapshot) {
+    if snapshot.end.lsn < removed {
+        return Err(format!(
+            "no snapshot stands for the events up to {removed}, which are removed"
+        ));
+    }
+    match position.max(snapshot.end.lsn) {
         ahead if ahead > last => Err(format!("the views contain event {ahead}, the journal not")),
-        _ => Ok(()),
+        _ => rows::check(&views).map_err(|broken| format!("a view: {broken}")),
     }
 }

@@ -43,6 +43,12 @@ pub enum ViewFault {
 }
 
 impl Views {
+    /// Only what is on the disk.
+    pub(crate) fn stored(store: Arc<Store>) -> Views {
+        let (model, projected) = (Arc::default(), Arc::new(Watermark::new(0)));
+        Views { model, store, projected, followed: Arc::default() }
+    }
+
     /// The LSN that every answer covers at least, to wait for and to be woken by.
     pub fn projected(&self) -> &Arc<Watermark> {
         &self.projected
@@ -247,11 +253,14 @@ impl Views {
         Ok(payments)
     }
 
-    /// The last event that the views on disk contain.
-    pub(crate) fn stored_position(&self) -> Result<Lsn, ViewFault> {
-        let row = self.store.db().get_cf(self.family(Family::Meta), POSITION_KEY)?;
-        let lsn = row.and_then(|row| row.try_into().ok()).map(u64::from_be_bytes);
-        Ok(lsn.unwrap_or(0))
+    /// How many final payments of a batch are in the views.
+    pub(crate) fn count_final(&self, id: BatchId) -> Result<u64, ViewFault> {
+        let mut count = 0;
+        self.scan(Family::Payments, keys::payments(id, 0), |_, _| {
+            count += 1;
+            Ok(true)
+        })?;
+        Ok(count)
     }
 
     fn family(&self, family: Family) -> &rocksdb::ColumnFamily {
@@ -315,6 +324,13 @@ fn rows_from(
 
 /// Where the views' position is kept, in [`Family::Meta`].
 pub(crate) const POSITION_KEY: &[u8] = b"views";
+
+/// The last event that the views on disk contain.
+pub(crate) fn stored_position(store: &Store) -> Result<Lsn, ViewFault> {
+    let row = store.db().get_cf(store.family(Family::Meta), POSITION_KEY)?;
+    let lsn = row.and_then(|row| row.try_into().ok()).map(u64::from_be_bytes);
+    Ok(lsn.unwrap_or(0))
+}
 
 /// Memory and views can both name a payment whose batch is just leaving memory.
 fn sorted(mut payments: Vec<PaymentId>) -> Vec<PaymentId> {

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::{
     content::{Outcome, Truth},
     random::Random,
-    recording::{Recording, this_program},
+    recording::{Recording, Script, this_program},
     report::{Counts, Page},
     scratch,
     verdicts::{DETECTED, REFUSED, Verdicts},
@@ -31,6 +31,9 @@ pub struct Args {
     /// Decides the journal and the bits.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Old records are removed meanwhile, as `journal.keep_days` does.
+    #[arg(long)]
+    pub keep: bool,
 }
 
 /// The last start of a recording with so many is killed: its log is what a crash leaves.
@@ -38,6 +41,10 @@ const STARTS: u32 = 4;
 const STEPS: usize = 80;
 /// The last block of RocksDB's log: what is cut there can look like a torn tail.
 const LAST_BLOCK: usize = 32 << 10;
+
+fn script(seed: u64, keep: bool) -> Script {
+    Script { seed, starts: STARTS, steps: STEPS, keep }
+}
 
 /// Runs the proof with this program as the one that writes the journal.
 ///
@@ -52,8 +59,8 @@ pub fn run(args: &Args) -> Result<Page> {
 /// # Errors
 /// When it cannot be run to its end.
 pub fn run_with(program: &Path, args: &Args) -> Result<Page> {
-    let recording = Recording::make(program, args.seed, STARTS, STEPS)?;
-    let truth = Truth::read(&recording.journal())?;
+    let recording = Recording::make(program, script(args.seed, args.keep))?;
+    let truth = Truth::of(&recording)?;
     let files = Files::list(&recording.journal())?;
     let mut found = Found::default();
     let share = (recording.folder(), args.seed, args.flips);
@@ -72,8 +79,8 @@ pub fn run_with(program: &Path, args: &Args) -> Result<Page> {
 /// # Errors
 /// When it cannot be done to its end.
 pub fn work(share: &Share) -> Result<()> {
-    let recording = Recording::of(&share.recording);
-    let truth = Truth::read(&recording.journal())?;
+    let recording = Recording::of(&share.recording, script(share.seed, false));
+    let truth = Truth::of(&recording)?;
     let files = Files::list(&recording.journal())?;
     let folder = share.scratch.join("journal");
     for number in share.places() {

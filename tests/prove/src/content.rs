@@ -6,26 +6,37 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use fulgurite_core::{
     Event, Lsn,
     batch::Batch,
     book::{Book, Changed},
     payment::State,
 };
-use fulgurite_journal::{Claim, Groups, Opened, Position, Store, ViewFault, Views, open};
+use fulgurite_journal::{Claim, Groups, Opened, Store, ViewFault, Views, open};
 
-use crate::{history::NOW, recording::options};
+use crate::{
+    history::NOW,
+    recording::{Recording, options},
+};
 
 /// The true events of a journal, from the first.
 #[derive(Clone, Debug, Default)]
-pub struct Truth(Vec<Event>);
+pub struct Truth {
+    events: Vec<Event>,
+    keep_ms: i64,
+}
 
 /// What opening a journal that may be damaged came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It has exactly the true events up to this one, and every view agrees.
-    Same(Lsn),
+    /// It has exactly the true events, and every view agrees.
+    Same {
+        /// The last event.
+        last: Lsn,
+        /// The last event whose record was removed; 0 for none.
+        removed: Lsn,
+    },
     /// It was not opened; why.
     Refused(String),
     /// It was opened, and says itself that something in it is damaged; what.
@@ -41,27 +52,40 @@ struct Expected {
 }
 
 impl Truth {
-    /// Reads a journal that nobody has open and that is whole.
+    /// The events of a recording, whose records may be removed in part.
     ///
     /// # Errors
-    /// When it is not whole.
-    pub fn read(folder: &Path) -> Result<Truth> {
-        let store = Store::open_read_only(folder).context("opening the recorded journal")?;
-        let mut events = Vec::new();
-        for group in Groups::after(&store, Position::default(), None) {
-            events.extend(group?.events);
+    /// When those that are kept are not whole, or others.
+    pub fn of(recording: &Recording) -> Result<Truth> {
+        let truth = Truth { events: recording.events(), keep_ms: recording.keep_ms() };
+        let store = Store::open_read_only(&recording.journal()).context("opening the recording")?;
+        let groups = Groups::kept(&store)?;
+        let last_removed = groups.position().lsn;
+        let mut last = 0;
+        for group in groups {
+            let group = group?;
+            for (lsn, event) in group.numbered() {
+                ensure!(
+                    truth.events.get(lsn as usize - 1) == Some(event),
+                    "event {lsn} is another"
+                );
+            }
+            last = group.end.lsn;
         }
-        Ok(Truth(events))
+        let is_kept = last_removed == 0;
+        ensure!(is_kept == (truth.keep_ms == 0), "records up to {last_removed} were removed");
+        ensure!(last == truth.last(), "{last} events were recorded of {}", truth.last());
+        Ok(truth)
     }
 
     /// The last event.
     pub fn last(&self) -> Lsn {
-        self.0.len() as Lsn
+        self.events.len() as Lsn
     }
 
     fn at(&self, last: Lsn) -> Expected {
         let mut expected = Expected { book: Book::default(), finished: Vec::new() };
-        for (lsn, event) in (1..=last).zip(&self.0) {
+        for (lsn, event) in (1..=last).zip(&self.events) {
             if let Changed::Finished(batch) = expected.book.apply(event, lsn) {
                 expected.finished.extend(expected.book.forget(batch));
             }
@@ -81,7 +105,7 @@ impl Truth {
     }
 
     fn check_opened(&self, folder: &Path, acknowledged: Lsn) -> Outcome {
-        let opened = match open(options(folder), NOW) {
+        let opened = match open(options(folder, self.keep_ms), NOW) {
             Ok(opened) => opened,
             Err(error) => return Outcome::Refused(with_causes(&error)),
         };
@@ -133,7 +157,15 @@ impl Truth {
             Err(error) => return Outcome::Detected(error.to_string()),
         };
         let mut found = Vec::new();
-        for group in Groups::after(&store, Position::default(), None) {
+        let mut groups = match Groups::kept(&store) {
+            Ok(groups) => groups,
+            Err(fault) => return Outcome::Detected(fault.to_string()),
+        };
+        let removed = groups.position().lsn;
+        if removed > 0 && self.keep_ms == 0 {
+            return Outcome::Silent(format!("the events up to {removed} are gone"));
+        }
+        for group in &mut groups {
             match group {
                 Ok(group) => found.extend(group.events),
                 Err(damaged) => return Outcome::Detected(damaged.to_string()),
@@ -141,8 +173,8 @@ impl Truth {
         }
         // The last one is this start's own.
         let found = found.split_last().map_or(&found[..], |(_, found)| found);
-        if found == &self.0[..last as usize] {
-            Outcome::Same(last)
+        if Some(found) == self.events.get(removed as usize..last as usize) {
+            Outcome::Same { last, removed }
         } else {
             Outcome::Silent(format!("the events up to {last} differ"))
         }

@@ -6,11 +6,13 @@ use std::{
     io::{self, BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use fulgurite_core::{Event, Lsn};
-use fulgurite_journal::{JournalOptions, open};
+use fulgurite_journal::{JournalOptions, Opened, open};
 use tempfile::TempDir;
 
 use crate::{
@@ -38,15 +40,37 @@ pub struct Args {
     /// How many steps of a history each start plays.
     #[arg(long)]
     steps: usize,
+    /// Removes records that are so old.
+    #[arg(long)]
+    keep_ms: i64,
 }
+
+/// What a recording is of.
+#[derive(Clone, Copy, Debug)]
+pub struct Script {
+    /// Decides the history.
+    pub seed: u64,
+    /// How many starts there are; every second one is killed.
+    pub starts: u32,
+    /// How many steps of a history each start plays.
+    pub steps: usize,
+    /// Old records are removed meanwhile.
+    pub keep: bool,
+}
+
+/// A history's events are a millisecond apart.
+const KEEP_MS: i64 = 60;
 
 /// Rows of the large batch of each start: more than two write batches of the projector.
 const LARGE_BATCH: u32 = 400;
 
-/// The options of a journal with few events, which takes snapshots all the same.
-pub fn options(folder: &Path) -> JournalOptions {
+/// The options of a journal with few events, which takes snapshots all the same; 0 keeps all of its
+/// records.
+pub fn options(folder: &Path, keep_ms: i64) -> JournalOptions {
     JournalOptions {
         snapshot_every_events: 60,
+        keep_ms,
+        clock: || NOW.plus_ms(60_000),
         ring_events_max: 64,
         projector_groups_max: 16,
         ..JournalOptions::new(folder)
@@ -66,7 +90,7 @@ pub fn play(args: &Args) -> Result<()> {
     }
     history.start(args.start, env!("CARGO_PKG_VERSION"));
     let mut acknowledged = fs::File::create(&args.acknowledged)?;
-    let opened = open(options(&args.folder), NOW)?;
+    let opened = open(options(&args.folder, args.keep_ms), NOW)?;
     ensure!(opened.book == history.book, "what was recovered is not what was acknowledged");
     let mut random = Random::new(args.seed ^ u64::from(args.start) << 32);
     let mut acknowledge = |lsn: Lsn| acknowledged.write_all(&lsn.to_le_bytes());
@@ -81,6 +105,10 @@ pub fn play(args: &Args) -> Result<()> {
             opened.views.projected().block_until(last);
         }
     }
+    // By then enough is old; the thread may take its time, and later states begin behind it.
+    if args.keep_ms > 0 && args.start > 2 {
+        await_removal(&opened)?;
+    }
     if args.start % 2 == 1 {
         opened.running.close();
         return Ok(());
@@ -88,6 +116,16 @@ pub fn play(args: &Args) -> Result<()> {
     println!("done");
     // Until the prover kills this process.
     io::stdin().read_line(&mut String::new())?;
+    Ok(())
+}
+
+/// Waits until old records are removed.
+fn await_removal(opened: &Opened) -> Result<()> {
+    let until = Instant::now() + Duration::from_secs(30);
+    while opened.journal.totals().oldest_lsn == 1 {
+        ensure!(Instant::now() < until, "no record was removed: {:?}", opened.journal.totals());
+        thread::sleep(Duration::from_millis(1));
+    }
     Ok(())
 }
 
@@ -100,32 +138,60 @@ fn steps(history: &mut History, steps: usize) -> Vec<Event> {
     events
 }
 
+/// Its records were removed in part.
+const KEEP_FILE: &str = "keep";
+
 /// A finished recording.
 #[derive(Debug)]
 pub struct Recording {
     folder: PathBuf,
+    script: Script,
     /// Removes the folder with the recording that made it.
     made: Option<TempDir>,
 }
 
 impl Recording {
-    /// Plays `starts` starts with `program`, which must be this program.
+    /// Plays a script with `program`, which must be this program.
     ///
     /// # Errors
     /// When a start fails.
-    pub fn make(program: &Path, seed: u64, starts: u32, steps: usize) -> Result<Recording> {
+    pub fn make(program: &Path, script: Script) -> Result<Recording> {
         let folder = scratch::on_disk()?;
-        let recording = Recording { folder: folder.path().to_owned(), made: Some(folder) };
+        let recording = Recording { folder: folder.path().to_owned(), script, made: Some(folder) };
         fs::create_dir(recording.base())?;
-        for start in 1..=starts {
-            recording.start(program, seed, start, steps)?;
+        if script.keep {
+            fs::write(recording.folder.join(KEEP_FILE), [])?;
+        }
+        for start in 1..=script.starts {
+            recording.start(program, start)?;
         }
         Ok(recording)
     }
 
-    /// The recording that another process made in `folder`.
-    pub fn of(folder: &Path) -> Recording {
-        Recording { folder: folder.to_owned(), made: None }
+    /// The recording that another process made in `folder` of this script; whether records were
+    /// removed is known there.
+    pub fn of(folder: &Path, script: Script) -> Recording {
+        let keep = folder.join(KEEP_FILE).exists();
+        Recording { folder: folder.to_owned(), script: Script { keep, ..script }, made: None }
+    }
+
+    /// Its events, from the first.
+    pub fn events(&self) -> Vec<Event> {
+        let Script { seed, starts, steps, .. } = self.script;
+        let mut history = History::new(seed);
+        let mut events = Vec::new();
+        for epoch in 1..=starts {
+            let version = env!("CARGO_PKG_VERSION");
+            history.start(epoch, version);
+            events.push(Event::EngineStarted { epoch, time: NOW, version: version.into() });
+            events.extend(self::steps(&mut history, steps));
+        }
+        events
+    }
+
+    /// How long its records are kept, in milliseconds; 0 is for ever.
+    pub fn keep_ms(&self) -> i64 {
+        if self.script.keep { KEEP_MS } else { 0 }
     }
 
     /// Where all of it is.
@@ -133,7 +199,8 @@ impl Recording {
         self.made.as_ref().map_or(&self.folder, TempDir::path)
     }
 
-    fn start(&self, program: &Path, seed: u64, start: u32, steps: usize) -> Result<()> {
+    fn start(&self, program: &Path, start: u32) -> Result<()> {
+        let Script { seed, steps, .. } = self.script;
         let mut command = Command::new(program);
         command.arg("record").arg("--folder").arg(self.journal());
         command.arg("--acknowledged").arg(self.folder.join("acknowledged"));
@@ -141,6 +208,7 @@ impl Recording {
         for (name, number) in numbers {
             command.args([name, &number.to_string()]);
         }
+        command.args(["--keep-ms", &self.keep_ms().to_string()]);
         preload::record(&mut command, &self.base(), &self.log())?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("starting the recording")?;

@@ -27,7 +27,7 @@ impl Verdicts {
         place: impl FnOnce() -> String,
     ) -> &'static str {
         match outcome {
-            Outcome::Same(_) => same,
+            Outcome::Same { .. } => same,
             Outcome::Refused(why) => {
                 self.said.add(kind_of_refusal(&why));
                 REFUSED
@@ -58,7 +58,7 @@ mod tests {
     fn every_outcome_has_its_name_and_silent_damage_is_wrong() {
         let mut verdicts = Verdicts::default();
         let mut take = |outcome| verdicts.take(outcome, ["same", "silent"], || "byte 7".to_owned());
-        assert_eq!(take(Outcome::Same(3)), "same");
+        assert_eq!(take(Outcome::Same { last: 3, removed: 0 }), "same");
         assert_eq!(take(Outcome::Refused("record 12 is torn".into())), REFUSED);
         assert_eq!(take(Outcome::Detected("record 13 is torn".into())), DETECTED);
         let mut page = Page::new("page");

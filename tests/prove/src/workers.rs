@@ -59,7 +59,7 @@ pub fn begin(place: u32) -> Result<()> {
 /// When the prover is gone.
 pub fn end(outcome: &Outcome) -> Result<()> {
     let (kind, text) = match outcome {
-        Outcome::Same(lsn) => ("same", lsn.to_string()),
+        Outcome::Same { last, removed } => ("same", format!("{last} {removed}")),
         Outcome::Refused(text) => ("refused", text.replace('\n', " ")),
         Outcome::Detected(text) => ("detected", text.replace('\n', " ")),
         Outcome::Silent(text) => ("silent", text.replace('\n', " ")),
@@ -181,7 +181,10 @@ fn work(
 
 fn outcome(kind: &str, text: &str) -> Result<Outcome> {
     Ok(match kind {
-        "same" => Outcome::Same(text.parse()?),
+        "same" => {
+            let (last, removed) = text.split_once(' ').context("two events")?;
+            Outcome::Same { last: last.parse()?, removed: removed.parse()? }
+        }
         "refused" => Outcome::Refused(text.to_owned()),
         "detected" => Outcome::Detected(text.to_owned()),
         "silent" => Outcome::Silent(text.to_owned()),

@@ -10,20 +10,27 @@ fn program() -> &'static Path {
 
 #[test]
 fn no_crash_of_the_machine_loses_what_was_acknowledged() {
-    let args = power_loss::Args { states: 200, seed: 1, only: None };
-    let page = power_loss::run_with(program(), &args).unwrap();
-    assert!(page.is_clean(), "{}", page.text());
-    let opened = page.count("outcomes", power_loss::WHOLE);
-    assert!(opened > 150, "a proof that opens nothing shows nothing:\n{}", page.text());
+    for (states, keep) in [(200, false), (60, true)] {
+        let args = power_loss::Args { states, seed: 1, keep, only: None };
+        let page = power_loss::run_with(program(), &args).unwrap();
+        assert!(page.is_clean(), "{}", page.text());
+        let opened = page.count("outcomes", power_loss::WHOLE);
+        let text = page.text();
+        assert!(opened > u64::from(states) * 3 / 4, "what opens nothing shows nothing:\n{text}");
+        let behind = page.count("of those that opened whole", power_loss::BEHIND);
+        assert_eq!(behind > u64::from(states) / 4, keep, "{text}");
+    }
 }
 
 #[test]
 fn no_flipped_bit_is_silent() {
-    let args = bit_flips::Args { flips: 280, seed: 1 };
-    let page = bit_flips::run_with(program(), &args).unwrap();
-    assert!(page.is_clean(), "{}", page.text());
-    for seen in [verdicts::REFUSED, bit_flips::HARMLESS] {
-        assert!(page.count("flips", seen) > 0, "{}", page.text());
+    for (flips, keep) in [(280, false), (70, true)] {
+        let args = bit_flips::Args { flips, seed: 1, keep };
+        let page = bit_flips::run_with(program(), &args).unwrap();
+        assert!(page.is_clean(), "{}", page.text());
+        for seen in [verdicts::REFUSED, bit_flips::HARMLESS] {
+            assert!(page.count("flips", seen) > 0, "{}", page.text());
+        }
     }
 }
 

@@ -44,6 +44,9 @@ pub enum DecodeError {
     /// A newer program wrote it.
     #[error("schema {0} is newer than this program knows")]
     NewerSchema(u16),
+    /// A newer program removed old records.
+    #[error("the anchor of retention has format {0}, which is newer than this program knows")]
+    NewerAnchor(u8),
     /// No program wrote it.
     #[error("schema 0 does not exist")]
     NoSchema,

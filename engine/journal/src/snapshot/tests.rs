@@ -7,12 +7,15 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use fulgurite_core::standing::Quarantine;
 
-use super::*;
+use super::{
+    load::{Loading, last_row},
+    *,
+};
 use crate::tests::history::History;
 
 /// The rows of a snapshot of this book, the last one too.
 fn rows(book: &Book) -> Vec<Vec<u8>> {
-    let mut snapshots = Snapshots::new(1);
+    let mut snapshots = Snapshots::new(1, false, None);
     snapshots.start(book, Position { lsn: book.lsn, chain: [7; 32] });
     let mut job = snapshots.job.expect("it was started");
     let encode = |row: Row| {
@@ -41,8 +44,7 @@ fn written_again(row: &[u8]) -> Vec<u8> {
         };
         return job.last_row();
     }
-    let book = Book::default();
-    let mut loading = Loading { book, summaries: HashMap::new(), payments: HashMap::new() };
+    let mut loading = Loading::new(Book::default());
     loading.add(row).expect("it is read");
     let summaries = loading.summaries.into_values().map(Row::Batch);
     let payments = loading.payments.into_values().flatten().map(Row::Payment);

@@ -7,10 +7,9 @@ use std::{
 };
 
 use fulgurite_core::{Event, Lsn};
-use rocksdb::WriteBatch;
 use tempfile::TempDir;
 
-use super::{Fixture, NOW, history::History, options};
+use super::{Fixture, NOW, history::History, options, refused, tamper};
 use crate::{
     OpenError, Store, StoreError, Verdict, codec, dump,
     dump::DumpOptions,
@@ -28,13 +27,6 @@ fn killed() -> (TempDir, Lsn) {
     history.start(1, env!("CARGO_PKG_VERSION"));
     fixture.play(&mut history, 300);
     (fixture.killed(), fixture.last())
-}
-
-fn refused(folder: &Path) -> OpenError {
-    match open(options(folder), NOW) {
-        Ok(_) => panic!("a damaged journal was opened"),
-        Err(error) => error,
-    }
 }
 
 /// The log file with the most bytes written to it.
@@ -253,14 +245,6 @@ fn a_journal_without_its_watermark_file_is_not_called_clean() {
         let report = Report { records, ..verify(folder.path()) };
         assert_eq!(watermark_verdict(folder.path(), None, &report), verdict);
     }
-}
-
-/// Changes a stopped journal's records behind its back.
-fn tamper(folder: &Path, change: impl FnOnce(&Store, &mut WriteBatch)) {
-    let store = Store::open(folder).unwrap();
-    let mut batch = WriteBatch::default();
-    change(&store, &mut batch);
-    store.write_synced(batch).unwrap();
 }
 
 /// Appends a record to a stopped journal as another program might.

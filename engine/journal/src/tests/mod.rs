@@ -5,13 +5,16 @@ mod damage;
 pub(crate) mod history;
 mod lookups;
 mod recovery;
+mod retention;
+mod retention_starts;
 
 use std::{collections::BTreeSet, ffi::OsString, path::Path};
 
 use fulgurite_core::{Event, Lsn, UnixMs, port::Journal};
+use rocksdb::WriteBatch;
 use tempfile::TempDir;
 
-use crate::{Fault, JournalOptions, Opened, open};
+use crate::{Fault, JournalOptions, OpenError, Opened, Store, open};
 
 use history::History;
 
@@ -23,6 +26,7 @@ fn options(folder: &Path) -> JournalOptions {
         snapshot_every_events: 40,
         ring_events_max: 64,
         projector_groups_max: 4,
+        clock: || NOW.plus_ms(60_000),
         fault: Fault(|message| panic!("{message}")),
         ..JournalOptions::new(folder)
     }
@@ -40,8 +44,13 @@ impl Fixture {
     }
 
     fn in_folder(folder: TempDir) -> Fixture {
-        let opened = open(options(folder.path()), NOW).unwrap();
-        Fixture { folder, opened }
+        Fixture::keeping(folder, 0)
+    }
+
+    /// Removes records that are older than this; a history's events are a millisecond apart.
+    fn keeping(folder: TempDir, keep_ms: i64) -> Fixture {
+        let options = JournalOptions { keep_ms, ..options(folder.path()) };
+        Fixture { opened: open(options, NOW).unwrap(), folder }
     }
 
     /// A journal that writes no snapshots and has no rows of views behind its last records, and
@@ -85,6 +94,27 @@ impl Fixture {
     fn last(&self) -> Lsn {
         self.opened.journal.last()
     }
+}
+
+/// Why a journal that must not be opened is not.
+fn refused(folder: &Path) -> OpenError {
+    refused_keeping(folder, 0)
+}
+
+/// The same of an engine that removes records so old.
+fn refused_keeping(folder: &Path, keep_ms: i64) -> OpenError {
+    match open(JournalOptions { keep_ms, ..options(folder) }, NOW) {
+        Ok(_) => panic!("it was opened"),
+        Err(error) => error,
+    }
+}
+
+/// Changes a stopped journal's rows behind its back.
+fn tamper(folder: &Path, change: impl FnOnce(&Store, &mut WriteBatch)) {
+    let store = Store::open(folder).unwrap();
+    let mut batch = WriteBatch::default();
+    change(&store, &mut batch);
+    store.write_synced(batch).unwrap();
 }
 
 /// Copies a folder that may be in use: begins again when RocksDB added or removed a file meanwhile.

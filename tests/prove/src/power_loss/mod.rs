@@ -18,7 +18,7 @@ use self::disk::{Disk, Loss};
 use crate::{
     content::{Outcome, Truth},
     random::Random,
-    recording::{Recording, this_program},
+    recording::{Recording, Script, this_program},
     report::{Counts, Page},
     scratch,
     verdicts::{DETECTED, REFUSED, Verdicts},
@@ -34,6 +34,9 @@ pub struct Args {
     /// Decides the journal and the states.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Old records are removed meanwhile, as `journal.keep_days` does.
+    #[arg(long)]
+    pub keep: bool,
     /// Opens only the state with this number, and leaves it for you to look at.
     #[arg(long, value_name = "NUMBER")]
     pub only: Option<u32>,
@@ -43,6 +46,10 @@ pub struct Args {
 const STARTS: u32 = 6;
 /// How many steps of a history each start plays.
 const STEPS: usize = 60;
+
+fn script(seed: u64, keep: bool) -> Script {
+    Script { seed, starts: STARTS, steps: STEPS, keep }
+}
 
 /// Runs the proof with this program as the one that writes the journal.
 ///
@@ -57,7 +64,7 @@ pub fn run(args: &Args) -> Result<Page> {
 /// # Errors
 /// When it cannot be run to its end.
 pub fn run_with(program: &Path, args: &Args) -> Result<Page> {
-    let recording = Recording::make(program, args.seed, STARTS, STEPS)?;
+    let recording = Recording::make(program, script(args.seed, args.keep))?;
     let proof = Proof::load(&recording)?;
     if let Some(only) = args.only {
         return proof.open_one(args, only);
@@ -76,7 +83,7 @@ pub fn run_with(program: &Path, args: &Args) -> Result<Page> {
 /// # Errors
 /// When it cannot be done to its end.
 pub fn work(share: &Share) -> Result<()> {
-    let proof = Proof::load(&Recording::of(&share.recording))?;
+    let proof = Proof::load(&Recording::of(&share.recording, script(share.seed, false)))?;
     let plan = proof.plan(share.seed, share.total);
     let mut disk = Disk::new(&proof.record, &proof.base);
     let mut made = 0;
@@ -110,7 +117,7 @@ impl Proof {
     fn load(recording: &Recording) -> Result<Proof> {
         let record = fs::read(recording.log())?;
         let calls = log::read(&record)?;
-        let truth = Truth::read(&recording.journal())?;
+        let truth = Truth::of(recording)?;
         ensure!(truth.last() > 100, "the recording has only {} events", truth.last());
         Ok(Proof { record, calls, base: recording.base(), truth })
     }
@@ -153,12 +160,17 @@ impl Proof {
 struct Found {
     states: Counts,
     outcomes: Counts,
+    /// How many of the whole ones began behind removed records.
+    behind: u64,
     verdicts: Verdicts,
 }
 
 impl Found {
     fn note(&mut self, state: &State, outcome: Outcome) {
         self.states.add(state.loss.name());
+        if matches!(outcome, Outcome::Same { removed: 1.., .. }) {
+            self.behind += 1;
+        }
         let name = self.verdicts.take(outcome, [WHOLE, SILENT], || {
             format!("state {} ({})", state.number, state.loss.name())
         });
@@ -184,6 +196,9 @@ impl Found {
             page.wrong("less than half of the states opened");
         }
         page.table("outcomes", counts);
+        if args.keep {
+            page.table("of those that opened whole", [(BEHIND, self.behind)]);
+        }
         self.verdicts.show(&mut page, "refusals");
         page.note(
             "Every state has all files as they were synced; of what was not synced, parts. Names \
@@ -196,5 +211,7 @@ impl Found {
 
 /// Everything acknowledged is there.
 pub const WHOLE: &str = "opened, everything acknowledged is there";
+/// Retention had removed records before the crash.
+pub const BEHIND: &str = "begin behind removed records";
 /// The promise is broken.
 pub const SILENT: &str = "SILENT: fewer or other events or views";
