@@ -10,7 +10,7 @@ use std::{collections::HashMap, fmt::Write, process::ExitCode, time::Instant};
 use anyhow::{Result, ensure};
 use clap::Args;
 use fulgurite_proto::lnrpc::htlc_attempt::HtlcStatus;
-use fulgurite_tests::regtest::{Invoice, Network, Node, pay_naively};
+use fulgurite_tests::regtest::{Binaries, Invoice, Network, Node, pay_naively};
 use serde::Serialize;
 
 use crate::{
@@ -96,11 +96,19 @@ struct Paid {
     not_paid: u64,
 }
 
-/// Measures and prints; 1 when an accepted payment was not paid, or one was paid twice.
+/// The exit code when it could not be run.
+const NOT_RUN: u8 = 2;
+
+/// Measures and prints; 1 when an accepted payment was not paid, or one was paid twice; 2 when the
+/// programs of lnd are missing (`scripts/setup --with-go`).
 ///
 /// # Errors
-/// When the programs of lnd are missing (`scripts/setup --with-go`), or one does not do its part.
+/// When one of them does not do its part.
 pub async fn run(args: LndArgs) -> Result<ExitCode> {
+    if let Err(error) = Binaries::find() {
+        eprintln!("error: {error:#}");
+        return Ok(ExitCode::from(NOT_RUN));
+    }
     let (machine, commit) = (Machine::now(), report::commit());
     let cases = measure(args.payments as usize, args.rounds).await?;
     let wrong = cases.iter().filter_map(Compared::wrong).collect::<Vec<_>>();

@@ -26,7 +26,7 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 every limit of the scenario was kept; 1 one was not; 2 it could not be run; 3 the
 generator itself lagged, the run says nothing; 130 interrupted, the report is of what was run.
 smoke, ingest, restart, history, bench and lnd: 0 every payment came out right, 1 one did not; never
-for a time. plan-check: 1 also when a fleet did not do what was planned. bench: 2 what it lacks.";
+for a time. plan-check: 1 also when a fleet did not do what was planned. bench, lnd: 2 what they lack.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
