@@ -25,7 +25,7 @@ use crate::{
     projector::Projector,
     reader::{Damaged, Groups},
     record::Position,
-    retention::Retention,
+    retention::{EVENTS_OF_A_TURN, Retention},
     snapshot::{self, Loaded, Snapshots, Take},
     store::{self, Store, StoreError},
     stored::Broken,
@@ -122,7 +122,7 @@ pub enum OpenError {
     #[error(
         "the records up to event {removed} were removed by retention, but the watermark file says \
          that event {acknowledged} was the last that was acknowledged: it is of an older copy or \
-         of another journal, so put the right one there"
+         of another journal, so put the right one there, or none when it is lost"
     )]
     OldWatermark {
         /// The last event that was removed.
@@ -162,7 +162,7 @@ pub struct Opened {
     pub running: Running,
 }
 
-/// The journal's threads. Dropped, they run on until the process ends.
+/// The journal's threads. Dropped, they run on until the process ends, but for retention.
 pub struct Running {
     journal: JournalHandle,
     writer: JoinHandle<()>,
@@ -305,7 +305,8 @@ fn start_retention(
     let (store, keep_ms, fault) = (Arc::clone(store), options.keep_ms, options.fault);
     let (close, closed) = crossbeam_channel::bounded(0);
     let watermark = Store::watermark_path(&options.folder);
-    let retention = Retention { store, watermark, keep_ms, clock, closed };
+    let events_of_a_turn = EVENTS_OF_A_TURN;
+    let retention = Retention { store, watermark, keep_ms, clock, events_of_a_turn, closed };
     let shared = Arc::clone(shared);
     let (sender, receiver) = crossbeam_channel::bounded(1);
     projector.tell(sender);

@@ -206,10 +206,10 @@ impl Projector {
             if lsn < self.stored {
                 return Ok(());
             }
-            // What is not finished was written as it was here.
+            // What is not finished was written as it was here, or a part of what came next was.
             let open = book.batches.values().flat_map(|batch| &batch.payments);
             open.filter(|payment| payment.is_final())
-                .try_for_each(|payment| views.check_payment(payment))
+                .try_for_each(|payment| views.check_ended(payment))
         })
     }
 

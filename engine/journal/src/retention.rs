@@ -19,7 +19,7 @@ use std::{
     mem::{self, Discriminant},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
@@ -44,7 +44,9 @@ use crate::{
 const FILES_AT_ONCE: usize = 8;
 /// So many events are compared at once.
 const EVENTS_AT_ONCE: usize = 2_000;
-/// The wait between two steps: others want the disk and the processor, too.
+/// After so many events what was compared goes: a restart must not begin again at the first.
+pub(crate) const EVENTS_OF_A_TURN: u64 = 500_000;
+/// The shortest wait between two steps: others want the disk and the processor, too.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// A snapshot became whole, and there was one before it.
@@ -110,6 +112,8 @@ pub(crate) struct Retention {
     /// How long they are kept, in milliseconds.
     pub(crate) keep_ms: i64,
     pub(crate) clock: Clock,
+    /// So many events go at once; a few more where uploads or records are large.
+    pub(crate) events_of_a_turn: u64,
     /// Its other end is gone when the journal is closed.
     pub(crate) closed: Receiver<()>,
 }
@@ -140,9 +144,10 @@ impl Retention {
     }
 
     fn turn(&self, snapshots: Snapshotted, shared: &Shared) -> Result<(), NotRemoved> {
-        if let Some(anchor) = self.due(snapshots)? {
+        while let Some(anchor) = self.due(snapshots)? {
             self.decide(&anchor)?;
             shared.counters.set_oldest(anchor.position.lsn + 1, anchor.time);
+            self.remove_files()?;
         }
         self.remove_files().map(drop)
     }
@@ -168,9 +173,8 @@ impl Retention {
         if stored < older {
             return Err(NotRemoved::Views(stored));
         }
-        self.compare(Audit::new(&views, &book), start, &mark, older)?;
-        let (position, keep_ms) = (mark.position, self.keep_ms);
-        Ok(Some(Anchor { position, time: mark.time, removed: now, keep_ms }))
+        let position = self.compare(Audit::new(&views, &book), start, &mark, older)?;
+        Ok(Some(Anchor { position, time: mark.time, removed: now, keep_ms: self.keep_ms }))
     }
 
     /// What a start would load; `None` when the snapshot went because of a newer one, of which the
@@ -188,48 +192,53 @@ impl Retention {
         }
     }
 
-    /// Reads the records from `start` to the mark, which must continue each other, with the first
-    /// that stays, and compares them with what stays.
+    /// Reads records from `start` on, up to the mark at most, which must continue each other, with
+    /// the first that stays, and compares them with what stays. Answers up to where.
     fn compare(
         &self,
         mut audit: Audit<'_>,
         start: Position,
         mark: &Mark,
         older: Lsn,
-    ) -> Result<(), NotRemoved> {
+    ) -> Result<Position, NotRemoved> {
         let mut groups = Groups::after(&self.store, start, None);
-        let (mut events, mut at_mark) = (0, false);
+        let (mut events, mut end, mut began) = (0, None, Instant::now());
         loop {
             let group = groups.next().transpose()?;
             let lsn = groups.position().lsn + 1;
             let group = group.ok_or(Damaged { lsn, damage: Damage::Missing })?;
-            compare_group(&mut audit, &group, mark.position.lsn, older)?;
-            let is_behind = group.first_lsn > mark.position.lsn;
-            at_mark |= group.end == mark.position;
-            if is_behind && !at_mark {
+            compare_group(&mut audit, &group, end.is_none(), older)?;
+            if end.is_some() && (!audit.waits() || group.end.lsn >= older) {
+                break;
+            }
+            if end.is_none() && group.end.lsn >= mark.position.lsn && group.end != mark.position {
                 let lsn = mark.position.lsn;
                 return Err(Damaged { lsn, damage: Damage::Chain }.into());
             }
-            if is_behind && (!audit.waits() || group.end.lsn >= older) {
-                break;
+            let is_enough = group.end.lsn - start.lsn >= self.events_of_a_turn;
+            if end.is_none() && (is_enough || group.end == mark.position) {
+                end = Some(group.end);
             }
             events += group.events.len();
             if events >= EVENTS_AT_ONCE {
-                events = 0;
-                self.pause()?;
+                self.pause(began.elapsed())?;
+                (events, began) = (0, Instant::now());
                 // An iterator keeps from being removed all that was there when it was made.
                 groups = Groups::after(&self.store, groups.position(), None);
             }
         }
-        audit.end().map_err(|broken| NotRemoved::Alone { lsn: mark.position.lsn, broken })
+        let end = end.unwrap_or(start);
+        audit.end().map_err(|broken| NotRemoved::Alone { lsn: end.lsn, broken })?;
+        Ok(end)
     }
 
     fn is_closed(&self) -> bool {
         self.closed.try_recv() == Err(TryRecvError::Disconnected)
     }
 
-    fn pause(&self) -> Result<(), NotRemoved> {
-        match self.closed.recv_timeout(PAUSE) {
+    /// Waits as long as the work before took.
+    fn pause(&self, took: Duration) -> Result<(), NotRemoved> {
+        match self.closed.recv_timeout(took.max(PAUSE)) {
             Err(RecvTimeoutError::Disconnected) => Err(NotRemoved::Closed),
             _ => Ok(()),
         }
@@ -265,21 +274,21 @@ impl Retention {
             if let Some(end) = ends.last() {
                 self.store.remove_files_of_records(*end).map_err(NotRemoved::Files)?;
             }
-            self.pause()?;
+            self.pause(PAUSE)?;
         }
         Ok(files.len())
     }
 }
 
-/// What goes ends with event `last`; what stays is compared as it was after event `older`.
+/// What stays is as it was after event `older`; of a group that stays, too, nothing else counts.
 fn compare_group(
     audit: &mut Audit<'_>,
     group: &Group,
-    last: Lsn,
+    goes: bool,
     older: Lsn,
 ) -> Result<(), NotRemoved> {
     for (lsn, event) in group.numbered().take_while(|(lsn, _)| *lsn <= older) {
-        let compared = match lsn <= last {
+        let compared = match goes {
             true => audit.event(lsn, event),
             false => audit.later(event),
         };

@@ -37,7 +37,7 @@ pub(crate) use load::{Loaded, Take, load, load_one};
 /// Takes snapshots, a chunk at a time.
 pub(crate) struct Snapshots {
     every_events: u64,
-    /// Two are kept, and where each ends is marked for retention.
+    /// Two are kept, for retention.
     two: bool,
     events: u64,
     /// How many rows the last one had.
@@ -158,9 +158,8 @@ impl Snapshots {
             return Ok(None);
         }
         rows.snapshot(row_key(job.end.lsn, LAST_NUMBER), &job.last_row())?;
-        if self.two {
-            rows.mark(&Mark { position: job.end, time: job.time })?;
-        }
+        // Also without retention: when it begins, it finds places that are old.
+        rows.mark(&Mark { position: job.end, time: job.time })?;
         rows.write()?;
         self.last_rows = u64::from(job.count);
         let (newest, before) = (job.end.lsn, self.newest.replace(job.end.lsn));

@@ -96,6 +96,21 @@ impl Views {
         self.check_found(payment)
     }
 
+    /// A payment that was final so must be stored as it was, or as it became since then: what
+    /// failed may have been paid after all. Its rows may be written anew between two looks.
+    pub(crate) fn check_ended(&self, payment: &Payment) -> Result<(), Broken> {
+        self.check_ended_once(payment).or_else(|_| self.check_ended_once(payment))
+    }
+
+    fn check_ended_once(&self, payment: &Payment) -> Result<(), Broken> {
+        match self.stored_payment(payment.id)? {
+            Some(stored) if stored == *payment || stored.version > payment.version => {
+                self.check_found(&stored)
+            }
+            _ => Err(Broken::Differs(format!("{} is stored as something else", payment.id))),
+        }
+    }
+
     /// A finished batch must be stored as it is, with all of its payments.
     pub(crate) fn check_finished(&self, batch: &Batch) -> Result<(), Broken> {
         let accepted = &batch.summary.accepted;

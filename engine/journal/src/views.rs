@@ -103,7 +103,7 @@ impl Views {
         }
         let mut payments = Vec::new();
         let range = keys::payments(id, after_row);
-        self.scan(Family::Payments, range, |_, row| {
+        self.scan(Family::Payments, range, true, |_, row| {
             if payments.len() < limit {
                 let payment = codec::decode_payment(row)?;
                 if keep(&payment.state) {
@@ -128,7 +128,7 @@ impl Views {
             return Ok(changes);
         }
         let mut changes = Vec::new();
-        self.scan(Family::Payments, keys::payments(id, 0), |key, row| {
+        self.scan(Family::Payments, keys::payments(id, 0), true, |key, row| {
             let version = codec::payment_version(row)?;
             if let Some(payment) = keys::payment_at_end(key)
                 && (version, payment.row()) > after
@@ -246,7 +246,7 @@ impl Views {
     /// Reads the final payments of a batch from the views, whatever is in memory.
     pub(crate) fn final_payments(&self, id: BatchId) -> Result<Vec<Payment>, ViewFault> {
         let mut payments = Vec::new();
-        self.scan(Family::Payments, keys::payments(id, 0), |_, row| {
+        self.scan(Family::Payments, keys::payments(id, 0), false, |_, row| {
             payments.push(codec::decode_payment(row)?);
             Ok(true)
         })?;
@@ -256,7 +256,7 @@ impl Views {
     /// How many final payments of a batch are in the views.
     pub(crate) fn count_final(&self, id: BatchId) -> Result<u64, ViewFault> {
         let mut count = 0;
-        self.scan(Family::Payments, keys::payments(id, 0), |_, _| {
+        self.scan(Family::Payments, keys::payments(id, 0), false, |_, _| {
             count += 1;
             Ok(true)
         })?;
@@ -284,13 +284,16 @@ impl Views {
         self.store.db().raw_iterator_cf_opt(self.family(family), options)
     }
 
+    /// Shows the rows of a range; `keeps` their blocks for whoever asks next.
     fn scan(
         &self,
         family: Family,
         (from, to): ([u8; 16], [u8; 16]),
+        keeps: bool,
         row: impl FnMut(&[u8], &[u8]) -> Result<bool, ViewFault>,
     ) -> Result<(), ViewFault> {
         let mut options = ReadOptions::default();
+        options.fill_cache(keeps);
         options.set_iterate_upper_bound(to.to_vec());
         let mut rows = self.store.db().raw_iterator_cf_opt(self.family(family), options);
         rows_from(&mut rows, &from, row)

@@ -110,13 +110,17 @@ impl Truth {
             Err(error) => return Outcome::Refused(with_causes(&error)),
         };
         let last = opened.book.lsn - 1;
+        let removed = opened.journal.totals().oldest_lsn - 1;
         let views = self.check_views(&opened, last, acknowledged);
         let Opened { running, views: open_views, journal, .. } = opened;
         running.close();
         // They hold the database, which tidies up in the background.
         drop((open_views, journal));
         match views {
-            Ok(Ok(())) => self.check_events(folder, last),
+            Ok(Ok(())) => match self.check_events(folder, last) {
+                Outcome::Same { last, .. } => Outcome::Same { last, removed },
+                other => other,
+            },
             Ok(Err(silent)) => Outcome::Silent(silent),
             Err(fault) => Outcome::Detected(with_causes(&fault)),
         }
@@ -140,6 +144,15 @@ impl Truth {
         expected.book.apply(&Event::EngineStarted { epoch, time: NOW, version }, last + 1);
         if opened.book != expected.book {
             return Ok(Err(format!("what is open after {last} differs")));
+        }
+        for event in &self.events[..last as usize] {
+            if let Event::PaidElsewhere { hashes, .. } = event {
+                for hash in hashes.iter() {
+                    if opened.views.hash_claim(*hash)?.is_none_or(|claim| !claim.paid) {
+                        return Ok(Err(format!("{hash}, paid elsewhere, is free after {last}")));
+                    }
+                }
+            }
         }
         for batch in expected.finished.iter().chain(expected.book.batches.values()) {
             if let Err(what) = compare(&opened.views, batch)? {

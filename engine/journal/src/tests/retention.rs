@@ -72,7 +72,7 @@ fn retention(fixture: &Fixture) -> Retention {
     let clock = Clock::new(|| NOW.plus_ms(60_000), NOW);
     // Nobody closes it.
     let closed = crossbeam_channel::never();
-    Retention { store, watermark, keep_ms: KEEP_MS, clock, closed }
+    Retention { store, watermark, keep_ms: KEEP_MS, clock, events_of_a_turn: 10_000, closed }
 }
 
 /// A journal whose old records went, and where it begins.
@@ -243,6 +243,27 @@ fn whole_files_go_and_a_death_anywhere_in_between_opens_and_is_gone_on_with() {
         }
         assert_eq!(verify(fixture.close().path()).verdict, Verdict::Clean, "death {at}");
     }
+}
+
+#[test]
+fn much_goes_in_turns_that_each_end_with_an_anchor() {
+    let (fixture, history) = played(7);
+    let snapshots = newest_snapshots(&fixture).unwrap();
+    let last = retention(&fixture).due(snapshots).unwrap().unwrap().position;
+    let retention = Retention { events_of_a_turn: 100, ..retention(&fixture) };
+    let mut ends = vec![0];
+    while let Some(anchor) = retention.due(snapshots).unwrap() {
+        let before = ends[ends.len() - 1];
+        assert!(anchor.position.lsn > before && anchor.position.lsn <= last.lsn, "{anchor:?}");
+        retention.decide(&anchor).unwrap();
+        ends.push(anchor.position.lsn);
+        let report = verify(fixture.killed().path());
+        assert_eq!((report.verdict, report.removed), (Verdict::Clean, Some(anchor)));
+    }
+    assert!(ends.len() > 3, "{ends:?}");
+    assert_eq!(anchor::start(anchor::read(store(&fixture)).unwrap()), last);
+    let opened = Fixture::keeping(fixture.killed(), KEEP_MS).opened;
+    assert_eq!(opened.book.batches, history.book.batches);
 }
 
 #[test]

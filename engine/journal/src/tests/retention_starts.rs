@@ -118,7 +118,7 @@ fn what_a_newer_program_wrote_is_no_damage() {
 }
 
 #[test]
-fn without_retention_one_snapshot_is_kept_and_nothing_is_marked() {
+fn without_retention_one_snapshot_is_kept_and_all_are_marked() {
     let (fixture, mut history) = (Fixture::new(), History::new(5));
     history.start(1, env!("CARGO_PKG_VERSION"));
     while fixture.opened.journal.totals().snapshots < 3 {
@@ -126,7 +126,8 @@ fn without_retention_one_snapshot_is_kept_and_nothing_is_marked() {
         fixture.play(&mut history, 20);
     }
     let store = Store::open(fixture.close().path()).unwrap();
-    assert_eq!(anchor::newest_marks(&store, 1).unwrap(), []);
+    // Retention that begins later finds old places.
+    assert!(anchor::newest_marks(&store, 9).unwrap().len() >= 3);
     assert_eq!(anchor::read(&store).unwrap(), None);
     let rows = store.db().iterator_cf(store.family(Family::Snapshots), IteratorMode::Start);
     let last_rows = rows.filter(|row| row.as_ref().unwrap().0.ends_with(&[255; 4]));

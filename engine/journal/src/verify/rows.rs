@@ -59,7 +59,13 @@ fn hashes(views: &Views, payments: u64) -> Result<(), Broken> {
 }
 
 fn batches(views: &Views) -> Result<(), Broken> {
+    let (mut batches, mut keys) = (0_u64, 0_u64);
+    each(views, Family::Keys, |_, _| {
+        keys += 1;
+        Ok(())
+    })?;
     each(views, Family::Batches, |_, row| {
+        batches += 1;
         let summary = codec::decode_summary(row).map_err(ViewFault::from)?;
         let id = summary.accepted.batch;
         let all = u64::from(summary.counts.total() - summary.counts.refused);
@@ -69,7 +75,11 @@ fn batches(views: &Views) -> Result<(), Broken> {
             return Err(Broken::Differs(what));
         }
         views.check_key(&summary)
-    })
+    })?;
+    match batches == keys {
+        true => Ok(()),
+        false => Err(Broken::Differs(format!("{keys} idempotency keys are of {batches} batches"))),
+    }
 }
 
 fn each(
