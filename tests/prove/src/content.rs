@@ -59,6 +59,8 @@ impl Truth {
     pub fn of(recording: &Recording) -> Result<Truth> {
         let truth = Truth { events: recording.events(), keep_ms: recording.keep_ms() };
         let store = Store::open_read_only(&recording.journal()).context("opening the recording")?;
+        let has_first = Groups::holding(&store, 1).next().is_some_and(|first| first.is_ok());
+        ensure!(has_first == (truth.keep_ms == 0), "the first record is there: {has_first}");
         let groups = Groups::kept(&store)?;
         let last_removed = groups.position().lsn;
         let mut last = 0;

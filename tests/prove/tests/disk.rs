@@ -10,7 +10,7 @@ fn program() -> &'static Path {
 
 #[test]
 fn no_crash_of_the_machine_loses_what_was_acknowledged() {
-    for (states, keep) in [(200, false), (60, true)] {
+    for (states, keep) in [(200, false), (40, true)] {
         let args = power_loss::Args { states, seed: 1, keep, only: None };
         let page = power_loss::run_with(program(), &args).unwrap();
         assert!(page.is_clean(), "{}", page.text());
@@ -24,7 +24,7 @@ fn no_crash_of_the_machine_loses_what_was_acknowledged() {
 
 #[test]
 fn no_flipped_bit_is_silent() {
-    for (flips, keep) in [(280, false), (70, true)] {
+    for (flips, keep) in [(280, false), (42, true)] {
         let args = bit_flips::Args { flips, seed: 1, keep };
         let page = bit_flips::run_with(program(), &args).unwrap();
         assert!(page.is_clean(), "{}", page.text());
