@@ -1,6 +1,7 @@
 //! Tells the run what is due, from a thread of its own: a busy runtime cannot make it late.
 
 use std::{
+    num::NonZeroU64,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,9 +16,13 @@ use super::schedule::Schedule;
 
 /// It looks this often whether it should stop.
 const LOOK: Duration = Duration::from_millis(100);
-/// It sleeps at least so long, and then hands over all that is due: at 10,000 arrivals a second
-/// waking for each of them would take a share of a processor that the run is measured on.
+/// With many arrivals it sleeps at least so long, and then hands over all that is due: at 10,000 a
+/// second waking for each of them would take a share of a processor that the run is measured on.
 const SLEEP_MIN: Duration = Duration::from_micros(200);
+/// So many a second are many. With fewer, each has its own waking: what is slept too long is lag.
+const MANY_PER_S: f64 = 4_000.0;
+/// How much later than asked the kernel may wake this thread, in nanoseconds; it is 50 us else.
+const SLACK: Option<NonZeroU64> = NonZeroU64::new(1);
 
 /// One arrival: payments that are due together.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +42,11 @@ pub(crate) fn pace(
     due: Vec<UnboundedSender<Arrival>>,
 ) {
     let (arrivals, stop) = (schedule.arrivals(), Arc::clone(stop));
+    let sleep_min =
+        if schedule.arrivals_per_s() > MANY_PER_S { SLEEP_MIN } else { Duration::from_nanos(1) };
     thread::spawn(move || {
+        // Where it is refused, arrivals are 50 us later, and their lag says so.
+        let _ = rustix::thread::set_current_timer_slack(SLACK);
         for ((number, after), due) in (0..).zip(arrivals).zip(due.iter().cycle()) {
             let planned = start + after;
             loop {
@@ -48,7 +57,7 @@ pub(crate) fn pace(
                 if left.is_zero() {
                     break;
                 }
-                thread::sleep(left.clamp(SLEEP_MIN, LOOK));
+                thread::sleep(left.clamp(sleep_min, LOOK));
             }
             if due.send(Arrival { number, planned }).is_err() {
                 return;

@@ -84,6 +84,12 @@ impl Schedule {
         Duration::from_secs_f64(self.stages.iter().map(|stage| stage.seconds).sum())
     }
 
+    /// How many arrivals are due a second, on average.
+    pub fn arrivals_per_s(&self) -> f64 {
+        let payments: f64 = self.stages.iter().map(Stage::payments).sum();
+        payments / self.each / self.lasts().as_secs_f64()
+    }
+
     /// The time of each arrival, from the run's beginning, in order.
     pub fn arrivals(&self) -> Arrivals {
         Arrivals {
@@ -184,6 +190,8 @@ mod tests {
         for (number, time) in all.iter().enumerate() {
             assert!((time - number as f64 / 1_000.0).abs() < 1e-8, "{number}: {time}");
         }
+        let schedule = Schedule::new(&[stage(1_000.0, None, 3.0)], Spacing::Constant, 1, 100);
+        assert!((schedule.unwrap().arrivals_per_s() - 10.0).abs() < 1e-9);
         let batches = times(&[stage(1_000.0, None, 3.0)], Spacing::Constant, 100);
         assert_eq!(batches.len(), 30);
         assert!((batches[29] - 2.9).abs() < 1e-8);
