@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use fulgurite_core::{
-    BatchId, FeePolicy, Lsn, Msat, Order, PaymentHash, UnixMs,
+    Lsn, Msat, Order, PaymentHash, UnixMs,
     batch::Batch,
     breaker,
     channel::{self, Channel},
     node::{self, Node},
-    order::{Accepted, BatchOptions, Priority},
+    order::{Accepted, BatchOptions},
     port::ChannelInfo,
-    window,
+    testing, window,
 };
 
 use crate::{AMOUNT, FEE_LIMIT, NOW, order, payment_id};
@@ -33,36 +33,13 @@ pub fn hash(number: u32) -> PaymentHash {
 
 /// A batch of `rows` payments that wait for their first attempt.
 pub fn batch(rows: u32) -> Batch {
-    let options = BatchOptions {
-        start_paused: false,
-        accept_valid: true,
-        priority: Priority::Normal,
-        in_flight_max: MANY,
-        payments_per_second_max: 0,
-        per_destination_in_flight_max: 0,
-        failed_count_max: 0,
-        failed_percent_max: 0,
-        fee_policy: FeePolicy { base: FEE_LIMIT, proportional_ppm: 0 },
-        deadline: None,
-        attempts_max: 5,
-        cltv_limit_blocks: 1_008,
-    };
-    let id: BatchId = payment_id().batch();
+    let options = BatchOptions { in_flight_max: MANY, ..testing::options() };
     let accepted = Accepted {
-        batch: id,
-        account: "default".into(),
-        idempotency_key: "key".into(),
-        fingerprint: [0; 32],
-        content_digest: "".into(),
-        single: false,
-        options,
-        description: None,
-        metadata: Vec::new(),
-        order_count: rows,
-        refused: Vec::new(),
+        batch: payment_id().batch(),
         amount: AMOUNT,
         fee_limit: FEE_LIMIT,
         time: NOW,
+        ..testing::accepted(options, rows)
     };
     let orders: Vec<(u32, Arc<Order>)> = (1..=rows).map(|row| (row, Arc::new(order()))).collect();
     let lsn: Lsn = 1;

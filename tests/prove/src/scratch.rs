@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -47,8 +47,8 @@ pub fn keep(folder: TempDir) -> PathBuf {
     path
 }
 
-/// How often a folder in which a process still writes is removed again.
-const TRIES: u32 = 40;
+/// For how long a folder in which a process still writes is removed again.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Every folder that was made and not kept.
 fn made() -> Vec<PathBuf> {
@@ -56,15 +56,11 @@ fn made() -> Vec<PathBuf> {
 }
 
 fn remove(folders: &[PathBuf]) {
+    let until = Instant::now() + PATIENCE;
     for folder in folders {
-        for _ in 0..TRIES {
-            match fs::remove_dir_all(folder) {
-                // Who was stopped with us may be at it yet.
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    thread::sleep(Duration::from_millis(25));
-                }
-                _ => break,
-            }
+        // Who was stopped with us may be at it yet: it is gone when nobody writes into it any more.
+        while fs::remove_dir_all(folder).is_err() && folder.exists() && Instant::now() < until {
+            thread::yield_now();
         }
     }
 }
