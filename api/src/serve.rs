@@ -10,6 +10,7 @@
 
 mod files;
 mod gauges;
+mod memory;
 mod options;
 mod reload;
 
@@ -85,6 +86,8 @@ pub fn run(args: &ServeArgs) -> Exit {
     if let Some(parent) = args.parent {
         crate::demo::child::die_with_parent(parent);
     }
+    // Before there are threads: each chooses its heap when it starts.
+    memory::share_heaps();
     match start(args) {
         Ok(()) => Exit::SUCCESS,
         Err(failure) => {
@@ -144,6 +147,7 @@ async fn serve(config: Config, args: &ServeArgs) -> Result<(), Failure> {
     let (doors, open) = open_doors(&config, &engine).await?;
     admin.started(engine.clone());
     tokio::spawn(read_node_keys(doors.clone()));
+    tokio::spawn(memory::give_back(engine.clone()));
     if config.access.allow_unauthenticated_network {
         tokio::spawn(warn_of_open_network());
     }
