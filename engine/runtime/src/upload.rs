@@ -24,8 +24,8 @@ use crate::{
 
 /// The account of all orders until there are more.
 pub const ACCOUNT: &str = "default";
-/// The most rows in one event of an upload that waited for its seal.
-const ROWS_AT_ONCE: usize = 1_000;
+/// So many rows are one event: 100 KiB as they usually are, 2 MiB at most.
+const ROWS_AT_ONCE: usize = 250;
 
 /// So many rows are claimed where their commit came in: a few microseconds each.
 const INLINE_ROWS_MAX: usize = 128;
@@ -75,7 +75,8 @@ pub struct Upload {
     batch: BatchId,
     orders: Vec<(u32, Arc<Order>)>,
     refused: Vec<RefusedRow>,
-    journaled: bool,
+    /// The last row that is in the journal; 0 when none is.
+    journaled: u32,
     /// Rows go to the journal with the seal, and not before: most likely there will be none.
     deferred: bool,
     /// The key is taken for this commit: whatever does not lead to a seal frees it.
@@ -93,7 +94,7 @@ impl Upload {
             batch,
             orders: Vec::new(),
             refused: Vec::new(),
-            journaled: false,
+            journaled: 0,
             deferred,
             key_taken: false,
             sealed: false,
@@ -123,27 +124,23 @@ impl Upload {
         if orders.is_empty() {
             return Ok(());
         }
-        self.orders.extend(orders.iter().cloned());
+        self.orders.extend(orders);
         // Rows that will be refused as a whole need no place in the journal.
         if !self.deferred && (self.refused.is_empty() || self.header.options.accept_valid) {
-            self.journal(orders);
+            self.journal(ROWS_AT_ONCE);
         }
         Ok(())
     }
 
-    fn journal(&mut self, orders: Vec<(u32, Arc<Order>)>) {
-        let orders = Arc::new(orders);
-        self.engine.shared.journal.append(Event::OrdersAdded { batch: self.batch, orders });
-        self.journaled = true;
-    }
-
-    /// In events as large as those of rows that come one message after the other.
-    fn journal_deferred(&mut self) {
-        let orders = std::mem::take(&mut self.orders);
-        for rows in orders.chunks(ROWS_AT_ONCE) {
-            self.journal(rows.to_vec());
+    /// What is not there yet goes to the journal, if it is so many rows and more. Fewer wait for
+    /// others or for the seal: a sync of their own would be in the way of it.
+    fn journal(&mut self, least: usize) {
+        let from = self.orders.partition_point(|(row, _)| *row <= self.journaled);
+        for rows in self.orders[from..].chunks(ROWS_AT_ONCE).filter(|rows| rows.len() >= least) {
+            let orders = Arc::new(rows.to_vec());
+            self.journaled = rows.last().map_or(self.journaled, |(row, _)| *row);
+            self.engine.shared.journal.append(Event::OrdersAdded { batch: self.batch, orders });
         }
-        self.orders = orders;
     }
 
     /// Accepts all rows or none: the key first, then the claims, then the seal. Returns when the
@@ -280,9 +277,6 @@ impl Upload {
     }
 
     fn append_seal(&mut self, order_count: u32, fingerprint: [u8; 32]) -> (Batch, Lsn) {
-        if self.deferred {
-            self.journal_deferred();
-        }
         let header = self.header.clone();
         let sum = |of: fn(&Order) -> Msat| {
             let amounts = self.orders.iter().map(|(_, order)| of(order));
@@ -304,6 +298,8 @@ impl Upload {
             refused: std::mem::take(&mut self.refused),
             time: now(),
         });
+        // One behind the other, for one sync.
+        self.journal(1);
         let lsn = self.engine.shared.journal.append(Event::BatchAccepted(Arc::clone(&accepted)));
         self.sealed = true;
         let orders = std::mem::take(&mut self.orders);
@@ -332,7 +328,7 @@ impl Drop for Upload {
                 self.engine.shared.intake.free_key(&self.header.idempotency_key);
             }
         }
-        if self.journaled && !self.sealed {
+        if self.journaled > 0 && !self.sealed {
             self.engine.shared.journal.append(Event::UploadDropped { batch: self.batch });
         }
     }
