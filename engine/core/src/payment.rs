@@ -64,6 +64,11 @@ impl Payment {
         Payment { id, order, state, attempts: Vec::new(), created, updated: created, version }
     }
 
+    /// How long ago the newest attempt was decided, in milliseconds; 0 when there is none.
+    pub fn attempt_age_ms(&self, now: UnixMs) -> i64 {
+        self.attempts.last().map_or(0, |last| now.since(last.started))
+    }
+
     /// Decides what `input` means for this payment at time `now`. Changes nothing.
     pub fn decide(
         &self,

@@ -1,12 +1,17 @@
 //! What everybody else holds of the journal: append, and see how far it is on disk.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+    thread::{self, Thread},
 };
 
-use fulgurite_core::{Event, Lsn, UnixMs, port::Journal};
+use fulgurite_core::{Event, Lsn, UnixMs, event::PaymentChange, port::Journal};
 use fulgurite_inbox::{Bell, Ring, Watermark};
+
+use crate::pace::Quickest;
 
 /// A handle to append to the journal; cheap to clone, and safe on any thread.
 #[derive(Clone, Debug)]
@@ -24,6 +29,20 @@ pub(crate) struct Shared {
     pub(crate) durable: Arc<Watermark>,
     pub(crate) projected: Arc<Watermark>,
     pub(crate) counters: Counters,
+    pub(crate) quickest: Quickest,
+    /// How many entries were appended that are not waited with, the end among them.
+    pub(crate) urgent: AtomicU64,
+    /// The writer, to be told of them.
+    pub(crate) writer: OnceLock<Thread>,
+}
+
+impl Shared {
+    /// Ends a wait for more.
+    fn unpark_writer(&self) {
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
+        }
+    }
 }
 
 /// Running totals since the start, and where the records begin; metrics.
@@ -97,6 +116,12 @@ impl JournalHandle {
         last.unwrap_or_else(|| self.last())
     }
 
+    /// An attempt took so many milliseconds at its node. Where all take long, groups are waited
+    /// for.
+    pub fn attempt_took(&self, ms: i64) {
+        self.0.quickest.took(ms);
+    }
+
     /// The durable LSN, to wait for and to be woken by.
     pub fn watermark(&self) -> &Arc<Watermark> {
         &self.0.durable
@@ -139,6 +164,18 @@ impl JournalHandle {
     /// Takes the next place. The ring holds more than all limits at the door let in, so a full
     /// ring means a slow disk: whoever appends waits for room, which is backpressure.
     fn push(&self, entry: Option<Event>) -> Lsn {
+        let is_urgent = entry.as_ref().is_none_or(is_urgent);
+        if is_urgent {
+            self.0.urgent.fetch_add(1, Ordering::AcqRel);
+        }
+        let lsn = self.place(entry);
+        if is_urgent {
+            self.0.unpark_writer();
+        }
+        lsn
+    }
+
+    fn place(&self, entry: Option<Event>) -> Lsn {
         let mut entry = match self.0.ring.push(entry) {
             Ok(ticket) => return self.0.base + ticket,
             Err(entry) => entry,
@@ -146,12 +183,26 @@ impl JournalHandle {
         count(&self.0.counters.waits, 1);
         loop {
             self.0.bell.ring();
-            std::thread::yield_now();
+            self.0.unpark_writer();
+            thread::yield_now();
             match self.0.ring.push(entry) {
                 Ok(ticket) => return self.0.base + ticket,
                 Err(back) => entry = back,
             }
         }
+    }
+}
+
+/// Somebody waits for it: it is not held up for a larger group. The others come by themselves, in the
+/// course of uploads and payments.
+pub(crate) fn is_urgent(event: &Event) -> bool {
+    match event {
+        Event::OrdersAdded { .. } | Event::BatchFinished { .. } => false,
+        // By a person.
+        Event::Payment { change, .. } => {
+            matches!(change, PaymentChange::Cancelled | PaymentChange::Resolved(_))
+        }
+        _ => true,
     }
 }
 

@@ -29,6 +29,7 @@ mod keys;
 mod log_place;
 mod model;
 mod open;
+mod pace;
 mod projector;
 pub mod reader;
 pub mod record;

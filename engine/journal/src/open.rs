@@ -6,7 +6,7 @@ use std::{
     error::Error,
     io,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     thread::JoinHandle,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -22,6 +22,7 @@ use crate::{
     handle::{Counters, JournalHandle, Shared},
     hash_claims,
     model::Model,
+    pace::Quickest,
     projector::Projector,
     reader::{Damaged, Groups},
     record::Position,
@@ -249,6 +250,9 @@ pub fn open_if<E>(
         durable: Arc::new(Watermark::new(position.lsn)),
         projected: Arc::clone(&views.projected),
         counters: Counters::default(),
+        quickest: Quickest::default(),
+        urgent: AtomicU64::new(0),
+        writer: OnceLock::new(),
     });
     let journal = JournalHandle::new(Arc::clone(&shared));
     // The first event of an epoch: on disk before anybody acts in it.
@@ -264,6 +268,7 @@ pub fn open_if<E>(
         position,
         projector: sender,
         fault: options.fault,
+        urgent: 0,
     };
     let (born, before) = views.read_open(|book| match book.epoch {
         0 => (now, now),

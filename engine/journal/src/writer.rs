@@ -3,11 +3,12 @@
 //! It takes what waits in ticket order, up to 1 MiB, as one record; writes and syncs it; only then
 //! publishes the durable LSN, and hands the events on to the projector. Groups grow with load by
 //! themselves: what comes while the disk syncs is the next group. When so much comes that the
-//! processor is short of time, they are made larger still ([`Pace`]): each group wakes every actor
-//! that waits for it, and with it go connections, doors and clients.
+//! processor is short of time, or when payments take so long at their nodes that it makes no
+//! difference, they are made larger still ([`Pace`], [`Patience`]): each group wakes every actor that
+//! waits for it, and with it go connections, doors and clients.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -19,7 +20,8 @@ use rocksdb::WriteBatch;
 use crate::{
     codec,
     fault::Fault,
-    handle::{Shared, count},
+    handle::{Shared, count, is_urgent},
+    pace::{Pace, Patience},
     reader::{Group, key},
     record::{self, Header, Position},
     store::{Family, Store},
@@ -28,10 +30,6 @@ use crate::{
 
 /// A group ends with the event that brings it to this size, in bytes.
 const PAYLOAD_ENOUGH: usize = 1 << 20;
-/// More events than this in a millisecond are a heavy load: about 6,000 payments a second.
-const HEAVY_EVENTS_PER_MS: u32 = 25;
-/// What is heavy is judged after so long.
-const PACE_WINDOW: Duration = Duration::from_millis(20);
 /// How long a group is waited for under heavy load.
 const HEAVY_GATHER: Duration = Duration::from_millis(3);
 /// How long the first attempts of a batch are waited for that was just accepted: they follow its
@@ -50,14 +48,18 @@ pub(crate) struct Writer {
     pub(crate) position: Position,
     pub(crate) projector: Sender<Arc<Group>>,
     pub(crate) fault: Fault,
+    /// How many urgent events it took.
+    pub(crate) urgent: u64,
 }
 
 impl Writer {
     /// Writes until the journal is closed.
     pub(crate) fn run(mut self) {
+        // Nobody else sets it.
+        let _ = self.shared.writer.set(thread::current());
         let mut bytes = Vec::with_capacity(PAYLOAD_ENOUGH);
         let mut closed = false;
-        let mut pace = Pace::default();
+        let (mut pace, mut patience) = (Pace::default(), Patience::default());
         while !closed {
             let first = self.shared.bell.wait_until(|| self.shared.ring.pop());
             let Some(first) = first else { return };
@@ -66,6 +68,8 @@ impl Writer {
             let is_heavy = pace.is_heavy(Instant::now());
             if is_heavy && self.shared.ring.len() < enough {
                 thread::sleep(HEAVY_GATHER);
+            } else if !is_heavy && !is_urgent(&first) {
+                self.linger(patience.wait(Instant::now()), enough);
             }
             record::start(&mut bytes);
             codec::encode_event(&first, &mut bytes);
@@ -77,8 +81,24 @@ impl Writer {
                 thread::sleep(SEAL_GATHER);
                 closed = self.gather(&mut events, &mut bytes);
             }
+            self.urgent += events.iter().filter(|event| is_urgent(event)).count() as u64;
             pace.took(events.len(), Instant::now());
+            patience.took(events.len(), Instant::now(), || self.shared.quickest.take());
             self.commit(events, &mut bytes);
+        }
+    }
+
+    /// Waits for more, until something comes that somebody waits for: whoever appends it unparks
+    /// this thread. So do those who rang before the wait began.
+    fn linger(&self, wait: Duration, enough: usize) {
+        let shared = &self.shared;
+        let until = Instant::now() + wait;
+        while shared.urgent.load(Ordering::Acquire) <= self.urgent && shared.ring.len() < enough {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            thread::park_timeout(left);
         }
     }
 
@@ -157,67 +177,4 @@ fn is_seal(event: &Event) -> bool {
 /// It is of rows on their way in, or of their seal.
 fn is_of_upload(event: &Event) -> bool {
     matches!(event, Event::OrdersAdded { .. } | Event::BatchAccepted(_))
-}
-
-/// How fast events come.
-#[derive(Default)]
-struct Pace {
-    /// Since when they are counted, and how many came.
-    since: Option<Instant>,
-    events: u32,
-    /// They came fast in the last window. Not by the size of a group: one that was waited for is
-    /// large at half the load, too, and so is one of several clients that come at once.
-    was_heavy: bool,
-}
-
-impl Pace {
-    /// They come fast, and did not stop since.
-    fn is_heavy(&self, now: Instant) -> bool {
-        let window = self.since.map(|since| now.duration_since(since));
-        self.was_heavy && window.is_some_and(|window| window < 2 * PACE_WINDOW)
-    }
-
-    /// A group of so many events was taken.
-    fn took(&mut self, events: usize, now: Instant) {
-        let since = *self.since.get_or_insert(now);
-        let took = now.duration_since(since);
-        self.events = self.events.saturating_add(u32::try_from(events).unwrap_or(u32::MAX));
-        if took >= PACE_WINDOW {
-            self.was_heavy = Duration::from_millis(1) * (self.events / HEAVY_EVENTS_PER_MS) > took;
-            *self = Pace { since: Some(now), events: 0, ..*self };
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn groups_are_waited_for_while_events_come_fast_and_not_after() {
-        let mut pace = Pace::default();
-        let mut now = Instant::now();
-        pace.took(1_000, now);
-        assert!(!pace.is_heavy(now), "nothing is known yet");
-        // (events, milliseconds since the group before, heavy)
-        let groups = [
-            (100, 1, false),
-            (200, 19, true),
-            (100, 20, false),
-            (300, 1, false),
-            (100, 19, false),
-            (400, 10, false),
-            (150, 10, true),
-            (1, 10, true),
-            (1, 10, false),
-        ];
-        for (events, ms, is_heavy) in groups {
-            now += Duration::from_millis(ms);
-            pace.took(events, now);
-            assert_eq!(pace.is_heavy(now), is_heavy, "{events} events in {ms} ms");
-        }
-        pace.took(10_000, now + PACE_WINDOW);
-        assert!(pace.is_heavy(now + PACE_WINDOW));
-        assert!(!pace.is_heavy(now + 3 * PACE_WINDOW), "the load ended");
-    }
 }

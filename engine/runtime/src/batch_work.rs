@@ -338,8 +338,8 @@ impl BatchWork {
         let batch = payment.batch();
         let work = self.batches.get_mut(&batch)?;
         let before = work.batch.payment(payment)?;
-        let was_in_flight = matches!(before.state, State::InFlight(_));
         let was_final = before.is_final();
+        let was_in_flight = matches!(before.state, State::InFlight(_));
         let event = match work.batch.decide_payment(payment, input, self.shared.retry, time) {
             Ok(event) => event,
             Err(refusal) => {
@@ -352,6 +352,7 @@ impl BatchWork {
         let found = work.batch.payment(payment)?;
         if was_in_flight && !matches!(found.state, State::InFlight(_)) {
             work.schedule.ended(found);
+            self.shared.journal.attempt_took(found.attempt_age_ms(time));
         }
         match effect {
             Some(Effect::Wait { not_before }) => {
