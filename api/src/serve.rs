@@ -86,8 +86,6 @@ pub fn run(args: &ServeArgs) -> Exit {
     if let Some(parent) = args.parent {
         crate::demo::child::die_with_parent(parent);
     }
-    // Before there are threads: each chooses its heap when it starts.
-    memory::share_heaps();
     match start(args) {
         Ok(()) => Exit::SUCCESS,
         Err(failure) => {

@@ -1,6 +1,6 @@
-//! How the process shares its heap among threads, and what goes back to the system.
+//! What a large batch took goes back to the system when it is paid.
 
-use std::{thread, time::Duration};
+use std::time::Duration;
 
 use fulgurite_runtime::Engine;
 
@@ -9,25 +9,16 @@ const LOOK: Duration = Duration::from_secs(1);
 /// So many payments fewer than there were are worth it.
 const PAYMENTS: u64 = 20_000;
 
-/// As many heaps as processors.
-///
-/// glibc makes up to eight for each, and a thread keeps to its own. Here one thread reads an order,
-/// others check, pay and forget it: what is free in a heap is not where the next batch asks. A
-/// million payments in ten batches needed half as much memory again as two batches did
-/// (docs/performance.md, P10). An `MALLOC_ARENA_MAX` in the environment knows better.
-pub(super) fn share_heaps() {
-    if std::env::var_os("MALLOC_ARENA_MAX").is_none() {
-        let processors = thread::available_parallelism().map_or(1, |processors| processors.get());
-        heaps_max(i32::try_from(processors).unwrap_or(i32::MAX));
-    }
-}
-
 /// Gives back what is free after many payments have ended, for as long as the process lives.
+///
+/// glibc makes several heaps, and a thread keeps to its own. Here one thread reads an order, others
+/// check, pay and forget it: what is free in a heap is not where the next batch asks. Fewer heaps
+/// need less memory and cost as much in processor time (docs/performance.md).
 pub(super) async fn give_back(engine: Engine) {
     let mut most = 0;
     loop {
         tokio::time::sleep(LOOK).await;
-        let open = engine.open_payments();
+        let open = engine.load().open_payments;
         most = most.max(open);
         if is_worth_it(most, open) {
             most = open;
@@ -44,22 +35,10 @@ fn is_worth_it(most: u64, open: u64) -> bool {
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code)]
-fn heaps_max(heaps: i32) {
-    // SAFETY: sets a number inside the allocator, under its own lock. When it is refused, all stays
-    // as it was.
-    unsafe { libc::mallopt(libc::M_ARENA_MAX, heaps) };
-}
-
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[allow(unsafe_code)]
 fn trim() {
     // SAFETY: works inside the allocator, under its own locks.
     unsafe { libc::malloc_trim(0) };
 }
-
-/// Other allocators share by themselves.
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn heaps_max(_: i32) {}
 
 /// Other allocators give back by themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]

@@ -14,6 +14,8 @@
 //!      +-- WAKING         WAITING                  WAITING
 //! ```
 
+#[cfg(not(loom))]
+use std::time::{Duration, Instant};
 use std::{
     sync::Arc,
     task::{Wake, Waker},
@@ -102,6 +104,24 @@ impl<const WEAK: bool> RawBell<WEAK> {
         }
     }
 
+    /// The same for so long at most; `None` when `look` found nothing until then.
+    #[cfg(not(loom))]
+    pub fn wait_for<R>(&self, most: Duration, mut look: impl FnMut() -> Option<R>) -> Option<R> {
+        let until = Instant::now() + most;
+        let waker = Waker::from(Arc::new(Sleeper(thread::current())));
+        loop {
+            self.register(&waker);
+            if let Some(found) = look() {
+                return Some(found);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            thread::park_timeout(left);
+        }
+    }
+
     fn store(&self, waker: &Waker) {
         // SAFETY: only this thread is in REGISTERING, and a ring in that state leaves the waker
         // alone.
@@ -183,6 +203,22 @@ mod tests {
         bell.ring();
         let woken = [first, second].map(|counter| counter.0.load(Ordering::Relaxed));
         assert_eq!(woken, [0, 1]);
+    }
+
+    #[test]
+    fn a_wait_ends_with_what_is_rung_for_and_without_it_in_the_end() {
+        let shared = Arc::new((Bell::new(), AtomicU64::new(0)));
+        let (bell, number) = &*shared;
+        let look = || Some(number.load(Ordering::Acquire)).filter(|seen| *seen > 0);
+        assert_eq!(bell.wait_for(Duration::from_millis(1), look), None);
+        let ringer = shared.clone();
+        let thread = std::thread::spawn(move || {
+            ringer.1.store(7, Ordering::Release);
+            ringer.0.ring();
+        });
+        // Long enough for a machine that has much to do: what ends it is the ring.
+        assert_eq!(bell.wait_for(Duration::from_secs(3_600), look), Some(7));
+        thread.join().unwrap();
     }
 
     #[test]

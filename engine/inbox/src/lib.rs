@@ -1,7 +1,7 @@
 //! Bounded lock-free queues, the journal's ring and the wake-ups between threads.
 //!
-//! The only crate with atomics of our own: every claim about interleavings is made here and
-//! explored by loom (`RUSTFLAGS="--cfg loom" cargo test --release -p fulgurite-inbox`). All
+//! The only crate whose atomics order threads (others count): every claim about interleavings is
+//! made here and explored by loom (`RUSTFLAGS="--cfg loom" cargo test --release -p fulgurite-inbox`). All
 //! `unsafe` of the engine is here too, in [`ring`] and [`bell`].
 //!
 //! * [`Ring`]: a bounded queue whose tickets are numbers without gaps; the journal's LSNs.

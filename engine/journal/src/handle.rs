@@ -2,10 +2,10 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
-    thread::{self, Thread},
+    thread,
 };
 
 use fulgurite_core::{Event, Lsn, UnixMs, event::PaymentChange, port::Journal};
@@ -29,20 +29,17 @@ pub(crate) struct Shared {
     pub(crate) durable: Arc<Watermark>,
     pub(crate) projected: Arc<Watermark>,
     pub(crate) counters: Counters,
+    pub(crate) more: More,
+}
+
+/// What says whether the writer waits for more.
+#[derive(Debug, Default)]
+pub(crate) struct More {
     pub(crate) quickest: Quickest,
     /// How many entries were appended that are not waited with, the end among them.
     pub(crate) urgent: AtomicU64,
-    /// The writer, to be told of them.
-    pub(crate) writer: OnceLock<Thread>,
-}
-
-impl Shared {
-    /// Ends a wait for more.
-    fn unpark_writer(&self) {
-        if let Some(writer) = self.writer.get() {
-            writer.unpark();
-        }
-    }
+    /// Wakes the writer for them where it waits.
+    pub(crate) bell: Bell,
 }
 
 /// Running totals since the start, and where the records begin; metrics.
@@ -119,7 +116,7 @@ impl JournalHandle {
     /// An attempt took so many milliseconds at its node. Where all take long, groups are waited
     /// for.
     pub fn attempt_took(&self, ms: i64) {
-        self.0.quickest.took(ms);
+        self.0.more.quickest.took(ms);
     }
 
     /// The durable LSN, to wait for and to be woken by.
@@ -165,12 +162,10 @@ impl JournalHandle {
     /// ring means a slow disk: whoever appends waits for room, which is backpressure.
     fn push(&self, entry: Option<Event>) -> Lsn {
         let is_urgent = entry.as_ref().is_none_or(is_urgent);
-        if is_urgent {
-            self.0.urgent.fetch_add(1, Ordering::AcqRel);
-        }
         let lsn = self.place(entry);
         if is_urgent {
-            self.0.unpark_writer();
+            count(&self.0.more.urgent, 1);
+            self.0.more.bell.ring();
         }
         lsn
     }
@@ -183,7 +178,7 @@ impl JournalHandle {
         count(&self.0.counters.waits, 1);
         loop {
             self.0.bell.ring();
-            self.0.unpark_writer();
+            self.0.more.bell.ring();
             thread::yield_now();
             match self.0.ring.push(entry) {
                 Ok(ticket) => return self.0.base + ticket,
@@ -193,8 +188,8 @@ impl JournalHandle {
     }
 }
 
-/// Somebody waits for it: it is not held up for a larger group. The others come by themselves, in the
-/// course of uploads and payments.
+/// Somebody waits for it: it is not held up for a larger group. The others come by themselves, in
+/// the course of uploads and payments.
 pub(crate) fn is_urgent(event: &Event) -> bool {
     match event {
         Event::OrdersAdded { .. } | Event::BatchFinished { .. } => false,

@@ -6,7 +6,7 @@ use std::{
     error::Error,
     io,
     path::PathBuf,
-    sync::{Arc, OnceLock, atomic::AtomicU64},
+    sync::Arc,
     thread::JoinHandle,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -19,10 +19,9 @@ use crate::{
     age::Clock,
     anchor::{self, Anchor},
     fault::Fault,
-    handle::{Counters, JournalHandle, Shared},
+    handle::{Counters, JournalHandle, More, Shared},
     hash_claims,
     model::Model,
-    pace::Quickest,
     projector::Projector,
     reader::{Damaged, Groups},
     record::Position,
@@ -250,9 +249,7 @@ pub fn open_if<E>(
         durable: Arc::new(Watermark::new(position.lsn)),
         projected: Arc::clone(&views.projected),
         counters: Counters::default(),
-        quickest: Quickest::default(),
-        urgent: AtomicU64::new(0),
-        writer: OnceLock::new(),
+        more: More::default(),
     });
     let journal = JournalHandle::new(Arc::clone(&shared));
     // The first event of an epoch: on disk before anybody acts in it.

@@ -4,8 +4,8 @@
 //! publishes the durable LSN, and hands the events on to the projector. Groups grow with load by
 //! themselves: what comes while the disk syncs is the next group. When so much comes that the
 //! processor is short of time, or when payments take so long at their nodes that it makes no
-//! difference, they are made larger still ([`Pace`], [`Patience`]): each group wakes every actor that
-//! waits for it, and with it go connections, doors and clients.
+//! difference, they are made larger still ([`Pace`], [`Patience`]): each group wakes every actor
+//! that waits for it, and with it go connections, doors and clients.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -55,8 +55,6 @@ pub(crate) struct Writer {
 impl Writer {
     /// Writes until the journal is closed.
     pub(crate) fn run(mut self) {
-        // Nobody else sets it.
-        let _ = self.shared.writer.set(thread::current());
         let mut bytes = Vec::with_capacity(PAYLOAD_ENOUGH);
         let mut closed = false;
         let (mut pace, mut patience) = (Pace::default(), Patience::default());
@@ -83,23 +81,21 @@ impl Writer {
             }
             self.urgent += events.iter().filter(|event| is_urgent(event)).count() as u64;
             pace.took(events.len(), Instant::now());
-            patience.took(events.len(), Instant::now(), || self.shared.quickest.take());
+            patience.took(events.len(), Instant::now(), || self.shared.more.quickest.take());
             self.commit(events, &mut bytes);
         }
     }
 
-    /// Waits for more, until something comes that somebody waits for: whoever appends it unparks
-    /// this thread. So do those who rang before the wait began.
+    /// Waits for more, until something comes that somebody waits for.
     fn linger(&self, wait: Duration, enough: usize) {
-        let shared = &self.shared;
-        let until = Instant::now() + wait;
-        while shared.urgent.load(Ordering::Acquire) <= self.urgent && shared.ring.len() < enough {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            thread::park_timeout(left);
+        if wait.is_zero() {
+            return;
         }
+        let more = &self.shared.more;
+        more.bell.wait_for(wait, || {
+            let is_urgent = more.urgent.load(Ordering::Relaxed) != self.urgent;
+            (is_urgent || self.shared.ring.len() >= enough).then_some(())
+        });
     }
 
     /// Takes what waits; true when the journal was closed behind it.

@@ -325,11 +325,6 @@ impl Engine {
         self.shared.nodes.present().iter().map(|node| node.shown()).collect()
     }
 
-    /// Payments that are accepted and not final.
-    pub fn open_payments(&self) -> u64 {
-        self.shared.intake.live().0 as u64
-    }
-
     /// How much waits and lives.
     pub fn load(&self) -> Load {
         let (open_payments, uploads) = self.shared.intake.live();
