@@ -20,6 +20,7 @@ pub(crate) struct Ratio {
     /// The interval that holds 95 % of the draws.
     pub low: f64,
     pub high: f64,
+    /// How many pairs there are of which none depends on another: a block counts as one.
     pub pairs: usize,
 }
 
@@ -38,6 +39,7 @@ pub(crate) fn paired(pairs: &[(f64, f64)], block: usize) -> Option<Ratio> {
     if logs.is_empty() {
         return None;
     }
+    let independent = logs.len() / block.max(1);
     let block = block.clamp(1, logs.len());
     let blocks = logs.len().div_ceil(block);
     let mut random = Random(1);
@@ -59,7 +61,7 @@ pub(crate) fn paired(pairs: &[(f64, f64)], block: usize) -> Option<Ratio> {
         middle: (logs.iter().sum::<f64>() / logs.len() as f64).exp(),
         low: at(tail),
         high: at(1.0 - tail),
-        pairs: logs.len(),
+        pairs: independent,
     })
 }
 
@@ -102,6 +104,10 @@ mod tests {
     fn a_few_pairs_decide_nothing_and_none_says_nothing() {
         let ratio = paired(&[(1.0, 2.0), (1.0, 2.1), (1.0, 1.9)], 1).unwrap();
         assert!(!ratio.differs(), "{ratio:?}");
+        // Nineteen seconds are three blocks of five, however many pairs they are.
+        let ratio = paired(&[(1.0, 2.0); 19], 5).unwrap();
+        assert!(ratio.low > 1.9 && !ratio.differs(), "{ratio:?}");
+        assert!(paired(&[(1.0, 2.0); 20], 5).is_some_and(|ratio| ratio.differs()));
         assert_eq!(paired(&[], 1), None);
         assert_eq!(paired(&[(0.0, 1.0)], 1), None);
     }

@@ -9,6 +9,9 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
+/// More invoices than this would not find room beside what is measured.
+const PAYMENTS_MAX: f64 = 20_000_000.0;
+
 /// How arrivals are spaced at one rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -65,7 +68,7 @@ impl Schedule {
     /// Arrivals of `each` payments.
     ///
     /// # Errors
-    /// For a rate or a time that cannot be.
+    /// For a rate or a time that cannot be, more payments than can be signed, and none at all.
     pub fn new(stages: &[Stage], spacing: Spacing, seed: u64, each: u32) -> Result<Schedule> {
         ensure!(!stages.is_empty(), "load.stages: at least one stage is needed");
         ensure!(each > 0, "load.batch_size: at least 1");
@@ -76,7 +79,19 @@ impl Schedule {
             let good = (0.001..=604_800.0).contains(&stage.seconds);
             ensure!(good, "stage {number}: seconds is 0.001 to 604,800");
         }
-        Ok(Schedule { stages: stages.to_vec(), spacing, seed, each: f64::from(each) })
+        let payments = stages.iter().map(Stage::payments).sum::<f64>();
+        ensure!(
+            payments <= PAYMENTS_MAX,
+            "load.stages: {payments:.0} payments are too many: their invoices are signed before the \
+             clock starts, {PAYMENTS_MAX:.0} at most"
+        );
+        let schedule = Schedule { stages: stages.to_vec(), spacing, seed, each: f64::from(each) };
+        ensure!(
+            schedule.arrivals().next().is_some(),
+            "load.stages: no payment is due: {payments} payments in all, {each} an arrival; more \
+             seconds or a higher rate"
+        );
+        Ok(schedule)
     }
 
     /// How long arrivals are due.
@@ -242,6 +257,10 @@ mod tests {
             assert!(Schedule::new(&[bad], Spacing::Constant, 1, 1).is_err(), "{bad:?}");
         }
         assert!(Schedule::new(&[], Spacing::Constant, 1, 1).is_err());
+        let many = Schedule::new(&[stage(1e6, None, 20.1)], Spacing::Constant, 1, 1);
+        assert!(many.is_err_and(|error| error.to_string().contains("20100000 payments")));
+        let none = Schedule::new(&[stage(0.001, None, 2.0)], Spacing::Poisson, 1, 1);
+        assert!(none.is_err_and(|error| error.to_string().contains("no payment is due")));
         assert!(Schedule::new(&[stage(f64::NAN, None, 1.0)], Spacing::Constant, 1, 1).is_err());
     }
 }
