@@ -222,7 +222,40 @@ impl Knobs {
             let table: toml::Table = text.parse().map_err(|error| bad(&error))?;
             merge(&mut merged, table);
         }
-        merged.try_into().map_err(|error| bad(&error))
+        let knobs: Knobs = merged.try_into().map_err(|error| bad(&error))?;
+        knobs.check()?;
+        Ok(knobs)
+    }
+
+    /// Checks what the types do not: times and rates are 0 or more, shares 0 to 1.
+    ///
+    /// # Errors
+    /// [`SimFault::Config`] with the knob, its value, and what is allowed.
+    pub fn check(&self) -> Result<(), SimFault> {
+        let mix = &self.fail_mix;
+        for (name, value, most) in [
+            ("latency_ms", self.latency_ms, 1e9),
+            // Beyond it the median says nothing any more.
+            ("latency_sigma", self.latency_sigma, 10.0),
+            ("payments_per_second", self.payments_per_second, 1e9),
+            ("fail_share", self.fail_share, 1.0),
+            ("stuck_share", self.stuck_share, 1.0),
+            ("zombie_share", self.zombie_share, 1.0),
+            ("drop_share", self.drop_share, 1.0),
+            ("cut_silent_share", self.cut_silent_share, 1.0),
+            ("cut_first_share", self.cut_first_share, 1.0),
+            ("cut_last_share", self.cut_last_share, 1.0),
+            ("fail_mix.timeout", mix.timeout, 1e9),
+            ("fail_mix.no_route", mix.no_route, 1e9),
+            ("fail_mix.error", mix.error, 1e9),
+            ("fail_mix.incorrect_payment_details", mix.incorrect_payment_details, 1e9),
+            ("fail_mix.insufficient_balance", mix.insufficient_balance, 1e9),
+        ] {
+            if !(0.0..=most).contains(&value) {
+                return Err(SimFault::Config(format!("{name} is {value}: 0 to {most}")));
+            }
+        }
+        Ok(())
     }
 
     /// Writes the knobs as the file of the fleet or of a node, which notices within 200 ms.
@@ -269,8 +302,17 @@ mod tests {
         let knobs = Knobs::load(&Knobs::default(), dir.path(), &node).unwrap();
         assert_eq!((knobs.latency_ms, knobs.fee_ppm, knobs.fail_mix.error), (5.0, 9, 2.0));
         assert_eq!(knobs.fail_mix.timeout, 1.0);
-        std::fs::write(node.join(KNOBS_FILE), "latency = 9\n").unwrap();
-        assert!(Knobs::load(&Knobs::default(), dir.path(), &node).is_err());
+        for (text, named) in [
+            ("latency = 9\n", "latency"),
+            ("latency_ms = -3\n", "latency_ms is -3: 0 to 1000000000"),
+            ("fail_share = 7\n", "fail_share is 7: 0 to 1"),
+            ("cut_last_share = nan\n", "cut_last_share is NaN"),
+            ("[fail_mix]\nerror = -1\n", "fail_mix.error is -1"),
+        ] {
+            std::fs::write(node.join(KNOBS_FILE), text).unwrap();
+            let error = Knobs::load(&Knobs::default(), dir.path(), &node).unwrap_err();
+            assert!(error.to_string().contains(named), "{text}: {error}");
+        }
     }
 
     #[test]
