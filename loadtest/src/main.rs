@@ -88,6 +88,7 @@ async fn perform(command: Command) -> anyhow::Result<ExitCode> {
         // Ctrl-C is theirs: they end with the report of what was run.
         Command::Bench(args) => return bench::run(args).await,
         Command::Run(args) => return run::run(*args).await,
+        Command::PlanCheck(args) => return plan::check::run(args).await,
         Command::Profile(args) => return profile::run(*args).await,
         Command::Search(args) => return search::run(*args).await,
         Command::Report(args) => return run::tell(&args),
@@ -97,7 +98,6 @@ async fn perform(command: Command) -> anyhow::Result<ExitCode> {
         Command::Restart(args) => return whole(done(restart::run(args))).await,
         Command::Lnd(args) => return whole(lnd::run(args)).await,
         Command::Plan(args) => plan::run(&args)?,
-        Command::PlanCheck(args) => return whole(plan::check::run(args)).await,
         Command::History(args) => return whole(done(history::run(args))).await,
     }
     Ok(ExitCode::SUCCESS)

@@ -20,7 +20,9 @@ use super::{
 };
 use crate::{
     client::{self, Outcome},
+    interrupt,
     report::{self, Machine},
+    run::INTERRUPTED,
     scene::{self, Engine, Fleet, FleetShape, Folder},
 };
 
@@ -128,12 +130,18 @@ struct Report {
 pub async fn run(args: CheckArgs) -> Result<ExitCode> {
     let (machine, commit) = (Machine::now(), report::commit());
     let mut shapes = Vec::new();
-    for shape in SHAPES {
-        eprintln!("{}", shape.name);
-        shapes.push(shape.check().await?);
+    for (number, shape) in (1..).zip(SHAPES) {
+        eprintln!("{number} of {}, half a minute: {}", SHAPES.len(), shape.name);
+        // Ctrl-C: what was measured before is told.
+        let Some(checked) = interrupt::or_none(shape.check()).await? else { break };
+        shapes.push(checked);
     }
     let report = Report { machine, commit, shapes };
     report::print(args.json, &report, &text(&report))?;
+    if report.shapes.len() < SHAPES.len() {
+        eprintln!("interrupted: {} of {} were measured", report.shapes.len(), SHAPES.len());
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
     Ok(verdict(&report))
 }
 

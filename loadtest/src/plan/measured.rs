@@ -62,6 +62,9 @@ fn of(report: &Report, nodes: u32) -> Result<(Basis, String)> {
             (best.latency(Stage::Service).mean_ms, note.to_owned())
         }
     };
+    if best.interrupted {
+        note += &format!("it was interrupted after {:.0} s; ", best.seconds);
+    }
     note += &waited(best, latency_ms);
     let engine_us = usable().filter_map(|run| run.usage.engine_us).reduce(f64::min);
     let basis = Basis {
@@ -156,6 +159,9 @@ mod tests {
         let (basis, note) = of(&report(vec![run(120.0, None)]), 1).unwrap();
         assert_eq!((basis.latency_ms, basis.success), (9_000.0, 0.99));
         assert!(note.contains("--engine-admin"), "{note}");
+        let short = RunResult { interrupted: true, seconds: 3.0, ..run(120.0, None) };
+        let (_, note) = of(&report(vec![short]), 1).unwrap();
+        assert!(note.contains("interrupted after 3 s"), "{note}");
     }
 
     #[test]

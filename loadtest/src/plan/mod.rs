@@ -118,6 +118,9 @@ pub struct PlanArgs {
 /// `fulgurite-loadtest history --payments 1000000`.
 const DISK_BYTES: f64 = 1_050.0;
 
+/// No number of a plan is larger: one that is was mistyped.
+const NUMBER_MAX: f64 = 1e15;
+
 impl PlanArgs {
     fn median_sat(&self) -> f64 {
         self.amount_median_sat.unwrap_or(10_000.0)
@@ -240,7 +243,7 @@ fn basis(args: &PlanArgs) -> Result<Basis> {
 }
 
 fn check_numbers(args: &PlanArgs, basis: Basis) -> Result<()> {
-    let above_0 = |value: f64| value.is_finite() && value > 0.0;
+    let above_0 = |value: f64| value > 0.0 && value <= NUMBER_MAX;
     for (name, value) in [
         ("--rate", args.rate),
         ("--parts", args.parts),
@@ -255,7 +258,7 @@ fn check_numbers(args: &PlanArgs, basis: Basis) -> Result<()> {
         ("--nodes", args.nodes.unwrap_or(1).into()),
         ("--channels", args.channels.unwrap_or(1).into()),
     ] {
-        ensure!(above_0(value), "{name} {value}: above 0");
+        ensure!(above_0(value), "{name} {value}: above 0 and at most {NUMBER_MAX:e}");
     }
     for (name, value) in [
         ("--latency-ms", basis.latency_ms),
@@ -267,8 +270,11 @@ fn check_numbers(args: &PlanArgs, basis: Basis) -> Result<()> {
         ("--disk-bytes", args.disk_bytes),
         ("--keep-days", args.keep_days),
     ] {
-        ensure!(value.is_finite() && value >= 0.0, "{name} {value}: 0 or more");
+        let good = (0.0..=NUMBER_MAX).contains(&value);
+        ensure!(good, "{name} {value}: 0 or more, and at most {NUMBER_MAX:e}");
     }
+    // Beyond it the mean is more than there is of bitcoin.
+    ensure!(args.sigma() <= 5.0, "--amount-sigma {}: 0 to 5", args.sigma());
     for (name, value) in
         [("--success", basis.success), ("--outbound", args.outbound), ("--used-max", args.used_max)]
     {

@@ -235,6 +235,8 @@ mod tests {
             ("--rate 1 --success 1.5", "--success 1.5"),
             ("--rate NaN", "--rate"),
             ("--rate 1 --latency-ms inf", "--latency-ms inf"),
+            ("--rate 1e300", "at most 1e15"),
+            ("--rate 1 --amount-sigma 100", "--amount-sigma 100: 0 to 5"),
             ("--rate 1 --amount-dist nowhere.txt", "nowhere.txt"),
         ] {
             let error = format!("{:#}", planned(arguments).unwrap_err());
