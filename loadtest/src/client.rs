@@ -1,6 +1,7 @@
 //! The engine as its clients see it: upload a batch, watch it to its end.
 
 use std::{
+    fmt,
     net::SocketAddr,
     time::{Duration, Instant, SystemTime},
 };
@@ -53,6 +54,25 @@ pub struct Watched {
     /// One for each row, in the order of their arrival.
     pub outcomes: Vec<Outcome>,
 }
+
+/// The engine refused a row, and with it the batch.
+#[derive(Clone, Debug)]
+pub struct RowRefused {
+    /// Its reason, as the contract names it.
+    pub reason: String,
+    /// Which row, from 1.
+    pub row: i32,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for RowRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "row {} was refused: {}", self.row, self.message)
+    }
+}
+
+impl std::error::Error for RowRefused {}
 
 /// An accepted batch.
 #[derive(Clone, Debug)]
@@ -112,8 +132,9 @@ impl Client {
                     return Ok(Accepted { batch_id, at: Instant::now() });
                 }
                 Some(response::Content::Refused(rows)) => {
-                    let first = rows.rows.first().map(|row| row.message.as_str());
-                    bail!("rows were refused: {}", first.unwrap_or_default());
+                    let first = rows.rows.first().context("refused without a row")?;
+                    let reason = first.reason().as_str_name().to_owned();
+                    bail!(RowRefused { reason, row: first.row, message: first.message.clone() });
                 }
                 None => {}
             }

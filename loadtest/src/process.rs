@@ -107,7 +107,7 @@ impl Process {
     /// # Errors
     /// When it is gone.
     pub fn rss_bytes_max(&self) -> Result<u64> {
-        self.status_bytes("VmHWM")
+        rss_bytes_max(self.pid()?)
     }
 
     /// The memory that it has resident now, in bytes.
@@ -115,15 +115,7 @@ impl Process {
     /// # Errors
     /// When it is gone.
     pub fn rss_bytes(&self) -> Result<u64> {
-        self.status_bytes("VmRSS")
-    }
-
-    fn status_bytes(&self, name: &str) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
-        let kib: u64 = kib.with_context(|| format!("no {name} in /proc"))?.trim().parse()?;
-        Ok(kib << 10)
+        rss_bytes(self.pid()?)
     }
 
     /// What stops it for a while and lets it go on.
@@ -187,6 +179,30 @@ pub fn own_cpu() -> Result<Duration> {
 pub(crate) fn cpu_of(pid: &str) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     parse_cpu(&stat).context("/proc has no processor time")
+}
+
+/// The most memory that process `pid` ever had resident, in bytes.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn rss_bytes_max(pid: u32) -> Result<u64> {
+    status_bytes(pid, "VmHWM")
+}
+
+/// The memory that process `pid` has resident now, in bytes.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn rss_bytes(pid: u32) -> Result<u64> {
+    status_bytes(pid, "VmRSS")
+}
+
+fn status_bytes(pid: u32, name: &str) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
+    let kib: u64 = kib.with_context(|| format!("no {name} in /proc"))?.trim().parse()?;
+    Ok(kib << 10)
 }
 
 /// `utime` and `stime`, without those of children (proc(5)). The second field is a name in

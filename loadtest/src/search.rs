@@ -133,22 +133,29 @@ pub async fn run(args: SearchArgs) -> Result<ExitCode> {
     );
     let (scenario, targets) = args.differences.of(Scenario::load(&args.scenario)?)?;
     let [target] = targets[..] else { bail!("search takes one --target") };
+    args.differences.running.answers()?;
     run::open_files(scenario.load.idle_connections)?;
     let out = args.out.as_deref().map(OutFolder::new).transpose()?;
     let (machine, commit) = (Machine::now(), report::commit());
     let seconds = scenario.load.stages.iter().map(|stage| stage.seconds).sum();
     let Differences { running, .. } = &args.differences;
+    one_stage(&scenario, args.from, seconds).check()?;
     let bounds =
         Bounds { from: args.from, to: args.to, within: args.within, confirm: args.confirm };
     let (mut search, mut live) = (Search::new(bounds), Live::new(args.quiet));
     let mut runs: Vec<RunResult> = Vec::new();
-    let (mut interrupted, mut invalid) = (false, 0);
+    let (mut interrupted, mut invalid, mut broke) = (false, 0, None);
     while let Some(rate) = search.next() {
-        let mut tried = scenario.clone();
-        tried.load.stages = vec![Stage { rate, to: None, seconds }];
+        let tried = one_stage(&scenario, rate, seconds);
         let round = u32::try_from(runs.len() + 1)?;
         let to = out.as_ref().map(OutFolder::path);
-        let done = run::one(&tried, (target, round), running, to, &mut live).await?;
+        let done = match run::one(&tried, (target, round), running, to, &mut live).await {
+            Ok(done) => done,
+            Err(error) => {
+                broke = Some(error);
+                break;
+            }
+        };
         interrupted = done.as_ref().is_none_or(|done| done.interrupted);
         let Some(done) = done else { break };
         let (valid, passed) = (done.valid, done.passed());
@@ -167,7 +174,7 @@ pub async fn run(args: SearchArgs) -> Result<ExitCode> {
         invalid = 0;
     }
     if runs.is_empty() {
-        return Ok(run::nothing_run(out));
+        return broke.map_or_else(|| Ok(run::nothing_run(out)), Err);
     }
     let report = Report::new(machine, commit, scenario, runs);
     if let Some(out) = out {
@@ -175,11 +182,20 @@ pub async fn run(args: SearchArgs) -> Result<ExitCode> {
     }
     let found = Found { search: &search, report: &report };
     report::print(args.json, &found, &text(&search, &report))?;
+    if let Some(error) = broke {
+        return Err(run::only_some(error, &report));
+    }
     if interrupted {
         eprintln!("interrupted: the report is of what was run, and the search has no answer");
         return Ok(ExitCode::from(run::INTERRUPTED));
     }
     Ok(if search.passed.is_some() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn one_stage(scenario: &Scenario, rate: f64, seconds: f64) -> Scenario {
+    let mut tried = scenario.clone();
+    tried.load.stages = vec![Stage { rate, to: None, seconds }];
+    tried
 }
 
 fn text(search: &Search, report: &Report) -> String {

@@ -79,8 +79,15 @@ impl Keeper {
         // Whoever is interrupted here has the file as it was before.
         let part = file.with_extension("part");
         let text = serde_json::to_string_pretty(&kept)?;
-        fs::write(&part, text + "\n").with_context(|| part.display().to_string())?;
-        fs::rename(&part, &file).with_context(|| file.display().to_string())?;
+        let written = fs::write(&part, text + "\n").and_then(|()| fs::rename(&part, &file));
+        if written.is_err() {
+            let _ = fs::remove_file(&part);
+            // Nothing was kept before: an empty file would be taken for a damaged one.
+            if fs::metadata(&file).is_ok_and(|found| found.len() == 0) {
+                let _ = fs::remove_file(&file);
+            }
+        }
+        written.with_context(|| file.display().to_string())?;
         Ok(kept)
     }
 

@@ -14,7 +14,7 @@ use crate::{
     result::{Quantiles, RunResult, Stage, limits},
     run::{
         self, Live,
-        rig::Running,
+        running::Running,
         scenario::{Scenario, Target},
         schedule::{self, Spacing},
     },
@@ -160,8 +160,11 @@ impl Bench {
         let running = Running::default();
         let done = run::one(&scenario, (target, round), &running, None, &mut self.live).await?;
         let mut done = done.filter(|done| !done.interrupted).context("interrupted")?;
-        done.goal = Some(goal.to_owned());
+        (done.goal, done.scenario) = (Some(goal.to_owned()), Some(scenario));
         self.runs.push(done.clone());
+        if let Some(ended) = &done.engine_ended {
+            bail!("{name}: {ended}");
+        }
         let counts = &done.counts;
         let wrong = counts.unresolved + counts.errors;
         ensure!(wrong == 0, "{name}: {wrong} payments without a certain outcome: {counts:?}");

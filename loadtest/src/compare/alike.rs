@@ -33,7 +33,9 @@ pub(super) fn scenarios(a: &Scenario, b: &Scenario) -> Vec<String> {
 
 /// What differs between two runs that would be a pair.
 pub(super) fn runs(a: &RunResult, b: &RunResult, same_seed: bool) -> Vec<String> {
-    let mut differ = Vec::new();
+    // Files of earlier versions do not say it.
+    let loads = a.scenario.as_ref().zip(b.scenario.as_ref());
+    let mut differ = loads.map_or_else(Vec::new, |(a, b)| scenarios(a, b));
     if (a.seconds - b.seconds).abs() > 0.001 && !a.interrupted && !b.interrupted {
         differ.push(format!("seconds: {} in A, {} in B", a.seconds, b.seconds));
     }
@@ -90,6 +92,18 @@ mod tests {
         assert_eq!(differ[0], "engine.verify_signatures: \"door\" in A, \"node\" in B");
         assert!(differ[1].starts_with("fleet.knobs.latency_ms: "), "{differ:?}");
         assert!(differ[2].contains("2000.0"), "{differ:?}");
+    }
+
+    #[test]
+    fn runs_of_a_bench_differ_in_the_load_that_each_has_of_its_own() {
+        let run = |threads| {
+            let mut scenario = Scenario::load("overload").unwrap();
+            scenario.load.threads = threads;
+            RunResult { scenario: Some(scenario), ..RunResult::default() }
+        };
+        assert!(runs(&run(2), &run(2), true).is_empty());
+        assert_eq!(runs(&run(2), &run(1), true), ["load.threads: 2 in A, 1 in B"]);
+        assert!(runs(&run(2), &RunResult::default(), true).is_empty());
     }
 
     #[test]

@@ -34,15 +34,21 @@ pub(crate) struct Beside {
     pub bare_generator_us: Option<f64>,
     /// The bare client did all that was offered: the ratio says nothing of what it could have done.
     pub bare_kept_up: bool,
+    /// The generator lagged in one of the two.
+    pub is_invalid: bool,
 }
 
-/// Every run that has a bare client in its round, beside the fastest of them.
+/// Every run that has a bare client in its round, beside the fastest of them; one that is invalid
+/// only where there is no other.
 pub(crate) fn all(runs: &[RunResult]) -> Vec<Beside> {
     let engines = runs.iter().filter(|run| run.target != "bare");
     let pairs = engines.filter_map(|run| {
         let is_whole = |bare: &&RunResult| !bare.interrupted && bare.paid_per_s > 0.0;
         let bare = runs.iter().filter(|bare| bare.target == "bare" && bare.round == run.round);
-        let best = bare.filter(is_whole).max_by(|a, b| a.paid_per_s.total_cmp(&b.paid_per_s))?;
+        let better = |a: &&RunResult, b: &&RunResult| {
+            a.valid.cmp(&b.valid).then(a.paid_per_s.total_cmp(&b.paid_per_s))
+        };
+        let best = bare.filter(is_whole).max_by(better)?;
         Some((run, best))
     });
     pairs.map(|(run, bare)| of(run, bare)).collect()
@@ -63,37 +69,46 @@ fn of(run: &RunResult, bare: &RunResult) -> Beside {
         bare_nodes_us: bare.usage.nodes_us,
         bare_generator_us: bare.usage.generator_us,
         bare_kept_up: bare.paid_per_s >= KEPT_UP * bare.offered_per_s,
+        is_invalid: !run.valid || !bare.valid,
     }
 }
 
 /// The columns of a table, for a terminal or a page; the first is the run.
 pub(crate) const COLUMNS: [&str; 6] = ["run", "paid/s", "of bare", "engine", "nodes", "generator"];
 
-/// The rows under [`COLUMNS`]: each run, and below it the bare client that it is compared with.
+/// The rows under [`COLUMNS`]: the runs of a round, and below them the bare client that they are
+/// compared with.
 pub(crate) fn rows(all: &[Beside]) -> Vec<[String; 6]> {
     let us = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.0}"));
-    let two = all.iter().map(|of| {
-        let run = [
+    let run = |of: &Beside| {
+        [
             of.run.clone(),
             format!("{:.0}", of.paid_per_s),
-            if of.bare_kept_up { "no ratio".into() } else { format!("{:.2}", of.ratio) },
+            match (of.is_invalid, of.bare_kept_up) {
+                (true, _) => "invalid".into(),
+                (false, true) => "no ratio".into(),
+                (false, false) => format!("{:.2}", of.ratio),
+            },
             us(of.engine_us),
             us(of.nodes_us),
             us(of.generator_us),
-        ];
-        let bare = [
+        ]
+    };
+    let bare = |of: &Beside| {
+        [
             of.bare.clone(),
             format!("{:.0}", of.bare_paid_per_s),
             "1".into(),
             "-".into(),
             us(of.bare_nodes_us),
             us(of.bare_generator_us),
-        ];
-        [run, bare]
-    });
-    let mut rows: Vec<_> = two.flatten().collect();
-    // Several targets of a round have one bare client.
-    rows.dedup_by(|a, b| a == b);
+        ]
+    };
+    let mut rows = Vec::new();
+    for round in all.chunk_by(|a, b| a.bare == b.bare) {
+        rows.extend(round.iter().map(run));
+        rows.extend(round.first().map(bare));
+    }
     rows
 }
 
@@ -105,7 +120,8 @@ pub(crate) fn remarks(all: &[Beside]) -> Vec<String> {
     targets.dedup();
     let mut remarks = Vec::new();
     for target in targets {
-        let of = all.iter().filter(|of| of.target == target && !of.bare_kept_up);
+        let counts = |of: &&Beside| of.target == target && !of.bare_kept_up && !of.is_invalid;
+        let of = all.iter().filter(counts);
         let ratios: Vec<f64> = of.map(|of| of.ratio).collect();
         let rounds = ratios.len();
         if rounds > 1 {
@@ -116,7 +132,13 @@ pub(crate) fn remarks(all: &[Beside]) -> Vec<String> {
             ));
         }
     }
-    if all.iter().any(|of| of.bare_kept_up) {
+    if all.iter().any(|of| of.is_invalid) {
+        remarks.push(
+            "Invalid: the generator itself lagged, in the run or in the bare client beside it."
+                .into(),
+        );
+    }
+    if all.iter().any(|of| of.bare_kept_up && !of.is_invalid) {
         remarks.push(
             "No ratio: the bare client kept up with all that was offered and could have done more. A \
              higher --rate finds its limit; `smoke` lets both do what they can."
@@ -155,6 +177,7 @@ mod tests {
         let (target, offered_per_s) = (target.to_owned(), 900.0);
         RunResult {
             target,
+            valid: true,
             in_flight_max,
             round,
             paid_per_s,
@@ -187,6 +210,29 @@ mod tests {
         assert!(text.contains("batches: 0.50 of bare, the middle of 2 rounds"), "{text}");
         assert!(text.contains(" 0.50        -       41"), "{text}");
         assert!(!text.contains("kept up"), "{text}");
+    }
+
+    #[test]
+    fn the_bare_client_of_several_targets_is_told_once_a_round() {
+        let runs = |round| ["batches", "http", "bare"].map(|target| run(target, 0, round, 100.0));
+        let all = all(&[runs(1), runs(2)].concat());
+        let names: Vec<_> = rows(&all).into_iter().map(|[name, ..]| name).collect();
+        let expected = [1, 2].map(|round| {
+            ["batches", "http", "bare"].map(|target| format!("{target}, round {round}"))
+        });
+        assert_eq!(names, expected.concat());
+    }
+
+    #[test]
+    fn an_invalid_run_gives_no_ratio() {
+        let lagged = RunResult { valid: false, ..run("bare", 256, 1, 800.0) };
+        // One that is valid counts, though it paid less.
+        let runs = [run("batches", 0, 1, 400.0), lagged.clone(), run("bare", 64, 1, 500.0)];
+        assert_eq!(all(&runs)[0].ratio, 0.8);
+        let runs = [run("batches", 0, 1, 400.0), lagged.clone(), run("batches", 0, 2, 1.0), lagged];
+        let text = text(&all(&runs));
+        assert!(text.contains(" invalid ") && text.contains("Invalid: the generator"), "{text}");
+        assert!(!text.contains("of bare, the middle"), "{text}");
     }
 
     #[test]

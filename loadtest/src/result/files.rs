@@ -32,6 +32,12 @@ impl OutFolder {
         let made = parts.take_while(|part| !part.exists()).map(Path::to_owned).collect();
         let folder = OutFolder { path: path.to_owned(), made };
         let why = || format!("--out {}: the report cannot be written there", path.display());
+        ensure!(
+            !has_report(path),
+            "--out {}: it has the report of an earlier run, or its .hlog files; another folder, or \
+             remove this one",
+            path.display()
+        );
         fs::create_dir_all(path).with_context(why)?;
         can_write(path).with_context(why)?;
         Ok(folder)
@@ -52,6 +58,15 @@ impl Drop for OutFolder {
             }
         }
     }
+}
+
+/// Whether a run has written into `folder`, to its end or not.
+fn has_report(folder: &Path) -> bool {
+    let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_of_run = |path: PathBuf| {
+        path.ends_with(JSON) || path.extension().is_some_and(|extension| extension == "hlog")
+    };
+    names.into_iter().any(is_of_run)
 }
 
 /// Whether a file can be made in `folder`; none is left.
@@ -105,7 +120,14 @@ pub(crate) fn read(path: &Path) -> Result<Report> {
         // What an older report lacks has a default; without these it is no run.
         ensure!(!run.target.is_empty(), "{}: run {number} has no target", why());
         ensure!(run.seconds > 0.0, "{}: run {number} lasted {} s", why(), run.seconds);
+        let (offered, ended) = (run.counts.offered, run.counts.ended());
+        ensure!(
+            offered == ended,
+            "{}: run {number} offered {offered} payments, and {ended} ended",
+            why()
+        );
     }
+    ensure!(!runs.is_empty(), "{}: it has no runs", why());
     // An older report has its bare client, but not the comparison with it.
     Ok(Report::new(machine, commit, scenario, runs))
 }
@@ -126,6 +148,9 @@ mod tests {
         fs::write(folder.path().join("report.json"), "{}").unwrap();
         drop(folder);
         assert!(path.join("report.json").exists());
+        // A second run does not write over it.
+        let error = format!("{:#}", OutFolder::new(&path).unwrap_err());
+        assert!(error.contains("the report of an earlier run"), "{error}");
     }
 
     #[test]

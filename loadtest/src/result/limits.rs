@@ -3,7 +3,7 @@
 use super::{Check, Quantiles, RunResult, Second, Stage};
 use crate::{
     measure::Spread,
-    run::scenario::{Limits, Scenario, Slo},
+    run::scenario::{Limits, Scenario, Slo, Target},
 };
 
 /// How many times as slow as before the trouble a second may be, to be normal again.
@@ -22,30 +22,38 @@ pub(crate) fn check(slo: &Slo, scenario: &Scenario, run: &RunResult) -> Vec<Chec
     for (limits, stage) in stages {
         let measured = run.latency(stage);
         // A bare client has no acknowledgement, and a run without refusals no time of one.
-        if measured.count > 0 || stage == Stage::Outcome {
+        let is_there = match stage {
+            Stage::Ack => scenario.load.target != Target::Bare,
+            Stage::Refusal => measured.count > 0,
+            _ => true,
+        };
+        if is_there {
             times(&mut checks, (limits, stage.name()), &measured);
         }
     }
     let counts = &run.counts;
     let share = |count: u64| count as f64 / counts.offered.max(1) as f64;
     let lost = counts.errors + counts.timed_out + counts.unsent;
-    let achieved = run.achieved_per_s / run.offered_per_s.max(f64::MIN_POSITIVE);
-    at_least(&mut checks, "achieved of offered", slo.achieved_share_min, achieved);
-    at_least(&mut checks, "succeeded of offered", slo.succeeded_share_min, share(counts.succeeded));
-    at_most(&mut checks, "refused of offered", slo.refused_share_max, share(counts.refused));
-    at_most(&mut checks, "errors, timed out, unsent of offered", slo.lost_share_max, share(lost));
+    at_least(&mut checks, "final in time of offered", slo.achieved_share_min, run.kept_up);
+    let succeeded = Some(share(counts.succeeded));
+    at_least(&mut checks, "succeeded of offered", slo.succeeded_share_min, succeeded);
+    at_most(&mut checks, "refused of offered", slo.refused_share_max, Some(share(counts.refused)));
+    at_most(
+        &mut checks,
+        "errors, timed out, unsent of offered",
+        slo.lost_share_max,
+        Some(share(lost)),
+    );
     if let Some(limit) = slo.recovers_within_s {
         let (measured, recovered) = recovery_s(scenario, run);
-        at_most(&mut checks, "recovers, s", Some(limit), measured);
-        if let (Some(check), false) = (checks.last_mut(), recovered) {
-            check.passed = false;
-        }
+        at_most(&mut checks, "recovers, s", Some(limit), recovered.then_some(measured));
     }
     if scenario.load.idle_connections > 0 {
         // Fewer are open than the scenario says: it is another one.
-        at_most(&mut checks, "idle connections closed", Some(0.0), run.idle_closed as f64);
+        at_most(&mut checks, "idle connections closed", Some(0.0), Some(run.idle_closed as f64));
     }
-    if let Some(rss) = run.usage.engine_rss_mib {
+    if scenario.load.target != Target::Bare {
+        let rss = run.usage.engine_rss_mib;
         at_most(&mut checks, "engine's memory, MiB", slo.engine_rss_mib_max, rss);
     }
     checks
@@ -59,35 +67,35 @@ fn times(checks: &mut Vec<Check>, (limits, stage): (&Limits, &str), measured: &Q
         ("P99.9", limits.p999, measured.p999_ms),
     ];
     for (quantile, limit, measured_ms) in all {
-        at_most(checks, &format!("{stage} {quantile}, ms"), limit, measured_ms);
         // No outcome is no fast one.
-        if let (Some(last), 0, Some(_)) = (checks.last_mut(), measured.count, limit) {
-            last.passed = false;
-        }
+        let measured = (measured.count > 0).then_some(measured_ms);
+        at_most(checks, &format!("{stage} {quantile}, ms"), limit, measured);
     }
 }
 
-fn at_most(checks: &mut Vec<Check>, name: &str, limit: Option<f64>, measured: f64) {
+fn at_most(checks: &mut Vec<Check>, name: &str, limit: Option<f64>, measured: Option<f64>) {
     add(checks, (name, "<="), limit, measured);
 }
 
-fn at_least(checks: &mut Vec<Check>, name: &str, limit: Option<f64>, measured: f64) {
+fn at_least(checks: &mut Vec<Check>, name: &str, limit: Option<f64>, measured: Option<f64>) {
     add(checks, (name, ">="), limit, measured);
 }
 
-fn add(checks: &mut Vec<Check>, (name, sense): (&str, &str), limit: Option<f64>, measured: f64) {
+fn add(
+    checks: &mut Vec<Check>,
+    (name, sense): (&str, &str),
+    limit: Option<f64>,
+    measured: Option<f64>,
+) {
     let Some(limit) = limit else { return };
-    let passed = if sense == "<=" { measured <= limit } else { measured >= limit };
+    let keeps = |measured| if sense == "<=" { measured <= limit } else { measured >= limit };
+    let passed = measured.is_some_and(keeps);
     checks.push(Check { name: name.into(), sense: sense.into(), limit, measured, passed });
 }
 
-/// Seconds from the end of the last fault, without one from the end of the highest rate, until
-/// [`STEADY_S`] seconds in a row, or all that are left, are normal; and whether that came at all:
-/// else they are as many as were watched.
-///
-/// A second is normal when its P99 is at most [`NORMAL`] times that of the run's own seconds before
-/// the first fault, or before the highest rate. Without any, the limit of the scenario counts.
-pub(crate) fn recovery_s(scenario: &Scenario, run: &RunResult) -> (f64, bool) {
+/// When the trouble of a scenario begins and when it is over, in seconds: the first to the last
+/// fault, without faults the highest rate.
+pub(crate) fn trouble(scenario: &Scenario) -> (f64, f64) {
     let mut ends = 0.0;
     let stages = scenario.load.stages.iter().map(|stage| {
         let begins = ends;
@@ -102,6 +110,17 @@ pub(crate) fn recovery_s(scenario: &Scenario, run: &RunResult) -> (f64, bool) {
     let begins = begins.or_else(|| peaks().map(|peak| peak.1).next()).unwrap_or(0.0);
     let over = faults().map(|fault| fault.at_s + fault.for_s).reduce(f64::max);
     let over = over.or_else(|| peaks().map(|peak| peak.2).next_back()).unwrap_or(0.0);
+    (begins, over)
+}
+
+/// Seconds from the end of the last fault, without one from the end of the highest rate, until
+/// [`STEADY_S`] seconds in a row, or all that are left, are normal; and whether that came at all:
+/// else they are as many as were watched.
+///
+/// A second is normal when its P99 is at most [`NORMAL`] times that of the run's own seconds before
+/// the first fault, or before the highest rate. Without any, the limit of the scenario counts.
+pub(crate) fn recovery_s(scenario: &Scenario, run: &RunResult) -> (f64, bool) {
+    let (begins, over) = trouble(scenario);
     let limit = scenario.slo.outcome_ms.p99.unwrap_or(f64::INFINITY);
     let normal_ms = before_ms(run, begins).map_or(limit, |p99_ms| p99_ms * NORMAL);
     let after = run.timeline.iter().skip(over.ceil() as usize).filter(|second| second.offered > 0);
@@ -163,6 +182,22 @@ mod tests {
         // One good second among bad ones is no recovery, one bad second later no relapse.
         assert_eq!(recovery(&[100.0, 15.0, 100.0, 15.0, 15.0, 15.0, 100.0]), (3.0, true));
         assert_eq!(recovery(&[]), (0.0, false));
+    }
+
+    #[test]
+    fn what_never_came_is_not_passed_and_has_no_value() {
+        let (mut scenario, never) = run(&[100.0; 6]);
+        scenario.slo.recovers_within_s = Some(60.0);
+        let checks = check(&scenario.slo, &scenario, &never);
+        let told: Vec<_> =
+            checks.iter().map(|check| (&*check.name, check.measured, check.passed)).collect();
+        assert_eq!(told, [("outcome P99, ms", None, false), ("recovers, s", None, false)]);
+        let (_, soon) = run(&[11.0; 6]);
+        let checks = check(&scenario.slo, &scenario, &soon);
+        assert_eq!(
+            checks.last().map(|check| (check.measured, check.passed)),
+            Some((Some(0.0), true))
+        );
     }
 
     #[test]

@@ -17,7 +17,8 @@ use crate::{report::Machine, run::scenario::Scenario};
 /// What is measured of each payment or request. The names are the tags of the interval log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
-    /// From the planned time to the start of the request: what the generator itself added.
+    /// From the planned time until the generator begins with it: what it added itself. What it
+    /// waits for a place among those in flight is not lag, but latency.
     Lag,
     /// From the planned time to the durable acknowledgement.
     Ack,
@@ -109,6 +110,22 @@ pub(crate) struct Quantiles {
 }
 
 impl Quantiles {
+    /// P50, P90, P99, P99.9 and the largest, for people. A percentile above which not one sample
+    /// can be is `-`: it would be the largest again.
+    pub fn told(&self) -> [String; 5] {
+        let at = |one_in: u64, value| match self.count >= one_in {
+            true => summary::milliseconds(value),
+            false => "-".to_owned(),
+        };
+        [
+            at(2, self.p50_ms),
+            at(10, self.p90_ms),
+            at(100, self.p99_ms),
+            at(1_000, self.p999_ms),
+            at(1, self.max_ms),
+        ]
+    }
+
     /// Of a histogram of microseconds; zeros when it is empty.
     pub fn of(histogram: &Histogram<u64>) -> Quantiles {
         if histogram.is_empty() {
@@ -189,7 +206,8 @@ pub(crate) struct Check {
     /// `<=` or `>=`.
     pub sense: String,
     pub limit: f64,
-    pub measured: f64,
+    /// `None` when what is limited never came; then it is not passed.
+    pub measured: Option<f64>,
     pub passed: bool,
 }
 
@@ -205,6 +223,9 @@ pub(crate) struct RunResult {
     pub round: u32,
     /// What `bench` measured with it, such as `P2`.
     pub goal: Option<String>,
+    /// The load of one run of `bench`; in other reports all runs have that of the report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<Scenario>,
     /// When the clock started, UTC.
     pub started: String,
     /// How long arrivals were due.
@@ -217,6 +238,10 @@ pub(crate) struct RunResult {
     pub achieved_per_s: f64,
     /// Payments that were paid within that time, a second of it.
     pub paid_per_s: f64,
+    /// Of the payments that were due a second before the end of that time, or earlier, the share
+    /// that was final within it: what is in flight at the end is not held against anybody. `None`
+    /// when nothing was due, and in older reports.
+    pub kept_up: Option<f64>,
     /// The lag at P99 that makes the run invalid.
     pub lag_limit_ms: f64,
     pub valid: bool,
@@ -239,6 +264,8 @@ pub(crate) struct RunResult {
     pub commits: Option<Commits>,
     /// What was done to the nodes: second and words.
     pub faults: Vec<(f64, String)>,
+    /// How the engine that the run had started ended in the middle of it, with its last words.
+    pub engine_ended: Option<String>,
     /// Idle connections that the engine closed.
     pub idle_closed: u64,
     pub checks: Vec<Check>,
@@ -253,9 +280,9 @@ impl RunResult {
         }
     }
 
-    /// Whether every limit was kept.
+    /// Whether every limit was kept, by an engine that lived.
     pub fn passed(&self) -> bool {
-        self.checks.iter().all(|check| check.passed)
+        self.engine_ended.is_none() && self.checks.iter().all(|check| check.passed)
     }
 
     /// A distribution by its stage.

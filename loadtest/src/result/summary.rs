@@ -28,7 +28,9 @@ fn one(run: &RunResult) -> String {
 fn lines(text: &mut String, run: &RunResult) -> std::fmt::Result {
     let counts = &run.counts;
     writeln!(text, "\n{}, {:.0} s from {}", run.title(), run.seconds, run.started)?;
-    if !run.valid {
+    if counts.offered == 0 {
+        writeln!(text, "  INVALID: no payment was due")?;
+    } else if !run.valid {
         let lag = run.latency(Stage::Lag).p99_ms;
         let limit = run.lag_limit_ms;
         writeln!(
@@ -75,19 +77,21 @@ fn lines(text: &mut String, run: &RunResult) -> std::fmt::Result {
         if times.count == 0 {
             continue;
         }
-        let columns =
-            [times.mean_ms, times.p50_ms, times.p90_ms, times.p99_ms, times.p999_ms, times.max_ms];
-        write!(text, "  {:<11}", stage.name())?;
-        for (at, value) in columns.into_iter().enumerate() {
-            write!(text, "{:>width$}", milliseconds(value), width = if at == 0 { 10 } else { 9 })?;
+        write!(text, "  {:<11}{:>10}", stage.name(), milliseconds(times.mean_ms))?;
+        for value in times.told() {
+            write!(text, "{value:>9}")?;
         }
         writeln!(text)?;
     }
     engine(text, run)?;
+    if let Some(ended) = &run.engine_ended {
+        writeln!(text, "  FAIL  {ended}")?;
+    }
     for check in &run.checks {
         let word = if check.passed { "pass" } else { "FAIL" };
         let (name, sense) = (&check.name, &check.sense);
-        writeln!(text, "  {word}  {name} {sense} {}: {:.4}", check.limit, check.measured)?;
+        let measured = check.measured.map_or("never".to_owned(), |value| format!("{value:.4}"));
+        writeln!(text, "  {word}  {name} {sense} {}: {measured}", check.limit)?;
     }
     Ok(())
 }
@@ -96,7 +100,7 @@ fn engine(text: &mut String, run: &RunResult) -> std::fmt::Result {
     if !run.engine_stages.is_empty() {
         writeln!(
             text,
-            "\n  in the engine{:>8}{:>9}{:>9}   by its own histograms",
+            "\n  in the engine{:>8}{:>9}{:>9}   between the edges of its histograms",
             "mean", "P50", "P99"
         )?;
         for stage in &run.engine_stages {

@@ -12,13 +12,14 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 
 use super::{
+    books::Books,
     stages::{Closed, Look, Told, histogram},
-    tally::{Books, Tally},
+    tally::Tally,
 };
 use crate::result::{Quantiles, Stage, hlog::IntervalLog};
 
 /// Who keeps the books in order.
-pub(super) struct Clerk {
+pub(crate) struct Clerk {
     log: Option<IntervalLog>,
     /// For the next look.
     empty: Histogram<u64>,

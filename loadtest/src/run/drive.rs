@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use tokio::time::MissedTickBehavior;
 
 use super::{
+    books::Books,
     clerk::Clerk,
     fault,
     live::Live,
@@ -17,7 +18,7 @@ use super::{
     rig::{CpuTimes, Rig},
     scenario::{Load, Scenario},
     schedule::Schedule,
-    tally::{Books, Tally},
+    tally::Tally,
     worker::Workers,
 };
 use crate::{
@@ -92,19 +93,21 @@ pub(crate) async fn drive(
     live.begin(load.target.name(), round, lasts);
     workers.pace(&schedule, start);
     let mut run = Drive { shared, clerk, workers, live, rig, start, memory: Vec::new() };
-    let interrupted = run.all().await?;
+    let stopped = run.all().await?;
+    let interrupted = stopped.is_some();
     let idle_closed = idle.closed();
     let memory = std::mem::take(&mut run.memory);
     let books = run.close();
     drop(idle);
     let books = books?;
-    let elapsed = start.elapsed().min(lasts).max(Duration::from_millis(1));
-    let cpu = rig.cpu()?;
+    let cpu = rig.cpu_after();
     let after = (metrics::settled(rig.reach.admin).await, cpu);
     if let Some(folder) = folder {
         std::fs::write(folder.join(format!("{name}.hgrm")), hlog::hgrm(&books.outcome))?;
     }
-    let lasts = if interrupted { elapsed } else { lasts };
+    // Until Ctrl-C arrivals were due, and not in the grace that followed.
+    let due = |until: Instant| until.saturating_duration_since(start).min(lasts);
+    let lasts = stopped.map_or(lasts, due).max(Duration::from_millis(1));
     let mut result = result(load, round, started, (lasts, interrupted), books)?;
     result.usage = usage(&result.counts, (before.1, after.1), (before.2, rig.engine_rss_mib()));
     result.engine_stages = metrics::between(&before.0, &after.0);
@@ -137,33 +140,33 @@ async fn prepare(scenario: &Scenario, rig: &Rig) -> Result<Prepared> {
 }
 
 impl Drive<'_> {
-    /// Waits until every arrival has ended; true when Ctrl-C ended it.
-    async fn all(&mut self) -> Result<bool> {
+    /// Waits until every arrival has ended; when Ctrl-C came, if it did.
+    async fn all(&mut self) -> Result<Option<Instant>> {
         let mut look = tokio::time::interval(Duration::from_secs(1));
         look.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut give_up: Option<Instant> = None;
+        let mut stopped: Option<Instant> = None;
         loop {
-            let patience = give_up.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
+            let patience = stopped.map_or(GRACE, |at| GRACE.saturating_sub(at.elapsed()));
             tokio::select! {
                 ended = self.workers.ended() => {
                     ended?;
                     break;
                 }
                 _ = look.tick() => self.look()?,
-                () = interrupt::came(1), if give_up.is_none() => {
+                () = interrupt::came(1), if stopped.is_none() => {
                     eprintln!("interrupted: nothing more is sent; what is open has 3 s to end");
                     self.workers.stop();
-                    give_up = Some(Instant::now() + GRACE);
+                    stopped = Some(Instant::now());
                 }
                 // The second time is at once.
-                () = interrupt::came(2), if give_up.is_some() => self.workers.abandon(),
-                () = tokio::time::sleep_until(patience.into()), if give_up.is_some() => {
+                () = interrupt::came(2), if stopped.is_some() => self.workers.abandon(),
+                () = tokio::time::sleep(patience), if stopped.is_some() => {
                     self.workers.abandon();
                 }
             }
         }
         self.look()?;
-        Ok(give_up.is_some())
+        Ok(stopped)
     }
 
     fn look(&mut self) -> Result<()> {
@@ -206,12 +209,14 @@ fn result(
         in_flight_max: load.in_flight_max,
         round,
         goal: None,
+        scenario: None,
         started: report::utc(started),
         seconds,
         took_s: books.took.as_secs_f64(),
         offered_per_s: books.counts.offered as f64 / seconds,
         achieved_per_s: books.final_in_time as f64 / seconds,
         paid_per_s: books.paid_in_time as f64 / seconds,
+        kept_up: books.kept_up,
         lag_limit_ms,
         valid: lag <= lag_limit_ms && books.counts.offered > 0,
         interrupted,
@@ -227,6 +232,7 @@ fn result(
         memory_mib: Vec::new(),
         faults: Vec::new(),
         idle_closed: 0,
+        engine_ended: None,
         checks: Vec::new(),
     })
 }

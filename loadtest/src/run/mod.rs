@@ -1,6 +1,7 @@
 //! `fulgurite-loadtest run`: a load at a fixed rate, whatever becomes of it.
 
-mod clerk;
+mod books;
+pub(crate) mod clerk;
 pub(crate) mod drive;
 mod fault;
 mod live;
@@ -8,8 +9,10 @@ mod metrics;
 mod options;
 pub(crate) mod pacer;
 pub(crate) mod rig;
+pub(crate) mod running;
 pub(crate) mod scenario;
 pub(crate) mod schedule;
+mod sense;
 mod stages;
 pub(crate) mod tally;
 mod worker;
@@ -19,7 +22,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use crate::{
@@ -32,7 +35,8 @@ use crate::{
     },
 };
 pub(crate) use live::Live;
-use rig::{Rig, Running};
+use rig::Rig;
+use running::Running;
 use scenario::{Scenario, Target};
 use schedule::{Spacing, Stage};
 
@@ -131,7 +135,9 @@ impl Differences {
         if self.rate.is_some() || self.duration.is_some() {
             let rate = self.rate.unwrap_or(load.stages[0].rate);
             let all = load.stages.iter().map(|stage| stage.seconds).sum();
-            load.stages = vec![Stage { rate, to: None, seconds: self.duration.unwrap_or(all) }];
+            let seconds = self.duration.unwrap_or(all);
+            load.stages = vec![Stage { rate, to: None, seconds }];
+            scenario.description += &format!(" Here: {rate}/s for {seconds} s.");
         }
         let put = |into: &mut u32, from: Option<u32>| *into = from.unwrap_or(*into);
         put(&mut load.batch_size, self.batch_size);
@@ -148,7 +154,12 @@ impl Differences {
         }
         let targets =
             if self.target.is_empty() { vec![scenario.load.target] } else { self.target.clone() };
-        for target in &targets {
+        for (at, target) in targets.iter().enumerate() {
+            ensure!(
+                !targets[..at].contains(target),
+                "--target names {} twice: --rounds repeats a run",
+                target.name()
+            );
             scenario.load.target = *target;
             scenario.check()?;
         }
@@ -169,16 +180,22 @@ pub async fn run(args: RunArgs) -> Result<ExitCode> {
         args.bare_in_flight.is_empty() || bare,
         "--bare-in-flight is for the target bare: --target batches,bare has both"
     );
+    let tried = &args.bare_in_flight;
+    if let Some(again) = (1..tried.len()).find(|at| tried[..*at].contains(&tried[*at])) {
+        bail!("--bare-in-flight names {} twice: --rounds repeats a run", tried[again]);
+    }
     let twice = !args.bare_in_flight.is_empty() && targets == [Target::Bare];
     ensure!(
         !twice || args.differences.in_flight_max.is_none(),
         "--in-flight-max and --bare-in-flight are the same of the target bare: say one"
     );
+    args.differences.running.answers()?;
     open_files(scenario.load.idle_connections)?;
     let out = args.out.as_deref().map(OutFolder::new).transpose()?;
     let (machine, commit) = (Machine::now(), report::commit());
     let mut live = Live::new(args.quiet);
     let (mut runs, mut interrupted): (Vec<RunResult>, bool) = (Vec::new(), false);
+    let mut broke = None;
     let turns = turns(&args, &targets, scenario.load.in_flight_max);
     let all = turns.len();
     for (target, limit, round) in turns {
@@ -186,21 +203,28 @@ pub async fn run(args: RunArgs) -> Result<ExitCode> {
         scenario.load.in_flight_max = limit;
         let turn = (target, round);
         let to = out.as_ref().map(OutFolder::path);
-        let done = one(&scenario, turn, &args.differences.running, to, &mut live).await?;
-        interrupted = done.as_ref().is_none_or(|done| done.interrupted);
-        runs.extend(done);
-        if interrupted {
+        match one(&scenario, turn, &args.differences.running, to, &mut live).await {
+            Ok(done) => {
+                interrupted = done.as_ref().is_none_or(|done| done.interrupted);
+                runs.extend(done);
+            }
+            Err(error) => broke = Some(error),
+        }
+        if interrupted || broke.is_some() {
             break;
         }
     }
     if runs.is_empty() {
-        return Ok(nothing_run(out));
+        return broke.map_or_else(|| Ok(nothing_run(out)), Err);
     }
     let report = Report::new(machine, commit, scenario, runs);
     if let Some(out) = out {
         files::write(out.path(), &report)?;
     }
     report::print(args.json, &report, &summary::text(&report))?;
+    if let Some(error) = broke {
+        return Err(only_some(error, &report));
+    }
     if interrupted {
         eprintln!("{}", cut_short(&report, all));
         return Ok(ExitCode::from(INTERRUPTED));
@@ -214,6 +238,12 @@ pub(crate) fn nothing_run(out: Option<OutFolder>) -> ExitCode {
     drop(out);
     eprintln!("interrupted before the clock started: nothing was run, and there is no report");
     ExitCode::from(INTERRUPTED)
+}
+
+/// What says that a run could not be made, after others that were.
+pub(crate) fn only_some(error: anyhow::Error, report: &Report) -> anyhow::Error {
+    let made = report.runs.len();
+    error.context(format!("run {} could not be made; the report is of those before", made + 1))
 }
 
 /// Ctrl-C came while something ran, of `all` runs.
@@ -299,7 +329,11 @@ pub(crate) async fn one(
     let start = Rig::start(&scenario, target, running);
     let Some(mut rig) = interrupt::or_none(start).await? else { return Ok(None) };
     let done = drive::drive((&scenario, round), &rig, out, live).await;
-    rig.explain(done)
+    let mut done = rig.explain(done)?;
+    if let (Some(run), Err(ended)) = (&mut done, rig.engine_still_runs()) {
+        run.engine_ended = Some(format!("{ended:#}"));
+    }
+    Ok(done)
 }
 
 /// What the exit code says; the last line on standard error says it in words.
@@ -308,6 +342,10 @@ pub(crate) fn verdict(report: &Report) -> ExitCode {
     if runs.iter().any(|run| run.interrupted) {
         eprintln!("interrupted: the report is of what was run");
         return ExitCode::from(INTERRUPTED);
+    }
+    if let Some(ended) = runs.iter().find_map(|run| run.engine_ended.as_ref()) {
+        eprintln!("in the middle of a run {ended}");
+        return ExitCode::from(1);
     }
     let invalid = runs.iter().filter(|run| !run.valid).count();
     if invalid > 0 {

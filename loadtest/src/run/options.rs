@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 
 use super::{
     Differences,
-    rig::Running,
+    running::Running,
     scenario::{EngineSettings, FleetSettings, Scenario, Target},
 };
 
@@ -35,6 +35,15 @@ pub(super) fn check(
     let others = "the targets batches, grpc and http (bare has no engine)";
     only_for(verify, "--verify-signatures", engine, others)?;
     running(&differences.running, targets, scenario.load.idle_connections)?;
+    ensure!(
+        !with(Target::Bare) || scenario.load.idle_connections == 0,
+        "load.idle_connections are to an engine, and the target bare has none"
+    );
+    let Running { engine: runs, engine_pid, .. } = &differences.running;
+    ensure!(
+        scenario.slo.engine_rss_mib_max.is_none() || runs.is_none() || engine_pid.is_some(),
+        "slo.engine_rss_mib_max, with --engine: its memory is read from --engine-pid PID"
+    );
     let runs_already = differences.running.is_any();
     ensure!(
         !(verify && differences.running.engine.is_some()),
@@ -60,6 +69,10 @@ fn running(running: &Running, targets: &[Target], idle_connections: u32) -> Resu
         !engine || running.engine.is_some() || fleet.is_none() && node.is_empty(),
         "--fleet and --node name nodes that run already, and the targets batches, grpc and http \
          need their engine: --engine IP:PORT"
+    );
+    ensure!(
+        running.engine.is_none() || !with(Target::Bare) || fleet.is_some() || !node.is_empty(),
+        "--engine, with the target bare: it pays through nodes, --fleet DIR or --node"
     );
     ensure!(
         node.is_empty() || with(Target::Bare),

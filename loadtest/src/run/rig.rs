@@ -12,11 +12,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use fulgurite_sim::{FleetFile, Invoice, NodeInfo};
+use fulgurite_sim::{Invoice, NodeInfo};
 use fulgurite_tests::regtest::Network;
 use lightning_invoice::Bolt11Invoice;
 
 use super::{
+    running::Running,
     scenario::{Scenario, Target},
     schedule::Schedule,
 };
@@ -27,52 +28,6 @@ use crate::{
     regtest,
     scene::{self, Engine, Fleet, FleetShape, Folder},
 };
-
-/// An engine that runs already, and its nodes.
-#[derive(Clone, Debug, Default, clap::Args)]
-pub(crate) struct Running {
-    /// The gRPC address of an engine that runs already; nothing is started then.
-    #[arg(long, value_name = "IP:PORT")]
-    pub engine: Option<SocketAddr>,
-    /// Its HTTP address, for the target http.
-    #[arg(long, value_name = "IP:PORT", requires = "engine")]
-    pub engine_http: Option<SocketAddr>,
-    /// Its admin address: its own histograms are read there.
-    #[arg(long, value_name = "IP:PORT", requires = "engine")]
-    engine_admin: Option<SocketAddr>,
-    /// Its process on this machine: its processor time is read.
-    #[arg(long, value_name = "PID", requires = "engine")]
-    pub engine_pid: Option<u32>,
-    /// The folder of simulated nodes that run already (`fulgurite sim --dir`).
-    #[arg(long, value_name = "DIR")]
-    pub fleet: Option<PathBuf>,
-    /// Their seed: without it they do not know the invoices. Default 1.
-    #[arg(long, value_name = "N")]
-    pub fleet_seed: Option<u64>,
-    /// Their process.
-    #[arg(long, value_name = "PID", requires = "fleet")]
-    fleet_pid: Option<u32>,
-    /// A node for the target bare, real lnd too: its gRPC address, tls.cert and macaroon.
-    #[arg(long, value_name = "IP:PORT,CERT,MACAROON")]
-    pub node: Vec<String>,
-    /// What is paid when the nodes are real: a text file with BOLT 11 invoices, one use each.
-    #[arg(long, value_name = "FILE")]
-    pub invoices: Option<PathBuf>,
-    /// Real lnd nodes of the run's own, on a private chain: alice pays bob over five channels.
-    /// Their programs come from `scripts/setup --with-go`.
-    #[arg(long, conflicts_with_all = ["engine", "fleet", "node", "invoices"])]
-    pub lnd: bool,
-    /// How many of them earlier runs have used.
-    #[arg(skip)]
-    used: Arc<AtomicUsize>,
-}
-
-impl Running {
-    /// Whether anything runs already.
-    pub fn is_any(&self) -> bool {
-        self.engine.is_some() || self.fleet.is_some() || !self.node.is_empty()
-    }
-}
 
 /// Where everything is.
 #[derive(Clone, Debug)]
@@ -253,13 +208,7 @@ impl Rig {
     }
 
     fn of_running(running: &Running) -> Result<Rig> {
-        let mut nodes = match &running.fleet {
-            Some(dir) => FleetFile::read(dir).with_context(|| dir.display().to_string())?.nodes,
-            None => Vec::new(),
-        };
-        for node in &running.node {
-            nodes.push(named_node(node)?);
-        }
+        let nodes = running.nodes()?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         let invoices = match &running.invoices {
             Some(path) => Invoices::File { path: path.clone(), used: Arc::clone(&running.used) },
@@ -301,6 +250,17 @@ impl Rig {
         })
     }
 
+    /// The same when the run is over: of a process that ended meanwhile nothing is known.
+    pub fn cpu_after(&self) -> CpuTimes {
+        let engine = self.engine.as_ref().map(|engine| &engine.process);
+        let nodes = self.fleet.as_ref().map(|fleet| &fleet.process);
+        CpuTimes {
+            engine: cpu(engine, self.engine_pid).ok().flatten(),
+            nodes: cpu(nodes, self.fleet_pid).ok().flatten(),
+            own: process::own_cpu().unwrap_or_default(),
+        }
+    }
+
     /// The engine's process, if it is known.
     ///
     /// # Errors
@@ -314,14 +274,22 @@ impl Rig {
 
     /// The most memory that the engine had resident so far, in MiB.
     pub fn engine_rss_mib(&self) -> Option<f64> {
-        let bytes = self.engine.as_ref()?.process.rss_bytes_max().ok()?;
+        let bytes = process::rss_bytes_max(self.engine_pid().ok()??).ok()?;
         Some(crate::report::mib(bytes))
     }
 
     /// The memory that the engine has resident now, in MiB.
     pub fn engine_rss_now_mib(&self) -> Option<f64> {
-        let bytes = self.engine.as_ref()?.process.rss_bytes().ok()?;
+        let bytes = process::rss_bytes(self.engine_pid().ok()??).ok()?;
         Some(crate::report::mib(bytes))
+    }
+
+    /// Fails when the engine that the run started has ended by itself.
+    ///
+    /// # Errors
+    /// How, and what it said last.
+    pub fn engine_still_runs(&mut self) -> Result<()> {
+        self.engine.as_mut().map_or(Ok(()), |engine| engine.process.still_runs())
     }
 
     /// Adds what a process said last to an error that came of its end.
@@ -334,21 +302,6 @@ impl Rig {
             None => done,
         }
     }
-}
-
-/// `IP:PORT,CERT,MACAROON`.
-fn named_node(text: &str) -> Result<NodeInfo> {
-    let parts: Vec<&str> = text.split(',').collect();
-    let [address, tls_cert, macaroon] = parts[..] else {
-        anyhow::bail!("--node {text}: the address, tls.cert and macaroon, with commas");
-    };
-    Ok(NodeInfo {
-        name: address.to_owned(),
-        address: address.to_owned(),
-        tls_cert: tls_cert.into(),
-        macaroon: macaroon.into(),
-        pubkey: String::new(),
-    })
 }
 
 fn cpu(process: Option<&Process>, pid: Option<u32>) -> Result<Option<Duration>> {
@@ -378,12 +331,5 @@ mod tests {
         assert_eq!(first, made[..2]);
         let error = invoices.clone().take(2).await.unwrap_err().to_string();
         assert!(error.contains("2 invoices are needed and 1 are left"), "{error}");
-    }
-
-    #[test]
-    fn a_node_is_named_by_three_parts() {
-        let node = named_node("127.0.0.1:10009,tls.cert,pay.macaroon").unwrap();
-        assert_eq!(node.address, "127.0.0.1:10009");
-        assert!(named_node("127.0.0.1:10009,tls.cert").is_err());
     }
 }

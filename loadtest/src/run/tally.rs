@@ -10,7 +10,10 @@ use std::{
 
 use hdrhistogram::Histogram;
 
-use super::stages::{Closed, Look, MICROS_MAX, Stages, Told, histogram};
+use super::{
+    books::Books,
+    stages::{Closed, Look, MICROS_MAX, Stages, Told, histogram},
+};
 use crate::result::{Counts, Quantiles, Second, Stage};
 
 /// How a payment became final.
@@ -59,7 +62,15 @@ pub(crate) struct Tally {
     /// Those of them that were paid.
     paid_in_time: u64,
     due_until: Instant,
+    /// What was due before has its time until `due_until`.
+    early_until: Instant,
+    /// Payments that were due before `early_until`, and those of them that were final in time.
+    early: (u64, u64),
 }
+
+/// What a payment may take, or half of the run when that is less, and count as one with which the
+/// engine kept up.
+const IN_FLIGHT: Duration = Duration::from_secs(1);
 
 impl Tally {
     /// Books that begin at `start`; arrivals are due for `lasts`.
@@ -79,12 +90,15 @@ impl Tally {
             final_in_time: 0,
             paid_in_time: 0,
             due_until: start + lasts,
+            early_until: start + lasts.saturating_sub(IN_FLIGHT).max(lasts / 2),
+            early: (0, 0),
         }
     }
 
     /// `count` payments were due at `planned` and are begun now.
     pub fn offered(&mut self, planned: Instant, now: Instant, count: u64) {
         self.counts.offered += count;
+        self.early.0 += if planned <= self.early_until { count } else { 0 };
         let second = self.number(planned);
         self.interval(second).open += count;
         self.second(second).offered += count;
@@ -121,6 +135,7 @@ impl Tally {
             second.paid += u64::from(paid);
             self.last_final = Some(now);
             self.final_in_time += u64::from(in_time);
+            self.early.1 += u64::from(in_time && planned <= self.early_until);
             self.paid_in_time += u64::from(in_time && paid);
         }
         self.end(planned, 1);
@@ -207,6 +222,7 @@ impl Tally {
         let latency =
             Stage::ALL.map(|stage| (stage.name().to_owned(), Quantiles::of(self.all.of(stage))));
         let [_, _, outcome, service, _] = self.all.into_all();
+        let all = (self.counts.offered, self.final_in_time);
         Books {
             counts: self.counts,
             codes: self.codes,
@@ -217,6 +233,7 @@ impl Tally {
             took: took.unwrap_or_default(),
             final_in_time: self.final_in_time,
             paid_in_time: self.paid_in_time,
+            kept_up: kept_up(self.early).or_else(|| kept_up(all)),
         }
     }
 
@@ -261,22 +278,9 @@ impl Tally {
     }
 }
 
-/// The closed books.
-pub(crate) struct Books {
-    pub counts: Counts,
-    pub codes: BTreeMap<String, u64>,
-    pub latency: BTreeMap<String, Quantiles>,
-    pub seconds: Vec<Second>,
-    /// The distribution of the outcome.
-    pub outcome: Histogram<u64>,
-    /// That of the time from the request on.
-    pub service: Histogram<u64>,
-    /// Until the last final state.
-    pub took: Duration,
-    /// Final states that came while arrivals were due.
-    pub final_in_time: u64,
-    /// Those of them that were paid.
-    pub paid_in_time: u64,
+/// Of so many payments, the share of those that were final in time.
+fn kept_up((due, in_time): (u64, u64)) -> Option<f64> {
+    (due > 0).then(|| in_time as f64 / due as f64)
 }
 
 #[cfg(test)]
@@ -350,6 +354,27 @@ mod tests {
         assert_eq!((books.seconds[0].offered, books.seconds[0].done), (1, 0));
         assert_eq!((books.seconds[2].offered, books.seconds[2].done), (0, 1));
         assert_eq!((books.seconds[0].outcome.count, books.seconds[2].outcome.count), (1, 0));
+    }
+
+    #[test]
+    fn what_is_in_flight_at_the_end_is_not_held_against_the_engine() {
+        let start = Instant::now();
+        let kept_up = |times: &[(u64, u64)]| {
+            let mut tally = Tally::new(start, ms(3_000), TIMEOUT);
+            for (due, ends) in times {
+                let (due, ends) = (start + ms(*due), start + ms(*ends));
+                tally.offered(due, due, 1);
+                tally.ended(due, due, ends, End::Succeeded);
+            }
+            finish(tally).kept_up
+        };
+        // Due in the last second: whether it is final in time or not.
+        assert_eq!(kept_up(&[(100, 200), (2_900, 3_100), (2_100, 2_200)]), Some(1.0));
+        // Due before, and not final in time.
+        assert_eq!(kept_up(&[(100, 200), (2_000, 3_001)]), Some(0.5));
+        // Nothing was due before: all of it counts.
+        assert_eq!(kept_up(&[(2_900, 2_950), (2_950, 3_100)]), Some(0.5));
+        assert_eq!(kept_up(&[]), None);
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub(crate) struct Workers {
     due: Vec<mpsc::UnboundedSender<Arrival>>,
     /// Set when nothing more is to be sent.
     stop: Arc<AtomicBool>,
+    /// Closed at the same time: what waits for its turn is not sent either.
+    places: Arc<Semaphore>,
     /// Set when nobody waits any more for what is open.
     over: watch::Sender<bool>,
     /// Says nothing; closed when the last thread has ended.
@@ -60,13 +62,14 @@ impl Workers {
     /// # Errors
     /// When the target cannot be reached.
     pub async fn start(reach: &Reach, load: &Load, shared: &Arc<Shared>) -> Result<Workers> {
-        let permits = permits(load);
+        let places = permits(load);
         let (over, is_over) = watch::channel(false);
         let (running, ended) = mpsc::channel(1);
         let mut workers = Workers {
             threads: Vec::new(),
             due: Vec::new(),
             stop: Arc::default(),
+            places: Arc::clone(&places),
             over,
             running: ended,
         };
@@ -80,7 +83,7 @@ impl Workers {
                 shared: Arc::clone(shared),
                 timeout: Duration::from_secs_f64(load.timeout_s),
             };
-            let door = (reach.clone(), share_of(load, number), Arc::clone(&permits));
+            let door = (reach.clone(), share_of(load, number), Arc::clone(&places));
             workers.due.push(due);
             let name = format!("send-{number}");
             let thread = thread::Builder::new().name(name);
@@ -98,6 +101,7 @@ impl Workers {
     /// Nothing more is sent.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
+        self.places.close();
     }
 
     /// Waits until every arrival has ended, and every thread with them.
@@ -153,9 +157,14 @@ impl Worker {
             Ok(runtime) => runtime,
             Err(error) => return drop(ready.send(Err(error.into()))),
         };
+        let mut over = self.over.clone();
         runtime.block_on(async {
-            // Whoever started it waits for the answer.
-            match Door::open(&reach, &load, permits).await {
+            let opened = tokio::select! {
+                opened = Door::open(&reach, &load, permits) => opened,
+                // Nobody waits for the answer any more.
+                _ = over.wait_for(|over| *over) => return,
+            };
+            match opened {
                 Ok(door) => {
                     let _ = ready.send(Ok(()));
                     self.all(&Arc::new(door)).await;
@@ -206,6 +215,10 @@ fn one(
     async move {
         let mut slot = Slot::begin(shared, arrival);
         let done = timeout_at(deadline.into(), door.send(&mut slot)).await;
+        if matches!(done, Ok(Err(_))) && !slot.is_sent() {
+            // Nothing more is sent: it is abandoned.
+            return;
+        }
         slot.finish(done.ok());
     }
 }

@@ -12,7 +12,7 @@ use anyhow::Result;
 use fulgurite_proto::lnrpc::payment::PaymentStatus;
 use tokio::sync::Semaphore;
 
-use super::{Refusal, Slot};
+use super::{Refusal, Slot, place};
 use crate::{
     bare::{self, Router},
     run::{rig::Reach, scenario::Load, tally::End},
@@ -46,7 +46,7 @@ impl Bare {
     /// # Errors
     /// When the call breaks.
     pub async fn send(&self, slot: &mut Slot) -> Result<(), Refusal> {
-        let _permit = self.calls.acquire().await;
+        let _place = place(&self.calls).await?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut router = self.routers[number % self.routers.len()].clone();
         slot.start();

@@ -13,7 +13,7 @@ use fulgurite_proto::fulgurite::v1 as proto;
 use tokio::sync::Semaphore;
 use tonic::Code;
 
-use super::{Refusal, Slot, end_of};
+use super::{Refusal, Slot, end_of, place};
 use crate::{
     client::{self, Client},
     run::{rig::Reach, scenario::Load},
@@ -44,7 +44,7 @@ impl Batches {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let client = &self.clients[number % self.clients.len()];
         let batch_id = {
-            let _permit = self.uploads.acquire().await;
+            let _place = place(&self.uploads).await?;
             slot.start();
             let orders = client::destinations(slot.invoices());
             client.upload_with(&slot.key(), orders, slot.options()).await?.batch_id

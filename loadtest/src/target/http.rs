@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::{net::TcpStream, sync::Semaphore};
 
-use super::{Refusal, Slot};
+use super::{Refusal, Slot, place};
 use crate::run::{rig::Reach, scenario::Load, tally::End};
 
 /// The longest that the engine keeps a question, in milliseconds.
@@ -60,7 +60,7 @@ impl Http {
     /// # Errors
     /// Why there is no outcome.
     pub async fn send(&self, slot: &mut Slot) -> Result<(), Refusal> {
-        let _permit = self.requests.acquire().await;
+        let _place = place(&self.requests).await?;
         slot.start();
         let mut order = json!({ "bolt11": slot.invoice().bolt11 });
         if let Some(priority) = slot.priority() {

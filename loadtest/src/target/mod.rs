@@ -15,15 +15,18 @@ use std::{
 use anyhow::Result;
 use fulgurite_proto::fulgurite::v1 as proto;
 use fulgurite_sim::Invoice;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic_types::StatusExt;
 
-use crate::run::{
-    pacer::Arrival,
-    rig::Reach,
-    scenario::{Load, Target},
-    schedule::Random,
-    tally::{End, Lost, Tally},
+use crate::{
+    client::RowRefused,
+    run::{
+        pacer::Arrival,
+        rig::Reach,
+        scenario::{Load, Target},
+        schedule::Random,
+        tally::{End, Lost, Tally},
+    },
 };
 
 pub(crate) use idle::Idle;
@@ -92,6 +95,9 @@ fn root_cause(status: &tonic::Status) -> String {
 /// A client's call failed: by the status in it, if it holds one.
 impl From<anyhow::Error> for Refusal {
     fn from(error: anyhow::Error) -> Refusal {
+        if let Some(row) = error.downcast_ref::<RowRefused>() {
+            return Refusal { code: row.reason.clone(), is_error: false };
+        }
         match error.downcast_ref::<tonic::Status>() {
             Some(status) => Refusal::of(status),
             None => Refusal::broken(error.root_cause().to_string()),
@@ -110,6 +116,8 @@ pub(crate) struct Slot {
     shared: Arc<Shared>,
     arrival: Arrival,
     sent: Option<Instant>,
+    /// The engine has it: what is refused now is the question what became of it.
+    is_acked: bool,
     open: u64,
     codes: HashMap<String, u64>,
 }
@@ -117,7 +125,8 @@ pub(crate) struct Slot {
 impl Slot {
     /// An arrival is begun.
     pub fn begin(shared: Arc<Shared>, arrival: Arrival) -> Slot {
-        let mut slot = Slot { shared, arrival, sent: None, open: 0, codes: HashMap::new() };
+        let mut slot =
+            Slot { shared, arrival, sent: None, is_acked: false, open: 0, codes: HashMap::new() };
         slot.open = slot.invoices().len() as u64;
         slot.shared.books().offered(arrival.planned, Instant::now(), slot.open);
         slot
@@ -166,8 +175,14 @@ impl Slot {
         self.shared.books().sent(self.open);
     }
 
+    /// Whether its request has started.
+    pub fn is_sent(&self) -> bool {
+        self.sent.is_some()
+    }
+
     /// It was acknowledged durably.
-    pub fn acked(&self) {
+    pub fn acked(&mut self) {
+        self.is_acked = true;
         self.shared.books().acked(self.arrival.planned, Instant::now(), self.open);
     }
 
@@ -204,6 +219,7 @@ impl Slot {
             Some(Ok(())) => None,
         };
         if let Some(Refusal { code, is_error }) = refusal {
+            let is_error = is_error || self.is_acked;
             books.refused(planned, Instant::now(), open, is_error);
             books.code(&format!("{} {code}", if is_error { "error" } else { "refused" }), open);
         }
@@ -226,7 +242,15 @@ impl Drop for Slot {
 /// The engine takes so many uploads at once by default; more would be refused.
 const UPLOADS_MAX: usize = 16;
 
-/// How many requests of `load` may be open at once, over all threads.
+/// A place among the requests that may be open at once.
+///
+/// # Errors
+/// When nothing more is to be sent.
+async fn place(places: &Semaphore) -> Result<SemaphorePermit<'_>, Refusal> {
+    places.acquire().await.map_err(|_| Refusal::broken("nothing more is sent"))
+}
+
+/// How many requests of `load` may be open at once, over all threads. Closed, none starts any more.
 pub(crate) fn permits(load: &Load) -> Arc<Semaphore> {
     let permits = match (load.in_flight_max, load.target) {
         (0, Target::Batches) => UPLOADS_MAX,
@@ -289,5 +313,54 @@ pub(crate) fn end_of(payment: &proto::Payment) -> Option<(End, Option<String>)> 
             Some((End::Failed, Some(code.to_owned())))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{run::clerk::Clerk, scene};
+
+    /// How a payment ends whose request was acknowledged, or not, and then refused.
+    async fn ends(is_acked: bool, refusal: Refusal) -> (crate::result::Counts, Vec<String>) {
+        let (start, minute) = (Instant::now(), Duration::from_secs(60));
+        let tally = || Tally::new(start, minute, minute);
+        let shared = Arc::new(Shared {
+            books: Mutex::new(tally()),
+            invoices: scene::invoices(0, 1).await.expect("an invoice"),
+            each: 1,
+            key: "key".into(),
+            priorities: None,
+            seed: 1,
+        });
+        let mut slot = Slot::begin(Arc::clone(&shared), Arrival { number: 0, planned: start });
+        slot.start();
+        if is_acked {
+            slot.acked();
+        }
+        slot.finish(Some(Err(refusal)));
+        let books = Clerk::new(None).finish(&shared.books, tally()).expect("no log to write");
+        (books.counts, books.codes.into_keys().collect())
+    }
+
+    #[tokio::test]
+    async fn what_was_accepted_is_not_refused_any_more() {
+        let overloaded = || Refusal { code: "OVERLOADED".into(), is_error: false };
+        let (counts, codes) = ends(false, overloaded()).await;
+        assert_eq!((counts.refused, counts.errors), (1, 0));
+        assert_eq!(codes, ["refused OVERLOADED"]);
+        // Its watch was refused, and it is paid for all we know.
+        let (counts, codes) = ends(true, overloaded()).await;
+        assert_eq!((counts.refused, counts.errors), (0, 1));
+        assert_eq!(codes, ["error OVERLOADED"]);
+    }
+
+    #[test]
+    fn a_batch_that_a_row_spoils_is_refused_for_its_reason() {
+        let row = RowRefused { reason: "REASON_EXPIRED".into(), row: 3, message: "late".into() };
+        let Refusal { code, is_error } = anyhow::Error::new(row).into();
+        assert_eq!((code.as_str(), is_error), ("REASON_EXPIRED", false));
     }
 }

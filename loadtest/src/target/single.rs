@@ -9,7 +9,7 @@ use anyhow::Result;
 use fulgurite_proto::fulgurite::v1 as proto;
 use tokio::sync::Semaphore;
 
-use super::{Refusal, Slot, batches::watch, end_of};
+use super::{Refusal, Slot, batches::watch, end_of, place};
 use crate::{
     client::Client,
     run::{rig::Reach, scenario::Load},
@@ -38,7 +38,7 @@ impl Single {
     pub async fn send(&self, slot: &mut Slot) -> Result<(), Refusal> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let client = &self.clients[number % self.clients.len()];
-        let _permit = self.calls.acquire().await;
+        let _place = place(&self.calls).await?;
         slot.start();
         let destination = proto::payment_order::Destination::Bolt11(slot.invoice().bolt11.clone());
         let order = proto::PaymentOrder {

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use serde_json::Value;
@@ -80,6 +80,46 @@ fn ctrl_c_while_invoices_are_signed_leaves_nothing_behind() {
     assert!(output.stdout.is_empty());
     let left: Vec<_> = fs::read_dir(&scratch).unwrap().collect();
     assert!(left.is_empty() && !folder.path().join("a").exists(), "{left:?}");
+}
+
+/// The engine that this load tester has started.
+fn engine_of(loadtest: &Child) -> Option<u32> {
+    let parent = format!("--parent\0{}\0", loadtest.id());
+    let processes = fs::read_dir("/proc").ok()?.filter_map(|entry| {
+        let name = entry.ok()?.file_name();
+        name.to_str()?.parse::<u32>().ok()
+    });
+    let mut engines = processes.filter(|process| {
+        let line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        line.contains("\0serve\0") && line.ends_with(&parent)
+    });
+    engines.next()
+}
+
+#[test]
+fn an_engine_that_dies_in_the_middle_is_named_and_the_run_fails() {
+    let load = ["run", "steady", "--rate", "100", "--duration", "8", "--timeout", "2"];
+    let mut command = loadtest(&load);
+    command.args(["--saturation", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("its standard error")).lines();
+    let seen = lines.by_ref().map_while(Result::ok).any(|line| line.contains("in flight"));
+    assert!(seen, "no line of the run");
+    let engine = engine_of(&child).expect("its engine runs");
+    let killed = Command::new("kill").args(["-9", &engine.to_string()]).status();
+    assert!(killed.expect("kill runs").success());
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(1), "{rest:?}");
+    let told = "in the middle of a run the engine ended (signal: 9";
+    assert!(rest.iter().any(|line| line.starts_with(told)), "{rest:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let ended = report["runs"][0]["engine_ended"].as_str();
+    assert!(
+        ended.is_some_and(|ended| ended.starts_with("the engine ended (signal: 9")),
+        "{ended:?}"
+    );
 }
 
 #[test]

@@ -66,7 +66,7 @@ pub fn page(folder: &Path) -> String {
 fn a_run_beside_the_bare_client_leaves_whole_files_with_the_ratio_and_the_nodes_time() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().to_str().expect("a path in UTF-8");
-    let arguments = "run steady --target batches,bare --rate 100 --duration 2 --spacing constant \
+    let arguments = "run steady --target batches,bare --threads 2 --rate 100 --duration 2 --spacing constant \
                      --timeout 60 --quiet --json --out";
     let arguments: Vec<&str> = arguments.split_whitespace().chain([out]).collect();
     let output = loadtest(&arguments).output().expect("it starts");

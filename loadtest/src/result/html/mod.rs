@@ -61,17 +61,14 @@ fn runs(page: &mut String, report: &Report) -> Result {
     writeln!(page, "<th class=\"minor\">offered/s<th>achieved/s<th>P50<th>P99")?;
     writeln!(page, "<th class=\"minor\">max<th></tr></thead><tbody>")?;
     for run in &report.runs {
-        let times = run.latency(Stage::Outcome);
+        let [p50, _, p99, _, max] = run.latency(Stage::Outcome).told();
         writeln!(
             page,
-            "<tr><td>{}<td class=\"minor\">{:.0}<td>{:.0}<td>{}<td>{}<td class=\"minor\">{}<td>{}\
-             </tr>",
+            "<tr><td>{}<td class=\"minor\">{:.0}<td>{:.0}<td>{p50}<td>{p99}\
+             <td class=\"minor\">{max}<td>{}</tr>",
             escape(&run.title()),
             run.offered_per_s,
             run.achieved_per_s,
-            milliseconds(times.p50_ms),
-            milliseconds(times.p99_ms),
-            milliseconds(times.max_ms),
             state(run),
         )?;
     }
@@ -139,19 +136,20 @@ fn one(page: &mut String, run: &RunResult) -> Result {
 }
 
 fn cards(page: &mut String, run: &RunResult) -> Result {
-    let times = run.latency(Stage::Outcome);
+    let [p50, _, p99, ..] = run.latency(Stage::Outcome).told();
+    let [_, _, ack_p99, ..] = run.latency(Stage::Ack).told();
+    let [_, _, lag_p99, ..] = run.latency(Stage::Lag).told();
     let us = |value: Option<f64>| value.map(|value| format!("{value:.0} us"));
     let usage = &run.usage;
-    let ack = run.latency(Stage::Ack);
     let commits = run.commits.as_ref();
     let cards = [
         ("offered", Some(format!("{:.0}/s", run.offered_per_s))),
         ("achieved", Some(format!("{:.0}/s", run.achieved_per_s))),
         ("paid", Some(format!("{} of {}", run.counts.succeeded, run.counts.offered))),
-        ("outcome P50", Some(milliseconds(times.p50_ms))),
-        ("outcome P99", Some(milliseconds(times.p99_ms))),
-        ("ack P99", (ack.count > 0).then(|| milliseconds(ack.p99_ms))),
-        ("generator's lag P99", Some(milliseconds(run.latency(Stage::Lag).p99_ms))),
+        ("outcome P50", Some(p50)),
+        ("outcome P99", Some(p99)),
+        ("ack P99", (run.latency(Stage::Ack).count > 0).then_some(ack_p99)),
+        ("generator's lag P99", Some(lag_p99)),
         ("CPU a payment: engine", us(usage.engine_us)),
         ("CPU a payment: nodes", us(usage.nodes_us)),
         ("CPU a payment: generator", us(usage.generator_us)),

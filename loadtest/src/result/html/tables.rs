@@ -16,7 +16,7 @@ pub(super) fn of(page: &mut String, run: &RunResult) -> Result {
 /// What a measured time of a payment counts.
 fn meaning(stage: Stage) -> &'static str {
     match stage {
-        Stage::Lag => "planned time to the start of the request: the generator's own delay",
+        Stage::Lag => "planned time until the generator begins with it: its own delay",
         Stage::Ack => "planned time to the durable acknowledgement",
         Stage::Outcome => "planned time to the final state at the client",
         Stage::Service => "start of the request to the final state",
@@ -40,8 +40,8 @@ fn times(page: &mut String, run: &RunResult) -> Result {
             times.count,
             milliseconds(times.mean_ms)
         )?;
-        for value in [times.p50_ms, times.p90_ms, times.p99_ms, times.p999_ms, times.max_ms] {
-            write!(page, "<td>{}", milliseconds(value))?;
+        for value in times.told() {
+            write!(page, "<td>{value}")?;
         }
         writeln!(page, "</tr>")?;
     }
@@ -103,7 +103,11 @@ fn stages(page: &mut String, run: &RunResult) -> Result {
     }
     writeln!(
         page,
-        "</tbody></table><p class=\"dim\">By the engine's own histograms. The bars are"
+        "</tbody></table><p class=\"dim\">By the engine's own histograms, whose percentiles lie"
+    )?;
+    writeln!(
+        page,
+        "somewhere between two edges and may be above what the client saw. The bars are"
     )?;
     writeln!(page, "means, one behind the other as on a payment's way.</p><dl class=\"meaning\">")?;
     for (name, what) in WAY {
@@ -126,6 +130,9 @@ fn row(page: &mut String, stage: &EngineStage, (from, width): (f64, f64)) -> Res
 }
 
 fn checks(page: &mut String, run: &RunResult) -> Result {
+    if let Some(ended) = &run.engine_ended {
+        writeln!(page, "<p><span class=\"fail\">fail</span> {}</p>", escape(ended))?;
+    }
     if run.checks.is_empty() {
         return Ok(());
     }
@@ -142,7 +149,7 @@ fn checks(page: &mut String, run: &RunResult) -> Result {
             "<tr><td>{}<td>{sense} {}<td>{}<td><span class=\"{word}\">{word}</span></tr>",
             escape(&check.name),
             check.limit,
-            figures(check.measured)
+            check.measured.map_or("never".to_owned(), figures)
         )?;
     }
     writeln!(
