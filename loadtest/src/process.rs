@@ -14,10 +14,6 @@ use rustix::process::{Pid, Signal};
 /// The kernel counts processor time in hundredths of a second for whoever reads `/proc`.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How much the processes that are started give way to the generator, in steps of `nice`. Without
-/// it the generator waits up to 3 ms for a processor that another has, and lags.
-const NICE: &str = "15";
-
 /// A process of the program `fulgurite`. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Process {
@@ -51,9 +47,7 @@ impl Process {
     pub fn spawn(&mut self) -> Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         ensure!(self.program.is_file(), "{}: no such program", self.program.display());
-        // Who is due to send gets a processor at once. What is measured shares what is left.
-        let mut command = Command::new("nice");
-        command.arg("-n").arg(NICE).arg("--").arg(&self.program);
+        let mut command = Command::new(&self.program);
         // The program asks the kernel to end it with its parent, even when that is killed.
         command.args(&self.arguments).arg("--parent").arg(std::process::id().to_string());
         // What the user's own engine is told is not meant for this one.
@@ -63,6 +57,17 @@ impl Process {
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command.spawn();
         self.child = Some(child.with_context(|| format!("{}", self.program.display()))?);
+        Ok(())
+    }
+
+    /// From now on it gives way to others by so many steps of `nice` (setpriority(2)).
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn give_way(&self, nice: u8) -> Result<()> {
+        let pid = i32::try_from(self.pid()?).ok().and_then(Pid::from_raw);
+        // Of the group, which is this process alone: of a process it would be its first thread's.
+        rustix::process::setpriority_pgrp(pid, nice.into())?;
         Ok(())
     }
 

@@ -14,6 +14,11 @@ use rocksdb::{
 
 use crate::log_place::{self, Unnoticed};
 
+/// What is read again is new, and still in memory, or a claim's question, which the bloom filters
+/// answer beside this cache. A larger one only fills up over the first million payments
+/// (docs/performance.md, P10).
+const BLOCK_CACHE_BYTES: usize = 16 << 20;
+
 /// The column families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
@@ -284,7 +289,7 @@ fn options() -> Options {
 }
 
 fn descriptors() -> Vec<ColumnFamilyDescriptor> {
-    let cache = Cache::new_lru_cache(64 << 20);
+    let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
     let describe =
         |family: Family| ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache));
     Family::ALL.into_iter().map(describe).collect()

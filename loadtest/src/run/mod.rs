@@ -328,6 +328,7 @@ pub(crate) async fn one(
     scenario.load.target = target;
     let start = Rig::start(&scenario, target, running);
     let Some(mut rig) = interrupt::or_none(start).await? else { return Ok(None) };
+    rig.give_way(scenario.load.nice)?;
     let done = drive::drive((&scenario, round), &rig, out, live).await;
     let mut done = rig.explain(done)?;
     if let (Some(run), Err(ended)) = (&mut done, rig.engine_still_runs()) {

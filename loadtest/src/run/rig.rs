@@ -207,6 +207,19 @@ impl Rig {
         })
     }
 
+    /// What was started gives way to the generator from now on.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn give_way(&self, nice: u8) -> Result<()> {
+        if nice == 0 {
+            return Ok(());
+        }
+        let engine = self.engine.as_ref().map(|engine| &engine.process);
+        let nodes = self.fleet.as_ref().map(|fleet| &fleet.process);
+        engine.into_iter().chain(nodes).try_for_each(|process| process.give_way(nice))
+    }
+
     fn of_running(running: &Running) -> Result<Rig> {
         let nodes = running.nodes()?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;

@@ -49,6 +49,10 @@ pub(crate) struct Load {
     pub idle_connections: u32,
     /// Weights of the priorities low, normal and high.
     pub priorities: Option<[f64; 3]>,
+    /// How much the engine and the nodes that the run starts give way to the generator, in steps of
+    /// `nice`, 0 to 19. On a machine that is full it waits for a processor for milliseconds, and
+    /// that is lag; but whoever gives way is woken for less each time, and takes more for it.
+    pub nice: u8,
     /// The run counts as one of saturation: its own lag may be 20 ms at P99 and not 1 ms.
     pub saturation: bool,
 }
@@ -68,6 +72,7 @@ impl Default for Load {
             new_connections: false,
             idle_connections: 0,
             priorities: None,
+            nice: 0,
             saturation: false,
         }
     }

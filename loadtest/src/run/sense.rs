@@ -64,6 +64,7 @@ impl Load {
             self.threads,
             self.connections
         );
+        within("load.nice", self.nice.into(), 0.0..=19.0)?;
         within("load.idle_connections", self.idle_connections.into(), 0.0..=60_000.0)?;
         if let Some(weights) = self.priorities {
             let good = weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0);
