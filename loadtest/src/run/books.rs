@@ -22,7 +22,7 @@ pub(crate) struct Books {
     pub final_in_time: u64,
     /// Those of them that were paid.
     pub paid_in_time: u64,
-    /// Of the payments that were due early enough (of all, when none were), the share that was final
-    /// while arrivals were due. `None`: nothing was due.
+    /// Of the payments that were due early enough (of all, when none were), the share that was
+    /// final while arrivals were due. `None`: nothing was due.
     pub kept_up: Option<f64>,
 }
