@@ -8,6 +8,11 @@ use fulgurite_runtime::Engine;
 const LOOK: Duration = Duration::from_secs(1);
 /// So many payments fewer than there were are worth it.
 const PAYMENTS: u64 = 20_000;
+/// Most of what a batch took is free when its last payment has ended. After so many looks it is
+/// given back again, and then after twice as many each time,
+const AGAIN: u32 = 8;
+/// until it would be more than so many: half an hour in all.
+const AGAIN_MAX: u32 = 1_024;
 
 /// Gives back what is free after many payments have ended, for as long as the process lives.
 ///
@@ -15,22 +20,46 @@ const PAYMENTS: u64 = 20_000;
 /// check, pay and forget it: what is free in a heap is not where the next batch asks. Fewer heaps
 /// need less memory and cost as much in processor time (docs/performance.md).
 pub(super) async fn give_back(engine: Engine) {
-    let mut most = 0;
+    let mut turns = Turns::default();
     loop {
         tokio::time::sleep(LOOK).await;
-        let open = engine.load().open_payments;
-        most = most.max(open);
-        if is_worth_it(most, open) {
-            most = open;
+        if turns.is_now(engine.load().open_payments) {
             // It takes some milliseconds for each 100 MiB: not on a thread that serves.
             let _ = tokio::task::spawn_blocking(trim).await;
         }
     }
 }
 
-/// Of so many payments at most, so few are left.
-fn is_worth_it(most: u64, open: u64) -> bool {
-    most - open >= PAYMENTS && open <= most / 2
+/// When what is free goes back.
+#[derive(Debug, Default)]
+struct Turns {
+    /// The most payments that were open since it fell to half.
+    most: u64,
+    /// Looks until the next turn; 0: there is none.
+    left: u32,
+    /// As many as there were at first.
+    wait: u32,
+}
+
+impl Turns {
+    /// Looks, with so many payments open.
+    fn is_now(&mut self, open: u64) -> bool {
+        self.most = self.most.max(open);
+        if self.most - open >= PAYMENTS && open <= self.most / 2 {
+            *self = Turns { most: open, left: AGAIN, wait: AGAIN };
+            return true;
+        }
+        if self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        if self.left > 0 {
+            return false;
+        }
+        self.wait *= 2;
+        self.left = if self.wait > AGAIN_MAX { 0 } else { self.wait };
+        true
+    }
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -48,17 +77,30 @@ fn trim() {}
 mod tests {
     use super::*;
 
+    /// The looks at which it is given back, from 1.
+    fn turns(opens: impl IntoIterator<Item = u64>) -> Vec<usize> {
+        let mut turns = Turns::default();
+        let looks = (1..).zip(opens).filter(|(_, open)| turns.is_now(*open));
+        looks.map(|(look, _)| look).collect()
+    }
+
     #[test]
-    fn memory_goes_back_when_a_large_batch_is_mostly_paid() {
-        for (most, open, is) in [
-            (0, 0, false),
-            (19_999, 0, false),
-            (20_000, 0, true),
-            (100_000, 50_001, false),
-            (100_000, 50_000, true),
-            (1_000_000, 1_000_000, false),
-        ] {
-            assert_eq!(is_worth_it(most, open), is, "{most}, {open}");
-        }
+    fn memory_goes_back_when_many_payments_have_ended() {
+        assert!(turns([19_999, 0]).is_empty());
+        assert_eq!(turns([20_000, 0]), [2]);
+        assert_eq!(turns([100_000, 50_001, 50_000]), [3]);
+        assert!(turns([1_000_000; 100]).is_empty());
+    }
+
+    #[test]
+    fn it_goes_back_after_the_last_payment_of_a_slow_batch_too() {
+        // 100,000 at 1,000/s: most of it is free behind the last one.
+        let slow = (0..=100).map(|second| 100_000 - second * 1_000);
+        let all = turns(slow.chain([0; 3_000]));
+        assert_eq!(all[..3], [51, 59, 75]);
+        let after = all.iter().find(|look| **look > 101).expect("a turn behind the end");
+        assert!(*after < 150, "{all:?}");
+        // And then it ends.
+        assert!(all.len() < 20 && all.last().is_some_and(|last| *last < 2_500), "{all:?}");
     }
 }

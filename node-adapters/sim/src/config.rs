@@ -237,7 +237,6 @@ impl Knobs {
             ("latency_ms", self.latency_ms, 1e9),
             // Beyond it the median says nothing any more.
             ("latency_sigma", self.latency_sigma, 10.0),
-            ("payments_per_second", self.payments_per_second, 1e9),
             ("fail_share", self.fail_share, 1.0),
             ("stuck_share", self.stuck_share, 1.0),
             ("zombie_share", self.zombie_share, 1.0),
@@ -254,6 +253,12 @@ impl Knobs {
             if !(0.0..=most).contains(&value) {
                 return Err(SimFault::Config(format!("{name} is {value}: 0 to {most}")));
             }
+        }
+        // One payment in a quarter of an hour; slower is nothing that a clock could add up.
+        let rate = self.payments_per_second;
+        if rate != 0.0 && !(0.001..=1e9).contains(&rate) {
+            let text = format!("payments_per_second is {rate}: 0, or 0.001 to 1000000000");
+            return Err(SimFault::Config(text));
         }
         Ok(())
     }
@@ -306,6 +311,8 @@ mod tests {
             ("latency = 9\n", "latency"),
             ("latency_ms = -3\n", "latency_ms is -3: 0 to 1000000000"),
             ("fail_share = 7\n", "fail_share is 7: 0 to 1"),
+            ("payments_per_second = 1e-20\n", "payments_per_second is 0.0"),
+            ("payments_per_second = -1\n", "0, or 0.001 to"),
             ("cut_last_share = nan\n", "cut_last_share is NaN"),
             ("[fail_mix]\nerror = -1\n", "fail_mix.error is -1"),
         ] {
