@@ -357,6 +357,18 @@ mod tests {
         assert_eq!(codes, ["error OVERLOADED"]);
     }
 
+    #[tokio::test]
+    async fn after_ctrl_c_what_waits_for_a_place_is_not_sent() {
+        for target in [Target::Batches, Target::Grpc, Target::Http, Target::Bare] {
+            let places = permits(&Load { target, in_flight_max: 1, ..Load::default() });
+            let one = place(&places).await.expect("the first has a place");
+            let (second, ()) = tokio::join!(place(&places), async { places.close() });
+            assert!(second.is_err(), "{}", target.name());
+            drop(one);
+            assert!(place(&places).await.is_err(), "{}", target.name());
+        }
+    }
+
     #[test]
     fn a_batch_that_a_row_spoils_is_refused_for_its_reason() {
         let row = RowRefused { reason: "REASON_EXPIRED".into(), row: 3, message: "late".into() };
