@@ -22,10 +22,12 @@ pub(super) struct Kept {
     goals: Vec<Goal>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct Started {
-    #[serde(default)]
     started: String,
+    goal: Option<String>,
+    seconds: f64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -71,6 +73,20 @@ struct Dated {
     /// UTC as RFC 3339, so that later is greater; the name tells two of one second apart.
     when: (String, PathBuf),
     goals: Vec<String>,
+    /// Of each run that has a goal: which, and how long payments were due.
+    lasted: Vec<(String, f64)>,
+}
+
+impl Dated {
+    /// Whether it measured a goal of `new`, and none of them for another time: `bench-full` takes
+    /// longer than `bench`, and the two are not compared.
+    fn is_like(&self, new: &Dated) -> bool {
+        let other = |(goal, seconds): &(String, f64)| {
+            let of_new = new.lasted.iter().filter(|(of_new, _)| of_new == goal);
+            of_new.into_iter().any(|(_, of_new)| (of_new - seconds).abs() > 0.001)
+        };
+        self.goals.iter().any(|goal| new.goals.contains(goal)) && !self.lasted.iter().any(other)
+    }
 }
 
 /// `None` for a file of something else.
@@ -78,13 +94,15 @@ fn dated(path: PathBuf) -> Result<Option<Dated>> {
     let Some(kept) = read(&path)? else { return Ok(None) };
     let first = || kept.runs.first().map(|run| run.started.clone());
     let started = kept.began.clone().or_else(first).unwrap_or_default();
+    let lasted = kept.runs.iter().filter_map(|run| Some((run.goal.clone()?, run.seconds)));
+    let lasted = lasted.collect();
     let measured = kept.goals.into_iter().filter(|goal| goal.measured.is_some());
     let goals = measured.map(|goal| goal.id).collect();
-    Ok(Some(Dated { when: (started, path), goals }))
+    Ok(Some(Dated { when: (started, path), goals, lasted }))
 }
 
 /// The file that `wanted` names, or the newest of the folder `wanted`, after the last one before it
-/// that measured one of its goals.
+/// that measured one of its goals in runs as long.
 ///
 /// # Errors
 /// When there is none, or a file of the folder is damaged.
@@ -107,10 +125,11 @@ pub(super) fn last_two(wanted: &Path) -> Result<(PathBuf, PathBuf)> {
         of_bench.with_context(|| format!("{} is not of bench", wanted.display()))?
     };
     let older = all.into_iter().rev().filter(|old| old.when.0 < new.when.0);
-    let mut alike = older.filter(|old| old.goals.iter().any(|goal| new.goals.contains(goal)));
+    let mut alike = older.filter(|old| old.is_like(&new));
     let Some(old) = alike.next() else {
         bail!(
-            "{}: no result in {} is older and measured one of its goals; `compare A B` takes any two",
+            "{}: no result in {} is older and measured one of its goals as long; `compare A B` takes \
+             any two",
             new.when.1.display(),
             folder.display()
         )
@@ -201,13 +220,31 @@ mod tests {
         assert_eq!(last_two(folder).unwrap(), (second.clone(), last.clone()));
         assert_eq!(last_two(&second).unwrap(), (first.clone(), second.clone()));
         let error = last_two(&first).unwrap_err().to_string();
-        assert!(error.contains("is older and measured one of its goals"), "{error}");
+        assert!(error.contains("is older and measured one of its goals as long"), "{error}");
         let of = |path: &Path| read(path).unwrap().unwrap();
         let (goals, left_out) = both(&of(&second), &of(&last));
         let told = text(&goals, &left_out);
         assert!(told.contains("2.000  a goal; invalid in A; invalid in B"), "{told}");
         assert!(left_out.is_empty(), "{left_out:?}");
         assert_eq!(text(&[], &[]), "");
+    }
+
+    #[test]
+    fn a_result_of_longer_runs_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let lasting = |path: PathBuf, seconds: f64| {
+            let mut kept: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            kept["runs"][0]["goal"] = "P1".into();
+            kept["runs"][0]["seconds"] = seconds.into();
+            fs::write(&path, kept.to_string()).unwrap();
+            path
+        };
+        let first = keep(folder, "a.json", "2026-01-01T08:00:00Z", "P1a", 10.0);
+        let first = lasting(first, 20.0);
+        lasting(keep(folder, "b.json", "2026-01-01T09:00:00Z", "P1a", 11.0), 60.0);
+        let last = lasting(keep(folder, "c.json", "2026-01-01T10:00:00Z", "P1a", 12.0), 20.0);
+        assert_eq!(last_two(folder).unwrap(), (first, last));
     }
 
     #[test]
